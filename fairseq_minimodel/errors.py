@@ -1,0 +1,29 @@
+"""What a user did wrong, in one sentence.
+
+`InputError` is for input that the user can mend: a missing file, a wrong vocabulary, a damaged
+checkpoint. It ends a command (ours, `fairseq-train`, a script) with its sentence on stderr and exit
+code 2, without a traceback. A bug in this package raises anything else, and keeps its traceback.
+"""
+
+import sys
+
+
+class InputError(ValueError):
+    """Bad input. The message names the file, the value that is wrong, and the way out."""
+
+
+def print_input_errors_plainly() -> None:
+    """Make an uncaught `InputError` print one line and exit with 2; other exceptions as before.
+
+    fairseq's commands have no place of their own for this, so it is done where Python reports
+    uncaught exceptions. A SystemExit raised by the hook is honoured as the exit code.
+    """
+    previous_hook = sys.excepthook
+
+    def hook(kind, error, traceback):
+        if not issubclass(kind, InputError):
+            return previous_hook(kind, error, traceback)
+        print(f"fairseq-minimodel: error: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(2)
+
+    sys.excepthook = hook
