@@ -19,7 +19,7 @@ def user_dir() -> None:
     print(Path(__file__).resolve().parent)
 
 
-def _add_user_dir(verbs) -> None:
+def _add_user_dir(verbs: argparse._SubParsersAction) -> None:
     parser = verbs.add_parser("user-dir", help="print the folder to give to fairseq's --user-dir")
     parser.set_defaults(run="fairseq_minimodel.cli:user_dir")
 

@@ -6,6 +6,7 @@ code 2, without a traceback. A bug in this package raises anything else, and kee
 """
 
 import sys
+from types import TracebackType
 
 
 class InputError(ValueError):
@@ -20,10 +21,16 @@ def print_input_errors_plainly() -> None:
     """
     previous_hook = sys.excepthook
 
-    def hook(kind, error, traceback):
-        if not issubclass(kind, InputError):
+    def hook(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        cause = error
+        while cause is not None and not isinstance(cause, InputError):
+            # fairseq's trainer replaces every error of loading a checkpoint by one of its own.
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
             return previous_hook(kind, error, traceback)
-        print(f"fairseq-minimodel: error: {error}", file=sys.stderr, flush=True)
+        print(f"fairseq-minimodel: error: {cause}", file=sys.stderr, flush=True)
         raise SystemExit(2)
 
     sys.excepthook = hook

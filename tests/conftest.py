@@ -1,11 +1,23 @@
-"""What several tests share. One thread everywhere: two spinning OpenMP pools are slower than one."""
+"""What several tests share: a tiny corpus in two vocabularies, and fairseq's commands.
+
+One thread everywhere: two spinning OpenMP pools are slower than one.
+"""
 
 import os
+import random
+import subprocess
+import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy  # noqa: E402
 import pytest  # noqa: E402
+import torch  # noqa: E402
+
+import fairseq_minimodel  # noqa: E402
+
+USER_DIR = Path(fairseq_minimodel.__file__).parent
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +28,84 @@ def shared_data() -> Path:
     if not (folder / "mono").is_dir():
         pytest.skip(f"no real data: {folder} has no folder mono (set FAIRSEQ_MINIMODEL_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def source_data(tmp_path_factory) -> Path:
+    """A binarised corpus of 60 words."""
+    words = [f"word{index}" for index in range(60)]
+    return write_corpus(tmp_path_factory.mktemp("source"), words, seed=1)
+
+
+@pytest.fixture(scope="session")
+def target_data(tmp_path_factory) -> Path:
+    """A binarised corpus of 75 other words, with 5 that the source has too."""
+    words = [f"wort{index}" for index in range(70)] + [f"word{index}" for index in range(5)]
+    return write_corpus(tmp_path_factory.mktemp("target"), words, seed=2)
+
+
+def write_corpus(folder: Path, words: list[str], seed: int) -> Path:
+    """200 training and 40 validation sentences of Zipf-distributed words, as fairseq reads them."""
+    from fairseq.data import Dictionary
+    from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
+
+    generator = random.Random(seed)
+    dictionary = Dictionary()
+    for word in words:
+        dictionary.add_symbol(word, n=generator.randint(1, 99))
+    dictionary.save(str(folder / "dict.txt"))
+    weights = [1 / (rank + 1) for rank in range(len(words))]
+    for split, sentences in (("train", 200), ("valid", 40)):
+        builder = MMapIndexedDatasetBuilder(str(folder / f"{split}.bin"), dtype=numpy.uint16)
+        for _ in range(sentences):
+            text = " ".join(generator.choices(words, weights, k=generator.randint(4, 12)))
+            builder.add_item(dictionary.encode_line(text, add_if_not_exist=False).int())
+        builder.finalize(str(folder / f"{split}.idx"))
+    return folder
+
+
+SMALL_MODEL = [
+    "--arch", "minimodel_roberta", "--encoder-layers", "3", "--encoder-embed-dim", "16",
+    "--encoder-ffn-embed-dim", "32", "--encoder-attention-heads", "2",
+]  # fmt: skip
+OPTIMISER = [
+    "--optimizer", "adam", "--adam-betas", "(0.9,0.98)", "--lr", "0.01", "--lr-scheduler", "fixed",
+    "--weight-decay", "0.01", "--batch-size", "8", "--cpu", "--num-workers", "0", "--seed", "3",
+    "--log-format", "json", "--log-interval", "1",
+]  # fmt: skip
+LENGTH = ["--tokens-per-sample", "32", "--sample-break-mode", "complete"]
+
+
+def run(command: list[object], **options: object) -> subprocess.CompletedProcess:
+    """Run a command of this environment (or `-c` for Python), capturing what it prints."""
+    command = [str(part) for part in command]
+    program = Path(sys.executable).parent / command[0]
+    return subprocess.run(
+        [str(program), *command[1:]], capture_output=True, text=True, check=False, **options
+    )
+
+
+def train(data: Path, save_dir: Path, *options: object) -> str:
+    """Run fairseq-train with the plugin; returns its log. Fails the test with the log."""
+    result = run(
+        ["fairseq-train", data, "--user-dir", USER_DIR, "--save-dir", save_dir,
+         *OPTIMISER, "--max-update", "4", "--no-epoch-checkpoints", *options]
+    )  # fmt: skip
+    log = result.stdout + result.stderr
+    assert result.returncode == 0, log[-4000:]
+    return log
+
+
+@pytest.fixture(scope="session")
+def joint_checkpoint(source_data, tmp_path_factory) -> Path:
+    """A model of 3 layers with a second head after layer 2, after 4 updates."""
+    folder = tmp_path_factory.mktemp("joint")
+    train(
+        source_data, folder, "--task", "masked_lm", "--criterion", "joint_masked_lm",
+        *SMALL_MODEL, *LENGTH, "--auxiliary-head-layers", "2",
+    )  # fmt: skip
+    return folder / "checkpoint_last.pt"
+
+
+def state_of(checkpoint: Path) -> dict[str, torch.Tensor]:
+    return torch.load(checkpoint, weights_only=True)["model"]

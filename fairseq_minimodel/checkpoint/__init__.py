@@ -1,0 +1,1 @@
+"""Reading fairseq checkpoints safely, and explicit surgery on them."""

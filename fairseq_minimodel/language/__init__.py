@@ -1,0 +1,1 @@
+"""Everything with a vocabulary in its shape: vocabularies, initialisers, language packs."""

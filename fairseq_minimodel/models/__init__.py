@@ -1,0 +1,3 @@
+"""The models that fairseq sees."""
+
+from . import minimodel_roberta  # noqa: F401

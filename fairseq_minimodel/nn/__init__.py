@@ -1,0 +1,1 @@
+"""Plain PyTorch layers. Nothing here knows of fairseq."""

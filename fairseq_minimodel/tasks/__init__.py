@@ -1,0 +1,3 @@
+"""The tasks that fairseq sees."""
+
+from . import language_adaptation  # noqa: F401

@@ -1,0 +1,197 @@
+"""Making one model out of another: cut it, put layers on top, give it another language.
+
+Every operation takes a checkpoint and returns a new one with a report; the tensors that it keeps are
+the same tensors, by bits. Nothing here reads or writes files.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from ..errors import InputError
+from ..language.pack import LanguagePack
+from ..language.side import StateDict, is_language_side, language_side_of, with_language_side
+from .identity import VOCABULARY, encode, lineage_of
+from .load import LAYER, Checkpoint
+
+AUXILIARY_HEAD = re.compile(r"encoder\.auxiliary_lm_heads\.(\d+)\.")
+HEAD = "encoder.lm_head."
+INITIAL_STANDARD_DEVIATION = 0.02  # BERT's, as in fairseq's init_bert_params
+
+
+@dataclass(frozen=True)
+class SurgeryReport:
+    """The names of the tensors that an operation kept, made and dropped."""
+
+    kept: tuple[str, ...]
+    made: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = []
+        for action in ("kept", "made", "dropped"):
+            names = getattr(self, action)
+            if names:
+                lines.append(f"{action}: {', '.join(_components(names))}")
+        return "; ".join(lines)
+
+
+def head_layers(checkpoint: Checkpoint) -> list[int]:
+    """The layers (counted from 1) after which the checkpoint has an MLM head, in order."""
+    middle = {int(match[1]) for name in checkpoint.state if (match := AUXILIARY_HEAD.match(name))}
+    return sorted(middle | {checkpoint.layers})
+
+
+def truncate(checkpoint: Checkpoint, depth: int) -> tuple[Checkpoint, SurgeryReport]:
+    """The bottom `depth` layers with the MLM head that was trained after them (MiniJoint's step 2).
+
+    The result is a plain model of `depth` layers: the middle head becomes its last-layer head.
+
+    Raises:
+        InputError: the checkpoint has no MLM head after that layer.
+    """
+    heads = head_layers(checkpoint)
+    if depth not in heads:
+        raise InputError(
+            f"{checkpoint.path} has no MLM head after layer {depth}, only after "
+            f"{', '.join(map(str, heads))}: choose one of these, pretrain with "
+            f"--auxiliary-head-layers {depth}, or put a head on with `fairseq-minimodel extend`"
+        )
+    last = depth == checkpoint.layers
+    head = HEAD if last else f"encoder.auxiliary_lm_heads.{depth}."
+    state = _bottom(checkpoint.state, depth)
+    kept = list(state)
+    for name, tensor in checkpoint.state.items():
+        if name.startswith(head):
+            state[HEAD + name.removeprefix(head)] = tensor
+            kept.append(name)
+    dropped = tuple(name for name in checkpoint.state if name not in kept)
+    report = SurgeryReport(kept=tuple(kept), made=(), dropped=dropped)
+    return _plain_model(checkpoint, state, depth), report
+
+
+def extend(
+    checkpoint: Checkpoint, depth: int, new_layers: int, seed: int = 1
+) -> tuple[Checkpoint, SurgeryReport]:
+    """The bottom `depth` layers with `new_layers` new ones and a new head (MiniPost's step 1b).
+
+    New weights are drawn as BERT's are: N(0, 0.02), biases 0, LayerNorms the identity. The language
+    side stays; train the rest with `--freeze bottom:DEPTH`.
+
+    Raises:
+        InputError: the checkpoint has fewer layers than `depth`, or `new_layers` is less than 1.
+    """
+    layers = checkpoint.layers
+    if not 1 <= depth <= layers:
+        raise InputError(
+            f"depth {depth} is not between 1 and {layers}, the layers of {checkpoint.path}"
+        )
+    if new_layers < 1:
+        raise InputError(f"{new_layers} new layers: give 1 or more")
+    generator = torch.Generator().manual_seed(seed)
+    state = _bottom(checkpoint.state, depth)
+    dropped = tuple(name for name in checkpoint.state if name not in state)
+    kept = tuple(state)
+    for name in dropped:
+        if name.startswith(HEAD):
+            state[name] = _fresh(name, checkpoint.state[name], generator)
+    first_layer = [name for name in kept if (match := LAYER.match(name)) and match[1] == "0"]
+    for index in range(depth, depth + new_layers):
+        for name in first_layer:
+            like = state[name]
+            state[name.replace(".layers.0.", f".layers.{index}.")] = _fresh(name, like, generator)
+    made = tuple(name for name in state if name not in kept)
+    report = SurgeryReport(kept=kept, made=made, dropped=dropped)
+    return _plain_model(checkpoint, state, depth + new_layers), report
+
+
+def plug(checkpoint: Checkpoint, pack: LanguagePack) -> tuple[Checkpoint, SurgeryReport]:
+    """The body of `checkpoint` with the language of `pack`; everything else stays (step 4).
+
+    Raises:
+        InputError: the pack is of another lineage or another width than the body.
+    """
+    description = pack.description
+    width = language_side_of(checkpoint.state).width
+    if description.width != width:
+        raise InputError(
+            f"the pack {pack.folder} is {description.width} wide and the body {checkpoint.path} is "
+            f"{width} wide: a pack plugs into bodies of the width it was trained with"
+        )
+    lineage = lineage_of(checkpoint.state)
+    if description.lineage != lineage:
+        raise InputError(
+            f"the pack {pack.folder} belongs to the lineage {description.lineage} and the body "
+            f"{checkpoint.path} to the lineage {lineage}: a pack plugs into the bodies that derive "
+            "from the one it was trained over"
+        )
+    state = with_language_side(checkpoint.state, pack.side)
+    if VOCABULARY in state:
+        state[VOCABULARY] = encode(description.vocabulary)
+    replaced = tuple(name for name in state if is_language_side(name))
+    report = SurgeryReport(
+        kept=tuple(name for name in state if not is_language_side(name)),
+        made=replaced,
+        dropped=replaced,
+    )
+    return checkpoint.replaced(state), report
+
+
+def _plain_model(checkpoint: Checkpoint, state: StateDict, layers: int) -> Checkpoint:
+    """A `minimodel_roberta` of so many layers and the last layer's head alone."""
+    settings = {**checkpoint.body_settings(), "encoder_layers": layers}
+    return checkpoint.replaced(
+        state, _name="minimodel_roberta", auxiliary_head_layers="", freeze="none", **settings
+    )
+
+
+def _bottom(state: StateDict, depth: int) -> StateDict:
+    """Language side, positions, embedding LayerNorm, identity and the bottom `depth` layers."""
+
+    def belongs(name: str) -> bool:
+        if layer := LAYER.match(name):
+            return int(layer[1]) < depth
+        if is_language_side(name):
+            return True
+        in_encoder = name.startswith("encoder.")
+        return in_encoder and not name.startswith(HEAD) and not AUXILIARY_HEAD.match(name)
+
+    return {name: tensor for name, tensor in state.items() if belongs(name)}
+
+
+def _fresh(name: str, like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    if "layer_norm" in name:
+        return torch.full_like(like, 1.0 if name.endswith("weight") else 0.0)
+    if name.endswith("bias"):
+        return torch.zeros_like(like)
+    drawn = torch.empty(like.shape).normal_(0.0, INITIAL_STANDARD_DEVIATION, generator=generator)
+    return drawn.to(like.dtype)
+
+
+def _components(names: Iterable[str]) -> list[str]:
+    """Tensor names in a reader's words: "layers 1-4", "MLM head after layer 4"."""
+    layers, others = set(), {}
+    for name in names:
+        if match := LAYER.match(name):
+            layers.add(int(match[1]) + 1)
+        elif is_language_side(name):
+            others["language side"] = None
+        elif match := AUXILIARY_HEAD.match(name):
+            others[f"MLM head after layer {match[1]}"] = None
+        elif name.startswith(HEAD):
+            others["last MLM head"] = None
+        elif name.startswith("classification_heads."):
+            others[f"classification head {name.split('.')[1]}"] = None
+        elif "embed_positions" in name:
+            others["position embeddings"] = None
+        elif "layernorm_embedding" in name:
+            others["embedding LayerNorm"] = None
+        elif name.rsplit(".", 1)[-1] not in ("version", "lineage", "vocabulary"):
+            others[name] = None
+    numbers = sorted(layers)
+    if numbers:
+        bounds = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}"
+        others[f"{'layer' if len(numbers) == 1 else 'layers'} {bounds}"] = None
+    return list(others)

@@ -1,0 +1,109 @@
+"""Every workaround for a fairseq, PyTorch or NumPy version, each with its reason.
+
+Imported before anything else of fairseq is used. Supported: Python 3.10 to 3.13 (3.11 is what the
+tests run on), `fairseq-fixed` 0.12.3.1, PyTorch 2.6 or newer, NumPy 1.24 or newer.
+"""
+
+import argparse
+import collections
+import os
+import sys
+import types
+import typing
+from pathlib import Path
+
+import numpy
+import torch
+
+INSTALL_COMMANDS = (
+    "pip install -r requirements.txt && "
+    "pip install --no-build-isolation --no-deps fairseq-fixed==0.12.3.1"
+)
+
+if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
+    # From 2.6 on torch.load refuses by default to run code that a checkpoint brings; fairseq
+    # relies on that default, so with an older PyTorch loading a checkpoint can run anything.
+    raise ImportError(
+        f"fairseq-minimodel needs PyTorch 2.6 or newer, and {torch.__version__} is installed: "
+        "pip install 'torch>=2.6'"
+    )
+
+try:
+    import fairseq.checkpoint_utils
+    import fairseq.data
+    import fairseq.utils
+    import fairseq.version
+    from fairseq.distributed.utils import _TensorPlaceholder
+except Exception as error:  # the original fairseq 0.12.2 fails on Python 3.11 with a ValueError
+    raise ImportError(
+        f"fairseq-minimodel needs a working fairseq, and importing it failed ({error}); "
+        f"from the folder of this project: {INSTALL_COMMANDS}"
+    ) from None
+
+import omegaconf  # noqa: E402
+
+
+def allow_checkpoint_classes() -> None:
+    """Name the classes that fairseq's own checkpoints hold, none of which runs code when loaded.
+
+    `argparse.Namespace`: checkpoints of models configured the old way, fairseq's `roberta` among
+    them. The others: what rank 0 sends to the other ranks when a run resumes, which fairseq pickles
+    after it has turned the configuration into OmegaConf objects (fairseq/distributed/utils.py,
+    `_broadcast_object_slow`). Can go when fairseq names them itself.
+    """
+    torch.serialization.add_safe_globals(
+        [
+            argparse.Namespace,
+            omegaconf.DictConfig,
+            omegaconf.ListConfig,
+            omegaconf.base.ContainerMetadata,
+            omegaconf.base.Metadata,
+            omegaconf.nodes.AnyNode,
+            typing.Any,
+            dict,
+            list,
+            int,
+            collections.defaultdict,
+            _TensorPlaceholder,
+        ]
+    )
+
+
+def give_numpy_compat_back() -> None:
+    """`--sample-break-mode eos` reads `numpy.compat.long`, which NumPy 2 no longer has.
+
+    fairseq/data/token_block_dataset.py; can go when fairseq asks for int64.
+    """
+    if not hasattr(numpy, "compat"):
+        numpy.compat = types.SimpleNamespace(long=numpy.int64)
+
+
+def accept_every_path_to_this_package() -> None:
+    """Let `--user-dir` name this package by any path, once it has been imported by another.
+
+    fairseq compares paths as strings, so a symbolic link to the package counts as a second package
+    of the same name and ends the run (fairseq/utils.py, `import_user_module`). A second *copy* of
+    the package is still refused, with both places named.
+    """
+    package = Path(__file__).resolve().parent
+    import_user_module = fairseq.utils.import_user_module
+
+    def import_once(args: argparse.Namespace) -> None:
+        asked = getattr(args, "user_dir", None)
+        if asked is not None and Path(asked).resolve().name == package.name:
+            if Path(asked).resolve() == package:
+                return sys.modules[package.name].register()
+            if Path(asked, "compat.py").exists():
+                raise ImportError(
+                    f"two copies of {package.name}: --user-dir names {os.path.abspath(asked)}, and "
+                    f"{package} is imported already; give that one, or uninstall it"
+                )
+        return import_user_module(args)
+
+    import_once.memo = getattr(import_user_module, "memo", set())
+    fairseq.utils.import_user_module = import_once
+
+
+allow_checkpoint_classes()
+give_numpy_compat_back()
+accept_every_path_to_this_package()

@@ -1,0 +1,162 @@
+"""A language pack: the folder in which a language is kept, apart from any body.
+
+language.safetensors      embed_tokens.weight (V x d), lm_head.bias (V)
+dict.txt                  fairseq's dictionary: row i of the embedding is symbol i
+sentencepiece.bpe.model   the tokenizer
+language.json             what the pack is and how it came about
+"""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+
+from ..atomic import atomic_folder
+from ..errors import InputError
+from .side import LanguageSide
+from .vocabulary import fingerprint, read_symbols
+
+WEIGHTS = "language.safetensors"
+DICTIONARY = "dict.txt"
+TOKENIZER = "sentencepiece.bpe.model"
+DESCRIPTION = "language.json"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What language.json holds. `None`: not known.
+
+    Attributes:
+        language: name of the language, as the user calls it ("de").
+        lineage: identifier of the family of bodies that the pack fits.
+        vocabulary: fingerprint of the symbols and their order.
+        vocabulary_size, width: V and d.
+        depth: number of layers over which the language side was trained.
+        updates, tokens: length of that training; tokens count every position of a batch.
+        flops: floating-point operations of that training (`compute.py`).
+        validation_loss: the last one, in bits a token, over the model it was trained with.
+        versions: of the software that made it.
+    """
+
+    language: str
+    lineage: str
+    vocabulary: str
+    vocabulary_size: int
+    width: int
+    depth: int
+    updates: int | None = None
+    tokens: int | None = None
+    flops: int | None = None
+    validation_loss: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LanguagePack:
+    """A language side with its vocabulary, its tokenizer and where it comes from."""
+
+    description: Description
+    side: LanguageSide
+    symbols: list[str]
+    folder: Path
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.folder / TOKENIZER
+
+    @property
+    def dictionary(self) -> Path:
+        return self.folder / DICTIONARY
+
+
+def save_pack(
+    folder: str | Path,
+    side: LanguageSide,
+    description: Description,
+    dictionary: str | Path,
+    tokenizer: str | Path,
+) -> None:
+    """Write a pack, replacing a former one at the same place in one step.
+
+    Raises:
+        InputError: the dictionary or the tokenizer cannot be read, or the dictionary is not the one
+            that the language side was trained with.
+    """
+    _check(f"the dictionary {dictionary}", side, description, read_symbols(dictionary))
+    if not Path(tokenizer).is_file():
+        raise InputError(
+            f"no tokenizer {tokenizer}: give the SentencePiece model that the text was encoded with "
+            "(--sentencepiece-model FILE)"
+        )
+    with atomic_folder(folder) as partial:
+        tensors = {
+            "embed_tokens.weight": side.embedding.contiguous(),
+            "lm_head.bias": side.bias.contiguous(),
+        }
+        safetensors.torch.save_file(tensors, partial / WEIGHTS)
+        shutil.copyfile(dictionary, partial / DICTIONARY)
+        shutil.copyfile(tokenizer, partial / TOKENIZER)
+        text = json.dumps(asdict(description), indent=2, ensure_ascii=False)
+        (partial / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+
+
+def load_pack(folder: str | Path) -> LanguagePack:
+    """Read a pack and check that its parts belong together.
+
+    Raises:
+        InputError: a file is missing or damaged, or the parts do not fit each other.
+    """
+    folder = Path(folder)
+    for name in (DESCRIPTION, WEIGHTS, DICTIONARY, TOKENIZER):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder} is not a language pack: it has no {name}; "
+                "make one with `fairseq-minimodel pack`"
+            )
+    try:
+        description = Description(**json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{folder / DESCRIPTION} is damaged ({error}); make the pack again with "
+            "`fairseq-minimodel pack`"
+        ) from None
+    try:
+        tensors = safetensors.torch.load_file(folder / WEIGHTS)
+        side = LanguageSide(tensors["embed_tokens.weight"], tensors["lm_head.bias"])
+    except (safetensors.SafetensorError, KeyError) as error:
+        raise InputError(
+            f"{folder / WEIGHTS} is damaged ({error}); make the pack again with "
+            "`fairseq-minimodel pack`"
+        ) from None
+    symbols = read_symbols(folder / DICTIONARY)
+    _check(f"{folder / DICTIONARY}", side, description, symbols)
+    return LanguagePack(description, side, symbols, folder)
+
+
+def _check(
+    dictionary: str, side: LanguageSide, description: Description, symbols: list[str]
+) -> None:
+    """Refuse a language side whose rows are not the symbols of the dictionary."""
+    if side.embedding.dim() != 2 or side.bias.shape != (side.vocabulary_size,):
+        raise InputError(
+            f"the language side has an embedding of shape {tuple(side.embedding.shape)} and an "
+            f"output bias of shape {tuple(side.bias.shape)}: they do not belong together"
+        )
+    if (side.vocabulary_size, side.width) != (description.vocabulary_size, description.width):
+        raise InputError(
+            f"the language side is {side.vocabulary_size} x {side.width}, and its description says "
+            f"{description.vocabulary_size} x {description.width}"
+        )
+    if len(symbols) != side.vocabulary_size:
+        raise InputError(
+            f"{dictionary} has {len(symbols)} symbols with the special ones, and the language side "
+            f"has {side.vocabulary_size} rows; give the dict.txt of its training data"
+        )
+    if fingerprint(symbols) != description.vocabulary:
+        raise InputError(
+            f"{dictionary} has the right number of symbols and is not the dictionary that the "
+            "language side was trained with: other symbols, or another order"
+        )

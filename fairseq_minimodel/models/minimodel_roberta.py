@@ -1,0 +1,277 @@
+"""RoBERTa with MLM heads after any of its layers, and a choice of what is frozen."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Optional
+
+from .. import compat  # noqa: F401  isort: skip  (before anything of fairseq)
+
+from fairseq import utils
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.dataclass.utils import gen_parser_from_dataclass
+from fairseq.models import register_model, register_model_architecture
+from fairseq.models.roberta.model import RobertaEncoder, RobertaModel
+from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import Tensor, nn
+
+from ..checkpoint.identity import LINEAGE, VOCABULARY, decode, encode, lineage_of, new_lineage
+from ..errors import InputError
+from ..language.side import StateDict, is_language_side
+from ..language.vocabulary import fingerprint
+from ..nn.architectures import ARCHITECTURES, complete_sizes
+from ..nn.lm_head import LMHeadTransform
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class MiniModelRobertaConfig(FairseqDataclass):
+    encoder_layers: Optional[int] = field(
+        default=None, metadata={"help": "number of layers (default: the architecture's)"}
+    )
+    encoder_embed_dim: Optional[int] = field(
+        default=None, metadata={"help": "width of the model (default: the architecture's)"}
+    )
+    encoder_ffn_embed_dim: Optional[int] = field(
+        default=None, metadata={"help": "width of the feed-forward (default: the architecture's)"}
+    )
+    encoder_attention_heads: Optional[int] = field(
+        default=None, metadata={"help": "attention heads (default: the architecture's)"}
+    )
+    max_positions: Optional[int] = field(
+        default=None,
+        metadata={"help": "number of position embeddings, in tokens (default: the task's length)"},
+    )
+    activation_fn: ChoiceEnum(utils.get_available_activation_fns()) = field(
+        default="gelu", metadata={"help": "activation function of the feed-forward and the heads"}
+    )
+    pooler_activation_fn: ChoiceEnum(utils.get_available_activation_fns()) = field(
+        default="tanh", metadata={"help": "activation function of classification heads"}
+    )
+    dropout: float = field(default=0.1, metadata={"help": "dropout probability"})
+    attention_dropout: float = field(
+        default=0.1, metadata={"help": "dropout probability of attention weights"}
+    )
+    activation_dropout: float = field(
+        default=0.0, metadata={"help": "dropout probability after the feed-forward's activation"}
+    )
+    pooler_dropout: float = field(
+        default=0.0, metadata={"help": "dropout probability in classification heads"}
+    )
+    auxiliary_head_layers: str = field(
+        default="",
+        metadata={
+            "help": "MLM heads besides the last layer's: after these layers, counted from 1, "
+            'separated by commas ("4", "4,8")'
+        },
+    )
+    freeze: str = field(
+        default="none",
+        metadata={
+            "help": "what training does not change: none; language (token embeddings and output "
+            "bias); body (everything else); bottom:N (language side, position embeddings, "
+            "embedding LayerNorm, layers 1 to N)"
+        },
+    )
+    load_checkpoint_heads: bool = field(
+        default=False, metadata={"help": "register and load heads when loading checkpoints"}
+    )
+
+
+@register_model("minimodel_roberta", dataclass=MiniModelRobertaConfig)
+class MiniModelRoberta(RobertaModel):
+    """fairseq's RoBERTa with auxiliary MLM heads (Marchisio et al. 2023, MiniJoint)."""
+
+    @classmethod
+    def hub_models(cls) -> dict[str, str]:
+        return {}
+
+    @staticmethod
+    def add_args(parser: object) -> None:
+        gen_parser_from_dataclass(parser, MiniModelRobertaConfig(), delete_default=True)
+
+    @classmethod
+    def build_model(cls, cfg: DictConfig, task: object) -> "MiniModelRoberta":
+        """Build the model and freeze what `cfg.freeze` says, before an optimiser exists.
+
+        Raises:
+            InputError: the settings contradict each other.
+        """
+        with open_dict(cfg):
+            complete_sizes(cfg, "minimodel_roberta")
+            if cfg.max_positions is None:
+                cfg.max_positions = task.max_positions()
+        check(cfg)
+        # fairseq's encoder fills a config of its own with what RoBERTa leaves unsaid.
+        complete = OmegaConf.create(OmegaConf.to_container(cfg, enum_to_str=True))
+        model = cls(complete, MiniModelEncoder(complete, task.source_dictionary))
+        for name, parameter in frozen_parameters(model, cfg.freeze):
+            logger.debug("frozen: %s", name)
+            parameter.requires_grad_(False)
+        return model
+
+    def upgrade_state_dict_named(self, state_dict: StateDict, name: str) -> None:
+        """Fit a checkpoint to this model: its identity, and heads that this model does not have.
+
+        Raises:
+            InputError: the checkpoint was trained with another vocabulary of the same size, which
+                fairseq would load without a word.
+        """
+        super().upgrade_state_dict_named(state_dict, name)
+        if LINEAGE not in state_dict:
+            state_dict[LINEAGE] = encode(lineage_of(state_dict))
+        own_vocabulary = self.encoder.vocabulary
+        found = state_dict.setdefault(VOCABULARY, own_vocabulary)
+        if decode(found) != decode(own_vocabulary):
+            raise InputError(
+                f"the checkpoint was trained with the vocabulary {decode(found)} and the data has "
+                f"the vocabulary {decode(own_vocabulary)} ({len(self.encoder.dictionary)} symbols): "
+                "use the dict.txt of the checkpoint's training data, or the task "
+                "language_adaptation to give the model another language"
+            )
+        prefix = "encoder.auxiliary_lm_heads."
+        own_heads = self.encoder.auxiliary_lm_heads
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            if key.removeprefix(prefix).split(".")[0] not in own_heads:
+                logger.warning(
+                    "dropped from the checkpoint, as this model has no such head: %s", key
+                )
+                del state_dict[key]
+
+
+class MiniModelEncoder(RobertaEncoder):
+    """RoBERTa's encoder with auxiliary heads and an identity (`checkpoint/identity.py`)."""
+
+    def __init__(self, cfg: DictConfig, dictionary: object) -> None:
+        super().__init__(cfg, dictionary)
+        activation = utils.get_activation_fn(cfg.activation_fn)
+        self.auxiliary_lm_heads = nn.ModuleDict(
+            {
+                str(layer): LMHeadTransform(cfg.encoder_embed_dim, activation)
+                for layer in parse_layers(cfg.auxiliary_head_layers)
+            }
+        )
+        self.register_buffer("lineage", encode(new_lineage()))
+        self.register_buffer("vocabulary", encode(fingerprint(dictionary.symbols)))
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        features_only: bool = False,
+        return_all_hiddens: bool = False,
+        masked_tokens: Tensor | None = None,
+        all_heads: bool = False,
+        **unused: object,
+    ) -> tuple[Tensor, dict]:
+        """One pass through the body, and the heads asked for.
+
+        Args:
+            src_tokens: token ids, batch x length.
+            features_only: return the last hidden states (batch x length x width), no logits.
+            return_all_hiddens: put the hidden states after every layer, the embedding first, into
+                "inner_states" (each length x batch x width).
+            masked_tokens: batch x length, true where logits are wanted; None: everywhere.
+            all_heads: put the logits of every head into "head_logits", by layer, in order.
+
+        Returns: the last head's logits (predictions x vocabulary), and what was asked for besides.
+        """
+        auxiliary = self.auxiliary_lm_heads if all_heads else {}
+        features, extra = self.extract_features(
+            src_tokens, return_all_hiddens=return_all_hiddens or bool(auxiliary)
+        )
+        if features_only:
+            return features, extra
+        logits = self.output_layer(features, masked_tokens=masked_tokens)
+        if all_heads:
+            extra["head_logits"] = {
+                int(layer): head(
+                    extra["inner_states"][int(layer)].transpose(0, 1),
+                    self.lm_head.weight,
+                    self.lm_head.bias,
+                    masked_tokens,
+                )
+                for layer, head in auxiliary.items()
+            }
+            extra["head_logits"][self.sentence_encoder.num_layers] = logits
+        return logits, extra
+
+
+for _name in set(ARCHITECTURES) - {"minimodel_roberta"}:
+    register_model_architecture("minimodel_roberta", _name)(
+        lambda cfg, name=_name: complete_sizes(cfg, name)
+    )
+
+
+def parse_layers(text: str) -> list[int]:
+    """The layers in "4,8", in ascending order.
+
+    Raises:
+        InputError: the text is something else.
+    """
+    try:
+        layers = [int(layer) for layer in str(text).split(",") if layer.strip()]
+    except ValueError:
+        raise InputError(
+            f'--auxiliary-head-layers "{text}" is not a list of layers such as "4" or "4,8"'
+        ) from None
+    return sorted(set(layers))
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse settings that contradict each other with an `InputError`."""
+    for layer in parse_layers(cfg.auxiliary_head_layers):
+        if not 1 <= layer < cfg.encoder_layers:
+            raise InputError(
+                f"--auxiliary-head-layers {cfg.auxiliary_head_layers}: a model of "
+                f"{cfg.encoder_layers} layers takes auxiliary heads after layers 1 to "
+                f"{cfg.encoder_layers - 1} (the last layer has a head anyway)"
+            )
+    if cfg.encoder_embed_dim % cfg.encoder_attention_heads:
+        raise InputError(
+            f"a width of {cfg.encoder_embed_dim} (--encoder-embed-dim) does not divide into "
+            f"{cfg.encoder_attention_heads} attention heads (--encoder-attention-heads)"
+        )
+    bottom_layers(cfg.freeze, cfg.encoder_layers)
+
+
+def bottom_layers(freeze: str, layers: int) -> int | None:
+    """N of "bottom:N"; None for the other values of --freeze.
+
+    Raises:
+        InputError: the value is none of those that exist.
+    """
+    if freeze in ("none", "language", "body"):
+        return None
+    kind, _, number = freeze.partition(":")
+    if kind != "bottom" or not number.isdigit() or not 0 <= int(number) <= layers:
+        raise InputError(
+            f'--freeze "{freeze}" is none of: none, language, body, bottom:N with N from 0 to '
+            f"{layers}"
+        )
+    return int(number)
+
+
+def frozen_parameters(model: MiniModelRoberta, freeze: str) -> Iterator[tuple[str, nn.Parameter]]:
+    """The parameters, with their names, that a value of --freeze keeps from training."""
+    encoder = model.encoder.sentence_encoder
+    bottom = bottom_layers(freeze, encoder.num_layers)
+    top: set[int] = set()
+    if bottom is not None:
+        modules = [
+            *encoder.layers[bottom:],
+            model.encoder.lm_head,
+            model.encoder.auxiliary_lm_heads,
+        ]
+        top = {id(parameter) for module in modules for parameter in module.parameters()}
+    for name, parameter in model.named_parameters():
+        if freeze == "none":
+            frozen = False
+        elif freeze == "language":
+            frozen = is_language_side(name)
+        elif freeze == "body":
+            frozen = not is_language_side(name)
+        else:
+            frozen = is_language_side(name) or id(parameter) not in top
+        if frozen:
+            yield name, parameter

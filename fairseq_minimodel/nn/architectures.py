@@ -1,0 +1,34 @@
+"""The named sizes of models: what `--arch` stands for.
+
+In a configuration a size is `None` until the model is built, so that `--arch` and hydra's
+`model._name` mean the same thing.
+"""
+
+ARCHITECTURES = {
+    # small enough for tests
+    "minimodel_roberta": {
+        "encoder_layers": 4,
+        "encoder_embed_dim": 64,
+        "encoder_ffn_embed_dim": 256,
+        "encoder_attention_heads": 4,
+    },
+    "minimodel_roberta_base": {
+        "encoder_layers": 12,
+        "encoder_embed_dim": 768,
+        "encoder_ffn_embed_dim": 3072,
+        "encoder_attention_heads": 12,
+    },
+    "minimodel_roberta_large": {
+        "encoder_layers": 24,
+        "encoder_embed_dim": 1024,
+        "encoder_ffn_embed_dim": 4096,
+        "encoder_attention_heads": 16,
+    },
+}
+
+
+def complete_sizes(config: object, architecture: str) -> None:
+    """Fill the sizes that `config` leaves open (absent or None) with those of an architecture."""
+    for name, size in ARCHITECTURES[architecture].items():
+        if getattr(config, name, None) is None:
+            setattr(config, name, size)

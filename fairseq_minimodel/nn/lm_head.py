@@ -1,0 +1,44 @@
+"""The part of a masked-language-model head that belongs to the body."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class LMHeadTransform(nn.Module):
+    """A RoBERTa MLM head without its language side: dense, activation, LayerNorm.
+
+    The projection to the vocabulary (token embeddings and output bias) is handed to `forward`,
+    because all heads of a model share the one language side (Marchisio et al. 2023, section 3).
+    """
+
+    def __init__(self, width: int, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.activation = activation
+        self.layer_norm = nn.LayerNorm(width)
+
+    def forward(
+        self,
+        features: Tensor,
+        embedding: Tensor,
+        bias: Tensor,
+        masked_tokens: Tensor | None = None,
+    ) -> Tensor:
+        """Logits over the vocabulary.
+
+        Args:
+            features: hidden states, batch x length x width.
+            embedding: token embeddings, vocabulary x width.
+            bias: output bias, vocabulary.
+            masked_tokens: batch x length, true where a prediction is wanted; None: everywhere.
+
+        Returns: predictions x vocabulary, or batch x length x vocabulary without `masked_tokens`.
+        """
+        if masked_tokens is not None:
+            features = features[masked_tokens, :]
+        hidden = self.layer_norm(self.activation(self.dense(features)))
+        # Product first, then bias, as in fairseq's head: a fused product differs in the last bit.
+        return torch.add(functional.linear(hidden, embedding), bias)

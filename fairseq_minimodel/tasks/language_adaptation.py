@@ -1,0 +1,126 @@
+"""Step 2 of mini-model adaptation: learn a language side over a frozen, truncated body."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+from .. import compat  # noqa: F401  isort: skip  (before anything of fairseq)
+
+import torch
+from fairseq.dataclass import ChoiceEnum
+from fairseq.models import BaseFairseqModel
+from fairseq.tasks import register_task
+from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
+from omegaconf import II, DictConfig, open_dict
+
+from ..checkpoint.identity import lineage_of, with_identity
+from ..checkpoint.load import Checkpoint, read_checkpoint, symbols_of
+from ..checkpoint.surgery import truncate
+from ..errors import InputError
+from ..language.initialise import INITIALISERS, initialise
+from ..language.side import language_side_of, with_language_side
+from ..language.vocabulary import fingerprint
+from ..nn.architectures import ARCHITECTURES
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class LanguageAdaptationConfig(MaskedLMConfig):
+    base_checkpoint: Optional[str] = field(
+        default=None,
+        metadata={"help": "checkpoint whose body is kept, frozen (not needed to resume a run)"},
+    )
+    depth: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "train over the bottom layers only, up to this one; there must be an MLM head "
+            "after it (default: all layers)"
+        },
+    )
+    initialise: ChoiceEnum(INITIALISERS) = field(
+        default="random",
+        metadata={
+            "help": "start of the language side: random (N(0, 0.02), special symbols copied), "
+            "overlap (rows of symbols in both vocabularies copied as well)"
+        },
+    )
+    source_dict: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "dict.txt of the base checkpoint (default: beside it, or in its data folder)"
+        },
+    )
+    # To find the run's own checkpoint when it resumes after the base checkpoint is gone.
+    save_dir: str = II("checkpoint.save_dir")
+    restore_file: str = II("checkpoint.restore_file")
+
+
+@register_task("language_adaptation", dataclass=LanguageAdaptationConfig)
+class LanguageAdaptationTask(MaskedLMTask):
+    """Masked language modelling in a new language; only the language side is trained.
+
+    Marchisio et al. 2023, section 3, step 2; over all layers it is the method of Artetxe et al. 2020.
+    The model that is trained, and saved, is a plain `minimodel_roberta` of the chosen depth.
+    """
+
+    cfg: LanguageAdaptationConfig
+
+    def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
+        """Build the truncated model over the base checkpoint, with a new language side.
+
+        Raises:
+            InputError: there is no base checkpoint, or it does not fit.
+        """
+        if from_checkpoint:  # its own checkpoint: configuration and weights are complete
+            return super().build_model(cfg, from_checkpoint)
+        resumed = Path(self.cfg.save_dir) / self.cfg.restore_file
+        base = self.cfg.base_checkpoint
+        if base is None or (not Path(base).exists() and resumed.exists()):
+            if not resumed.exists():
+                raise InputError(
+                    "the task language_adaptation needs --base-checkpoint FILE, and there is no "
+                    f"{resumed} to resume from"
+                )
+            self._adopt_body(cfg, read_checkpoint(resumed))
+            return super().build_model(cfg)  # the trainer loads the weights
+        adapted = self.adapt(read_checkpoint(base))
+        self._adopt_body(cfg, adapted)
+        model = super().build_model(cfg)
+        model.load_state_dict(adapted.state, strict=True, model_cfg=cfg)
+        return model
+
+    def adapt(self, base: Checkpoint) -> Checkpoint:
+        """The base checkpoint, truncated, with the initial language side of the target language."""
+        lineage = lineage_of(base.state)
+        truncated, report = truncate(base, self.cfg.depth or base.layers)
+        side, rows = initialise(
+            self.cfg.initialise,
+            language_side_of(base.state),
+            symbols_of(base, self.cfg.source_dict),
+            self.source_dictionary.symbols,
+            torch.Generator().manual_seed(self.cfg.seed),
+        )
+        logger.info("base checkpoint %s, lineage %s; %s", base.path, lineage, report)
+        logger.info("%s", rows)
+        state = with_language_side(truncated.state, side)
+        symbols = self.source_dictionary.symbols
+        return truncated.replaced(with_identity(state, lineage, fingerprint(symbols)))
+
+    def _adopt_body(self, cfg: DictConfig, checkpoint: Checkpoint) -> None:
+        """Take the body's sizes from a checkpoint, so that they are saved with this run's."""
+        if cfg._name not in ARCHITECTURES:
+            raise InputError(
+                f"the task language_adaptation trains the model minimodel_roberta, not {cfg._name}: "
+                "give --arch minimodel_roberta"
+            )
+        with open_dict(cfg):
+            cfg.update(checkpoint.body_settings())
+            cfg.auxiliary_head_layers = ""
+            cfg.freeze = "body"
+            if self.cfg.tokens_per_sample > cfg.max_positions:
+                raise InputError(
+                    f"--tokens-per-sample {self.cfg.tokens_per_sample} is longer than the "
+                    f"{cfg.max_positions} positions of {checkpoint.path}: give at most that many"
+                )
