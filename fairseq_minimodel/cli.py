@@ -8,20 +8,153 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from .errors import InputError
 
 
 def user_dir() -> None:
     """Print the folder to give to fairseq as --user-dir."""
-    from pathlib import Path
-
     print(Path(__file__).resolve().parent)
 
 
 def _add_user_dir(verbs: argparse._SubParsersAction) -> None:
     parser = verbs.add_parser("user-dir", help="print the folder to give to fairseq's --user-dir")
     parser.set_defaults(run="fairseq_minimodel.cli:user_dir")
+
+
+def _add_truncate(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "truncate", help="write the bottom layers of a body and the MLM head after them"
+    )
+    parser.set_defaults(run="fairseq_minimodel.checkpoint.commands:truncate")
+    _add_body(parser)
+    parser.add_argument("--depth", type=int, required=True, metavar="N", help="layers to keep")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="checkpoint")
+
+
+def _add_extend(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "extend", help="put new layers and a new head on the bottom layers of a body (MiniPost)"
+    )
+    parser.set_defaults(run="fairseq_minimodel.checkpoint.commands:extend")
+    _add_body(parser)
+    parser.add_argument("--depth", type=int, required=True, metavar="N", help="layers to keep")
+    parser.add_argument(
+        "--new-layers", type=int, default=2, metavar="M", help="layers to add (default: 2)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the new weights (default: 1)")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="checkpoint")
+
+
+def _add_pack(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser("pack", help="write the language side of a checkpoint as a pack")
+    parser.set_defaults(run="fairseq_minimodel.checkpoint.commands:pack")
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--language", required=True, help='its name, as you call it ("de")')
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the pack")
+    _add_dictionary(parser)
+    parser.add_argument(
+        "--sentencepiece-model",
+        type=Path,
+        metavar="FILE",
+        help="tokenizer (default: the one in the checkpoint's data folder)",
+    )
+
+
+def _add_plug(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "plug", help="write a body with the language of a pack, as a folder that fairseq loads"
+    )
+    parser.set_defaults(run="fairseq_minimodel.checkpoint.commands:plug")
+    parser.add_argument("--body", type=Path, required=True, metavar="FILE", help="checkpoint")
+    parser.add_argument("--pack", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER")
+
+
+def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "evaluate", help="score a fine-tuned body in the languages of packs (classification)"
+    )
+    parser.set_defaults(run="fairseq_minimodel.evaluation.classify:evaluate")
+    parser.add_argument(
+        "--body", type=Path, required=True, metavar="FILE", help="fine-tuned checkpoint"
+    )
+    parser.add_argument(
+        "--test",
+        dest="tests",
+        nargs=2,
+        action="append",
+        required=True,
+        metavar=("PACK", "FILE"),
+        help="a language pack and labelled examples in its language (TSV or JSON Lines); repeat it "
+        "for more languages",
+    )
+    parser.add_argument(
+        "--text-columns",
+        nargs="+",
+        default=["text"],
+        metavar="COLUMN",
+        help="one or two columns of text, by name or number from 1 (default: text)",
+    )
+    parser.add_argument(
+        "--label-column", default="label", metavar="COLUMN", help="column of the label (label)"
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="dict.txt of the labels (default: the one the body was fine-tuned with)",
+    )
+    parser.add_argument(
+        "--max-tokens", type=int, default=8192, help="tokens a batch (default: 8192)"
+    )
+    parser.add_argument("--device", help="of PyTorch (default: a GPU if there is one)")
+    parser.add_argument("--json", dest="output", type=Path, metavar="FILE", help="write scores too")
+
+
+def _add_body(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--body", type=Path, required=True, metavar="FILE", help="checkpoint")
+    _add_dictionary(parser)
+
+
+def _add_dictionary(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dict",
+        dest="dictionary",
+        type=Path,
+        metavar="FILE",
+        help="dict.txt of the checkpoint (default: beside it, or in its data folder)",
+    )
+
+
+def _add_prepare(verbs: argparse._SubParsersAction) -> None:
+    from .corpus.options import add_option_arguments
+
+    parser = verbs.add_parser(
+        "prepare",
+        help="raw text to fairseq's binary data: clean, shuffle, train a vocabulary, encode",
+    )
+    parser.add_argument(
+        "--text",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="plain text or JSON Lines (.jsonl), each perhaps compressed (.gz, .xz, .zst)",
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder to make")
+    parser.add_argument(
+        "--sentencepiece-model", metavar="FILE", help="use this model instead of training one"
+    )
+    parser.add_argument(
+        "--dict",
+        dest="dictionary",
+        metavar="FILE",
+        help="use this dict.txt with the given model instead of making one",
+    )
+    parser.add_argument("--workers", type=int, help="processes (default: one a core)")
+    add_option_arguments(parser)
+    parser.set_defaults(run="fairseq_minimodel.corpus.prepare:prepare")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,7 +164,15 @@ def build_parser() -> argparse.ArgumentParser:
         description="Extend a RoBERTa-style masked language model to new languages.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for add_verb in (_add_user_dir,):
+    for add_verb in (
+        _add_truncate,
+        _add_extend,
+        _add_pack,
+        _add_plug,
+        _add_evaluate,
+        _add_user_dir,
+        _add_prepare,
+    ):
         add_verb(verbs)
     return parser
 

@@ -1,0 +1,33 @@
+# `make test` and `make quickstart` do all the set-up themselves, in the folder .venv.
+# make test TORCH=torch==2.13.0+cu130: another build of PyTorch. PYTHON, VENV: see below.
+PYTHON ?= python3
+VENV ?= .venv
+# The version that the tests run with. Without one, pip may replace an installed PyTorch.
+TORCH ?= torch==2.13.0
+FAIRSEQ = fairseq-fixed==0.12.3.1
+
+BIN = $(abspath $(VENV))/bin
+READY = $(VENV)/.ready
+
+.PHONY: setup test quickstart lint
+
+setup: $(READY)
+
+$(READY): requirements.txt requirements-dev.txt setup.py
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 10) <= v < (3, 14) else \
+	  "Python 3.10 to 3.13 is needed, 3.11 is tested; this is %d.%d: make PYTHON=python3.11" % v[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install $(TORCH) -r requirements.txt
+	$(BIN)/pip install --no-build-isolation --no-deps $(FAIRSEQ)
+	$(BIN)/pip install --no-build-isolation --no-deps -e .
+	$(BIN)/pip install -r requirements-dev.txt
+	touch $@
+
+test: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+quickstart: setup
+	PATH="$(BIN):$$PATH" examples/quickstart/run.sh
+
+lint: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .

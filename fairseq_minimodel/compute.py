@@ -1,0 +1,218 @@
+"""FLOPs of training and evaluating a RoBERTa-style masked language model, from its shapes alone.
+
+One multiply-add is 2 FLOPs, and only matrix products count, as in PyTorch's FlopCounterMode with
+attention as explicit products. With d the width, f the feed-forward width, V the vocabulary and T
+the tokens of a sequence (padding included, because it is computed), the forward pass costs
+
+    a layer, per token             2 (4 d^2 + 2 d f)   q, k, v, output projection; feed-forward
+                                 + 4 T d               attention scores; weighted sum of the values
+    an MLM head, per masked token  2 (d^2 + d V)       dense; projection to the vocabulary
+    a classifier, per sequence     2 (d^2 + d classes) on <s>: dense; projection to the classes
+
+A product y = x W costs the same again in the backward pass for the gradient of x, if something
+below needs it, and once more for the gradient of W, if W is trained. Attention has no weights, so
+its two products cost twice their forward pass in the backward pass.
+
+Left out: layer norm, softmax, GELU, dropout, biases, residual sums, embedding look-ups and their
+gradient, the loss, clipping and the optimiser. None of them is a matrix product. Also left out is
+what an implementation computes twice, such as the scores in the backward pass of flash attention.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes that set the cost. The output projection is tied to the token embeddings.
+
+    Attributes:
+        layers: transformer layers that run; for a mini-model, its depth.
+        width: hidden size d.
+        ffn: hidden size of the feed-forward blocks.
+        heads: attention heads. They split the width, so the count does not depend on them.
+        vocabulary: rows of the token embedding matrix V, special tokens included.
+
+    Raises:
+        InputError: a size is below 1, or the heads do not divide the width.
+    """
+
+    layers: int
+    width: int
+    ffn: int
+    heads: int
+    vocabulary: int
+
+    def __post_init__(self):
+        for name, size in dataclasses.asdict(self).items():
+            if size < 1:
+                raise InputError(f"{name} is {size}: a model needs at least 1")
+        if self.width % self.heads:
+            raise InputError(f"width {self.width} cannot be split over {self.heads} heads evenly")
+
+    def truncate(self, depth: int) -> "Shape":
+        """The mini-model: the bottom `depth` layers, everything else the same."""
+        if not 1 <= depth <= self.layers:
+            raise InputError(f"depth {depth} is not between 1 and the {self.layers} layers")
+        return dataclasses.replace(self, layers=depth)
+
+
+@dataclass(frozen=True)
+class Flops:
+    """FLOPs of one pass. `forward` alone is the cost of an evaluation, `total` of a training step."""
+
+    forward: float = 0.0
+    activation_gradients: float = 0.0
+    weight_gradients: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.forward + self.activation_gradients + self.weight_gradients
+
+    def __add__(self, other: "Flops") -> "Flops":
+        return Flops(
+            self.forward + other.forward,
+            self.activation_gradients + other.activation_gradients,
+            self.weight_gradients + other.weight_gradients,
+        )
+
+
+def masked_lm_flops(
+    shape: Shape,
+    tokens: float,
+    sequence_length: int,
+    *,
+    freeze: str = "none",
+    auxiliary_head_layers: Sequence[int] = (),
+    masked_fraction: float = 0.15,
+) -> Flops:
+    """FLOPs of masked language modelling over `tokens` tokens in sequences of `sequence_length`.
+
+    Linear in `tokens`: 1 gives the cost per token, the sum over a training log the cost of the run.
+
+    Args:
+        shape: of the layers that run; `shape.truncate(4)` for adaptation at depth 4.
+        tokens: all positions computed, padding included (batch x sequence length).
+        sequence_length: T, the length that a token attends over.
+        freeze: what is not trained, as in the model's option of this name.
+            none - pretraining: all weights get gradients.
+            language - the embedding matrix gets none, position embeddings and body do.
+            body - adaptation: gradients flow through every layer down to the embeddings; the tied
+                matrix is the only product with a weight gradient.
+            bottom:N - MiniPost step 1b: all embeddings and the bottom N layers are frozen, so the
+                backward pass ends at the inputs of layer N + 1. A head after a frozen layer is
+                frozen as well.
+        auxiliary_head_layers: MLM heads besides the last layer's, each after this layer (1-based).
+            All heads read one pass of the body.
+        masked_fraction: share of `tokens` that the heads predict.
+
+    Raises:
+        InputError: a value is outside its range.
+    """
+    if not 0 <= masked_fraction <= 1:
+        raise InputError(f"masked fraction {masked_fraction} is not between 0 and 1")
+    for layer in auxiliary_head_layers:
+        if not 1 <= layer < shape.layers:
+            raise InputError(
+                f"an auxiliary head after layer {layer} does not fit a model of {shape.layers} "
+                "layers: it must stand below the last one"
+            )
+    trained = _Trained.parse(freeze, shape.layers)
+    flops = _body(shape, tokens, sequence_length, trained)
+    masked, d = masked_fraction * tokens, shape.width
+    for layer in (*auxiliary_head_layers, shape.layers):
+        # A trained dense layer stands on a trained layer, so both its products have one condition.
+        needs_gradient = trained.output_needs_gradient(layer)
+        flops += _linear(masked, d, d, needs_gradient, trained.is_trained(layer))
+        flops += _linear(masked, d, shape.vocabulary, needs_gradient, trained.language)
+    return flops
+
+
+def classification_flops(
+    shape: Shape,
+    tokens: float,
+    sequence_length: int,
+    *,
+    classes: int,
+    freeze: str = "language",
+) -> Flops:
+    """FLOPs of a sentence classifier on <s>, over `tokens` tokens in sequences of `sequence_length`.
+
+    `total` is fine-tuning, `forward` evaluation. Arguments and errors as in `masked_lm_flops`; the
+    classifier (dense layer of the model's width, then the projection to `classes`) is trained
+    whatever is frozen.
+    """
+    if classes < 1:
+        raise InputError(f"{classes} classes: a classifier needs at least 1")
+    trained = _Trained.parse(freeze, shape.layers)
+    flops = _body(shape, tokens, sequence_length, trained)
+    sequences = tokens / sequence_length
+    input_needs_gradient = trained.output_needs_gradient(shape.layers)
+    flops += _linear(sequences, shape.width, shape.width, input_needs_gradient, True)
+    flops += _linear(sequences, shape.width, classes, True, True)
+    return flops
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What `freeze` means: which products have a gradient of their input or of their weight."""
+
+    language: bool  # the tied matrix
+    embeddings: bool  # anything that is added into the first layer's input
+    frozen_layers: int  # from the bottom
+
+    @classmethod
+    def parse(cls, freeze: str, layers: int) -> "_Trained":
+        kind, _, count = freeze.partition(":")
+        if kind == "bottom" and count.isdecimal():
+            if int(count) >= layers:
+                raise InputError(f"freeze {freeze} leaves none of the {layers} layers to train")
+            return cls(language=False, embeddings=False, frozen_layers=int(count))
+        if freeze == "none":
+            return cls(language=True, embeddings=True, frozen_layers=0)
+        if freeze == "language":  # the position embeddings are the body's, and are trained
+            return cls(language=False, embeddings=True, frozen_layers=0)
+        if freeze == "body":
+            return cls(language=True, embeddings=True, frozen_layers=layers)
+        raise InputError(f"freeze {freeze!r} is not one of none, language, body, bottom:N")
+
+    def is_trained(self, layer: int) -> bool:
+        return layer > self.frozen_layers
+
+    def output_needs_gradient(self, layer: int) -> bool:
+        """After `layer` (1-based; 0: the embeddings), is there anything trained at or below it?"""
+        return self.embeddings or layer > self.frozen_layers
+
+
+def _body(shape: Shape, tokens: float, sequence_length: int, trained: _Trained) -> Flops:
+    if tokens < 0 or sequence_length < 1:
+        raise InputError(f"{tokens} tokens in sequences of {sequence_length} cannot be counted")
+    d, flops = shape.width, Flops()
+    for layer in range(1, shape.layers + 1):
+        is_trained = trained.is_trained(layer)
+        # Without a gradient below (the lowest trained layer of bottom:N), only the query, key and
+        # value projections are spared: what comes after them depends on trained weights.
+        below = trained.output_needs_gradient(layer - 1)
+        inside = trained.output_needs_gradient(layer)
+        flops += _linear(tokens, d, 3 * d, below, is_trained)  # query, key, value
+        flops += _attention(tokens, sequence_length, d, inside)
+        flops += _linear(tokens, d, d, inside, is_trained)  # attention output
+        flops += _linear(tokens, d, shape.ffn, inside, is_trained)
+        flops += _linear(tokens, shape.ffn, d, inside, is_trained)
+    return flops
+
+
+def _linear(
+    positions: float, inputs: int, outputs: int, input_gradient: bool, weight_gradient: bool
+) -> Flops:
+    product = 2.0 * positions * inputs * outputs
+    return Flops(product, product * input_gradient, product * weight_gradient)
+
+
+def _attention(tokens: float, sequence_length: int, width: int, gradient: bool) -> Flops:
+    # Queries x keys and weights x values; either factor of both needs its gradient.
+    products = 2 * 2.0 * tokens * sequence_length * width
+    return Flops(products, 2 * products * gradient, 0.0)

@@ -1,0 +1,218 @@
+"""Vocabulary: a SentencePiece model and fairseq's dict.txt, whose ids are never assumed equal."""
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+
+from ..errors import InputError
+from .reading import cut_position
+
+SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")  # fairseq's ids 0 to 3, never in dict.txt
+BOS, PAD, EOS, UNK = range(4)
+MASK_SYMBOL = "<mask>"  # fairseq's masked LM tasks add it behind the dictionary's last line
+CHARACTERS_A_PIECE = 200
+# Sums of floats over threads depend on their number: a fixed one makes training repeatable.
+_TRAINER_THREADS = 16
+_LONGEST_SAMPLE_LINE = 4000  # bytes; the trainer leaves out longer lines, so they are cut before
+
+
+class Vocabulary:
+    """Text to fairseq ids and back.
+
+    fairseq's ids are 0 to 3 for `SPECIAL_SYMBOLS`, then one a line of dict.txt. A piece of the
+    SentencePiece model that is not in dict.txt becomes <unk>.
+
+    Raises:
+        InputError: a file is missing or is not what it should be.
+    """
+
+    def __init__(self, model: str | Path, dictionary: str | Path) -> None:
+        self._model = load_sentencepiece(model)
+        self.symbols = (*SPECIAL_SYMBOLS, *read_dictionary(dictionary))
+        ids = {symbol: index for index, symbol in enumerate(self.symbols)}
+        pieces = list(dictionary_pieces(self._model))
+        # (SentencePiece pieces,): the fairseq id of each; and (fairseq ids,) back, -1 for no piece.
+        self._to_fairseq = np.full(len(self._model), UNK, np.int64)
+        self._to_sentencepiece = np.full(len(self.symbols), -1, np.int64)
+        for piece, index in pieces:
+            self._to_fairseq[index] = ids.get(piece, UNK)
+            if piece in ids:
+                self._to_sentencepiece[ids[piece]] = index
+        self._to_sentencepiece[UNK] = self._model.unk_id()
+        if not any(piece in ids for piece, _ in pieces):
+            raise InputError(
+                f"No piece of {model} is in {dictionary}: they do not belong together; give the "
+                "dict.txt that was made with this SentencePiece model."
+            )
+
+    def __len__(self) -> int:
+        """Number of symbols: the four special ones and the lines of dict.txt (without <mask>)."""
+        return len(self.symbols)
+
+    def encode(self, text: str) -> np.ndarray:
+        """Ids (tokens,) int64 of `text`, without <s> and </s>."""
+        return self.encode_flat([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Ids (tokens,) of each text, without <s> and </s>."""
+        ids, sizes = self.encode_flat(texts)
+        return np.split(ids, np.cumsum(sizes)[:-1])
+
+    def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of all texts in one array (sum of sizes,), and the sizes (texts,)."""
+        encoded = self._model.encode(list(texts), num_threads=1)
+        sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        flat = np.fromiter(chain.from_iterable(encoded), np.int64, int(sizes.sum()))
+        return self._to_fairseq[flat], sizes
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """Text of fairseq ids; <s>, <pad>, </s>, <mask> and symbols without a piece are left out."""
+        ids = np.asarray(ids, np.int64)
+        pieces = self._to_sentencepiece[ids[ids < len(self.symbols)]]
+        return self._model.decode(pieces[pieces >= 0].tolist())
+
+    def normalise(self, text: str) -> str:
+        """The text as SentencePiece sees it, which is what decode(encode(text)) gives back."""
+        return self._model.normalize(text).replace("\u2581", " ").strip()
+
+
+def load_sentencepiece(path: str | Path) -> sentencepiece.SentencePieceProcessor:
+    """Load a SentencePiece model. Raises InputError if the file is missing or is none."""
+    try:
+        model = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"Cannot read the SentencePiece model {path}: {error.strerror}.") from None
+    try:
+        processor = sentencepiece.SentencePieceProcessor()
+        processor.LoadFromSerializedProto(model)
+        if len(processor) == 0:
+            raise RuntimeError
+    except RuntimeError:
+        raise InputError(
+            f"{path} is not a SentencePiece model, or is damaged; give the .model file that "
+            "SentencePiece wrote."
+        ) from None
+    return processor
+
+
+def dictionary_pieces(
+    model: sentencepiece.SentencePieceProcessor,
+) -> Iterable[tuple[str, int]]:
+    """(piece, SentencePiece id) of each piece that belongs into dict.txt, in the model's order.
+
+    Control, unknown and unused pieces do not, nor does a piece spelled as a special symbol of
+    fairseq: fairseq has those itself.
+    """
+    for index in range(len(model)):
+        piece = model.id_to_piece(index)
+        skip = model.is_control(index) or model.is_unknown(index) or model.is_unused(index)
+        if not skip and piece not in SPECIAL_SYMBOLS and piece != MASK_SYMBOL:
+            yield piece, index
+
+
+def read_dictionary(path: str | Path) -> list[str]:
+    """The symbols of a dict.txt (`SYMBOL COUNT` a line), without the special ones fairseq adds.
+
+    Raises:
+        InputError: the file is missing, is not UTF-8, has a malformed line or repeats a symbol.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [line.rstrip() for line in file]
+    except OSError as error:
+        raise InputError(f"Cannot read the dictionary {path}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise InputError(f"The dictionary {path} is not UTF-8; make it anew.") from None
+    symbols, seen = [], set(SPECIAL_SYMBOLS)
+    for number, line in enumerate(lines, start=1):
+        symbol, space, count = line.rpartition(" ")
+        if not (space and count.isdecimal()):
+            raise InputError(
+                f"{path}, line {number}: {line!r} is not a symbol, a space and a count; "
+                "give a dict.txt of fairseq."
+            )
+        if symbol in seen:
+            raise InputError(
+                f"{path}, line {number}: the symbol {symbol!r} is there twice (fairseq adds "
+                f"{', '.join(SPECIAL_SYMBOLS)} itself); remove this line."
+            )
+        seen.add(symbol)
+        symbols.append(symbol)
+    return symbols
+
+
+def write_dictionary(path: str | Path, symbols: Iterable[str], counts: Iterable[int]) -> None:
+    """Write a dict.txt: one `SYMBOL COUNT` a line."""
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(
+            f"{symbol} {count}\n" for symbol, count in zip(symbols, counts, strict=True)
+        )
+
+
+def train_sentencepiece(
+    sample: str | Path, vocabulary_size: int, character_coverage: float
+) -> tuple[bytes, list[str]]:
+    """Train a unigram model on a text file. Returns the model and messages for the user.
+
+    The size is at most one piece for every `CHARACTERS_A_PIECE` characters of the sample: with
+    about four characters a token, a piece is then seen fifty times on average. It is at least the
+    number of characters to cover. The result depends on the sample and the two numbers alone.
+
+    Raises:
+        InputError: `vocabulary_size` is too small for the characters of the sample.
+    """
+    normaliser = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc")
+    counts: Counter[str] = Counter()
+    for line in _sample_lines(sample):
+        counts.update(normaliser.normalize(line))
+    characters = counts.total()
+    if characters == 0:
+        raise InputError("The text holds no characters that SentencePiece keeps; give real text.")
+    # SentencePiece's own three pieces, its word mark, and some room for pieces beyond characters.
+    smallest = _characters_to_cover(counts, character_coverage) + 20
+    if vocabulary_size < smallest:
+        raise InputError(
+            f"--vocabulary-size {vocabulary_size} is too small: the text has {smallest - 20} "
+            f"characters at --character-coverage {character_coverage}; give at least {smallest}."
+        )
+    size = min(vocabulary_size, max(smallest, characters // CHARACTERS_A_PIECE))
+    messages = []
+    if size < vocabulary_size:
+        messages.append(
+            f"vocabulary of {size:,} pieces instead of {vocabulary_size:,}: the sample has only "
+            f"{characters:,} characters ({CHARACTERS_A_PIECE} a piece)"
+        )
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=_sample_lines(sample),
+        model_writer=model,
+        model_type="unigram",
+        vocab_size=size,
+        character_coverage=character_coverage,
+        hard_vocab_limit=False,  # fewer pieces where the text has no more, instead of an error
+        num_threads=_TRAINER_THREADS,
+        max_sentence_length=2 * _LONGEST_SAMPLE_LINE,
+        minloglevel=2,
+    )
+    return model.getvalue(), messages
+
+
+def _characters_to_cover(counts: Counter[str], coverage: float) -> int:
+    """How many of the most frequent characters make up the share `coverage` of the text."""
+    descending = np.sort(np.fromiter(counts.values(), np.int64))[::-1]
+    return int(np.searchsorted(np.cumsum(descending), coverage * descending.sum())) + 1
+
+
+def _sample_lines(sample: str | Path) -> Iterable[str]:
+    with open(sample, "rb") as file:
+        for line in file:
+            while len(line) > _LONGEST_SAMPLE_LINE:
+                end = cut_position(line, _LONGEST_SAMPLE_LINE)
+                yield line[:end].decode("utf-8").strip()
+                line = line[end:]
+            yield line.decode("utf-8").strip()
