@@ -1,0 +1,98 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.language.pack import Description, load_pack, save_pack
+from fairseq_minimodel.language.side import LanguageSide, same_weights
+from fairseq_minimodel.language.vocabulary import fingerprint, read_symbols
+
+SIDE = LanguageSide(torch.randn(8, 4), torch.randn(8))
+
+
+@pytest.fixture
+def parts(tmp_path):
+    dictionary, tokenizer = tmp_path / "dict.txt", tmp_path / "spm.model"
+    dictionary.write_text("a 3\nb 2\nc 1\n")
+    tokenizer.write_bytes(b"a tokenizer")
+    description = Description(
+        language="xx",
+        lineage="0123456789abcdef",
+        vocabulary=fingerprint(read_symbols(dictionary)),
+        vocabulary_size=8,
+        width=4,
+        depth=2,
+    )
+    return description, dictionary, tokenizer
+
+
+@pytest.fixture
+def pack(parts, tmp_path):
+    description, dictionary, tokenizer = parts
+    save_pack(tmp_path / "pack", SIDE, description, dictionary, tokenizer)
+    return tmp_path / "pack"
+
+
+def test_a_pack_comes_back_as_it_was_saved(pack, parts):
+    loaded = load_pack(pack)
+    assert same_weights(loaded.side, SIDE)
+    assert loaded.description == parts[0]
+    assert loaded.symbols == ["<s>", "<pad>", "</s>", "<unk>", "a", "b", "c", "<mask>"]
+    assert loaded.tokenizer.read_bytes() == b"a tokenizer"
+    assert not list(pack.parent.glob(".*"))  # nothing temporary is left
+
+
+@pytest.mark.parametrize(
+    "name", ["language.safetensors", "dict.txt", "sentencepiece.bpe.model", "language.json"]
+)
+def test_a_missing_file_is_named(pack, name):
+    (pack / name).unlink()
+    with pytest.raises(InputError, match=f"has no {name}"):
+        load_pack(pack)
+
+
+def test_a_truncated_file_is_named(pack):
+    weights = pack / "language.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-7])
+    with pytest.raises(InputError, match="language.safetensors is damaged"):
+        load_pack(pack)
+
+
+def test_a_damaged_description_is_named(pack):
+    (pack / "language.json").write_text('{"language": "xx"')
+    with pytest.raises(InputError, match="language.json is damaged"):
+        load_pack(pack)
+    (pack / "language.json").write_text('{"language": "xx"}')
+    with pytest.raises(InputError, match="language.json is damaged"):
+        load_pack(pack)
+
+
+def test_another_dictionary_of_the_same_size_is_refused(pack):
+    (pack / "dict.txt").write_text("b 3\na 2\nc 1\n")
+    with pytest.raises(InputError, match="not the dictionary that the language side was trained"):
+        load_pack(pack)
+
+
+def test_a_dictionary_of_another_size_is_refused_when_saving(parts, tmp_path):
+    description, dictionary, tokenizer = parts
+    dictionary.write_text("a 3\nb 2\n")
+    with pytest.raises(InputError, match="7 symbols.*8 rows"):
+        save_pack(tmp_path / "pack", SIDE, description, dictionary, tokenizer)
+    assert not (tmp_path / "pack").exists()
+
+
+def test_sizes_that_contradict_the_description_are_refused(pack):
+    content = json.loads((pack / "language.json").read_text())
+    (pack / "language.json").write_text(json.dumps({**content, "width": 5}))
+    with pytest.raises(InputError, match="8 x 4, and its description says 8 x 5"):
+        load_pack(pack)
+
+
+def test_saving_over_a_pack_replaces_it_as_a_whole(pack, parts):
+    description, dictionary, tokenizer = parts
+    (pack / "stray").touch()
+    save_pack(pack, SIDE, replace(description, language="yy"), dictionary, tokenizer)
+    assert load_pack(pack).description.language == "yy"
+    assert not (pack / "stray").exists()
