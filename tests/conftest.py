@@ -44,8 +44,8 @@ def target_data(tmp_path_factory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("target"), words, seed=2)
 
 
-def write_corpus(folder: Path, words: list[str], seed: int) -> Path:
-    """200 training and 40 validation sentences of Zipf-distributed words, as fairseq reads them."""
+def write_corpus(folder: Path, words: list[str], seed: int, sentences: int = 200) -> Path:
+    """So many training and 40 validation sentences of Zipf-distributed words, as fairseq reads them."""
     from fairseq.data import Dictionary
     from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 
@@ -55,9 +55,9 @@ def write_corpus(folder: Path, words: list[str], seed: int) -> Path:
         dictionary.add_symbol(word, n=generator.randint(1, 99))
     dictionary.save(str(folder / "dict.txt"))
     weights = [1 / (rank + 1) for rank in range(len(words))]
-    for split, sentences in (("train", 200), ("valid", 40)):
+    for split, count in (("train", sentences), ("valid", 40)):
         builder = MMapIndexedDatasetBuilder(str(folder / f"{split}.bin"), dtype=numpy.uint16)
-        for _ in range(sentences):
+        for _ in range(count):
             text = " ".join(generator.choices(words, weights, k=generator.randint(4, 12)))
             builder.add_item(dictionary.encode_line(text, add_if_not_exist=False).int())
         builder.finalize(str(folder / f"{split}.idx"))
