@@ -6,6 +6,7 @@ the verb runs, so that `--help` does not wait for torch. The function gets the o
 
 import argparse
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -157,6 +158,32 @@ def _add_prepare(verbs: argparse._SubParsersAction) -> None:
     parser.set_defaults(run="fairseq_minimodel.corpus.prepare:prepare")
 
 
+def _add_prepare_classification(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "prepare-classification",
+        help="labelled sentences or sentence pairs to data for fairseq's sentence_prediction",
+        description="Files are TSV or JSON Lines (.jsonl), each perhaps compressed. A column is a "
+        "name (TSV: of the header; JSON Lines: a key) or a number from 1 (TSV without header).",
+    )
+    parser.set_defaults(run="fairseq_minimodel.corpus.classification:prepare_classification")
+    parser.add_argument("--train", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--valid", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--test", type=Path, metavar="FILE")
+    parser.add_argument("--text-columns", nargs="+", required=True, metavar="COLUMN")
+    parser.add_argument("--label-column", required=True, metavar="COLUMN")
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        metavar="LABEL",
+        help="all labels in the order of their classes (default: those of --train, sorted)",
+    )
+    parser.add_argument("--sentencepiece-model", type=Path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--dict", dest="dictionary", type=Path, required=True, metavar="FILE", help="dict.txt"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command, one sub-parser a verb."""
     parser = argparse.ArgumentParser(
@@ -172,6 +199,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_evaluate,
         _add_user_dir,
         _add_prepare,
+        _add_prepare_classification,
     ):
         add_verb(verbs)
     return parser
@@ -181,6 +209,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit code: 0, or 2 for input that the user can mend."""
     options = vars(build_parser().parse_args(arguments))
     options.pop("verb")
+    # Before fairseq is imported: it would turn on the log of every package, at every level.
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger(__package__).setLevel(logging.INFO)
     module, function = options.pop("run").split(":")
     try:
         getattr(importlib.import_module(module), function)(**options)

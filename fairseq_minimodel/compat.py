@@ -6,6 +6,7 @@ tests run on), `fairseq-fixed` 0.12.3.1, PyTorch 2.6 or newer, NumPy 1.24 or new
 
 import argparse
 import collections
+import logging
 import os
 import sys
 import types
@@ -28,9 +29,15 @@ if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
         "pip install 'torch>=2.6'"
     )
 
+# fairseq/models/wav2vec/wav2vec2_classification.py turns on the log of every package, at every
+# level, when it is imported; what the importing program has set up is put back below.
+_logging_before = (logging.root.level, logging.root.handlers[:])
+
 try:
     import fairseq.checkpoint_utils
     import fairseq.data
+    import fairseq.models
+    import fairseq.tasks
     import fairseq.utils
     import fairseq.version
     from fairseq.distributed.utils import _TensorPlaceholder
@@ -39,6 +46,8 @@ except Exception as error:  # the original fairseq 0.12.2 fails on Python 3.11 w
         f"fairseq-minimodel needs a working fairseq, and importing it failed ({error}); "
         f"from the folder of this project: {INSTALL_COMMANDS}"
     ) from None
+
+logging.root.level, logging.root.handlers[:] = _logging_before
 
 import omegaconf  # noqa: E402
 

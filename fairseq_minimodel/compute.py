@@ -102,9 +102,8 @@ def masked_lm_flops(
             language - the embedding matrix gets none, position embeddings and body do.
             body - adaptation: gradients flow through every layer down to the embeddings; the tied
                 matrix is the only product with a weight gradient.
-            bottom:N - MiniPost step 1b: all embeddings and the bottom N layers are frozen, so the
-                backward pass ends at the inputs of layer N + 1. A head after a frozen layer is
-                frozen as well.
+            bottom:N - MiniPost step 1b: all embeddings and the bottom N layers get none, the layers
+                above and every head do, so the backward pass ends at the inputs of layer N + 1.
         auxiliary_head_layers: MLM heads besides the last layer's, each after this layer (1-based).
             All heads read one pass of the body.
         masked_fraction: share of `tokens` that the heads predict.
@@ -124,10 +123,11 @@ def masked_lm_flops(
     flops = _body(shape, tokens, sequence_length, trained)
     masked, d = masked_fraction * tokens, shape.width
     for layer in (*auxiliary_head_layers, shape.layers):
-        # A trained dense layer stands on a trained layer, so both its products have one condition.
-        needs_gradient = trained.output_needs_gradient(layer)
-        flops += _linear(masked, d, d, needs_gradient, trained.is_trained(layer))
-        flops += _linear(masked, d, shape.vocabulary, needs_gradient, trained.language)
+        below = trained.output_needs_gradient(layer)
+        flops += _linear(masked, d, d, below, trained.heads)
+        # Whatever is frozen, something below the projection is trained: the dense layer at least, or
+        # the embeddings.
+        flops += _linear(masked, d, shape.vocabulary, True, trained.language)
     return flops
 
 
@@ -150,8 +150,8 @@ def classification_flops(
     trained = _Trained.parse(freeze, shape.layers)
     flops = _body(shape, tokens, sequence_length, trained)
     sequences = tokens / sequence_length
-    input_needs_gradient = trained.output_needs_gradient(shape.layers)
-    flops += _linear(sequences, shape.width, shape.width, input_needs_gradient, True)
+    below = trained.output_needs_gradient(shape.layers)
+    flops += _linear(sequences, shape.width, shape.width, below, True)
     flops += _linear(sequences, shape.width, classes, True, True)
     return flops
 
@@ -163,21 +163,23 @@ class _Trained:
     language: bool  # the tied matrix
     embeddings: bool  # anything that is added into the first layer's input
     frozen_layers: int  # from the bottom
+    heads: bool  # dense layers of the MLM heads
 
     @classmethod
     def parse(cls, freeze: str, layers: int) -> "_Trained":
         kind, _, count = freeze.partition(":")
-        if kind == "bottom" and count.isdecimal():
-            if int(count) >= layers:
-                raise InputError(f"freeze {freeze} leaves none of the {layers} layers to train")
-            return cls(language=False, embeddings=False, frozen_layers=int(count))
+        if kind == "bottom" and count.isdecimal() and int(count) <= layers:
+            return cls(language=False, embeddings=False, frozen_layers=int(count), heads=True)
         if freeze == "none":
-            return cls(language=True, embeddings=True, frozen_layers=0)
+            return cls(language=True, embeddings=True, frozen_layers=0, heads=True)
         if freeze == "language":  # the position embeddings are the body's, and are trained
-            return cls(language=False, embeddings=True, frozen_layers=0)
+            return cls(language=False, embeddings=True, frozen_layers=0, heads=True)
         if freeze == "body":
-            return cls(language=True, embeddings=True, frozen_layers=layers)
-        raise InputError(f"freeze {freeze!r} is not one of none, language, body, bottom:N")
+            return cls(language=True, embeddings=True, frozen_layers=layers, heads=False)
+        raise InputError(
+            f'freeze "{freeze}" is none of: none, language, body, bottom:N with N from 0 to '
+            f"{layers}"
+        )
 
     def is_trained(self, layer: int) -> bool:
         return layer > self.frozen_layers

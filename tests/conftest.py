@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy  # noqa: E402
 import pytest  # noqa: E402
+import sentencepiece  # noqa: E402
 import torch  # noqa: E402
 
 import fairseq_minimodel  # noqa: E402
@@ -45,23 +46,69 @@ def target_data(tmp_path_factory) -> Path:
 
 
 def write_corpus(folder: Path, words: list[str], seed: int, sentences: int = 200) -> Path:
-    """So many training and 40 validation sentences of Zipf-distributed words, as fairseq reads them."""
+    """So many training and 40 validation sentences of Zipf-distributed words, as fairseq reads them.
+
+    One symbol a word, in the order of `words`, with a SentencePiece model that splits at spaces.
+    """
     from fairseq.data import Dictionary
     from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 
     generator = random.Random(seed)
     dictionary = Dictionary()
     for word in words:
-        dictionary.add_symbol(word, n=generator.randint(1, 99))
+        dictionary.add_symbol(f"\u2581{word}", n=generator.randint(1, 99))
     dictionary.save(str(folder / "dict.txt"))
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([" ".join(words)] * 2),
+        model_prefix=str(folder / "sentencepiece.bpe"),
+        model_type="word",
+        vocab_size=len(words) + 3,
+        minloglevel=2,
+    )
     weights = [1 / (rank + 1) for rank in range(len(words))]
     for split, count in (("train", sentences), ("valid", 40)):
         builder = MMapIndexedDatasetBuilder(str(folder / f"{split}.bin"), dtype=numpy.uint16)
         for _ in range(count):
-            text = " ".join(generator.choices(words, weights, k=generator.randint(4, 12)))
-            builder.add_item(dictionary.encode_line(text, add_if_not_exist=False).int())
+            text = make_sentence(generator, words, weights)
+            pieces = " ".join(f"\u2581{word}" for word in text.split())
+            builder.add_item(dictionary.encode_line(pieces, add_if_not_exist=False).int())
         builder.finalize(str(folder / f"{split}.idx"))
     return folder
+
+
+def make_sentence(generator: random.Random, words: list[str], weights: list[float]) -> str:
+    return " ".join(generator.choices(words, weights, k=generator.randint(4, 12)))
+
+
+def write_pairs(path: Path, words: list[str], seed: int, count: int = 48) -> Path:
+    """A TSV of labelled sentence pairs; the label says whether both start with the same word."""
+    generator = random.Random(seed)
+    rows = ["premise\thypothesis\tlabel"]
+    for index in range(count):
+        first, second = (make_sentence(generator, words, [1] * len(words)) for _ in range(2))
+        label = ("same", "other", "neither")[index % 3]
+        if label == "same":
+            second = f"{first.split()[0]} {second}"
+        rows.append(f"{first}\t{second}\t{label}")
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def pair_data(source_data, tmp_path_factory) -> Path:
+    """Binarised sentence pairs of three classes in the source vocabulary."""
+    folder = tmp_path_factory.mktemp("pairs")
+    words = [f"word{index}" for index in range(60)]
+    result = run(
+        ["fairseq-minimodel", "prepare-classification", "--output", folder / "data",
+         "--train", write_pairs(folder / "train.tsv", words, seed=1),
+         "--valid", write_pairs(folder / "valid.tsv", words, seed=2, count=15),
+         "--text-columns", "premise", "hypothesis", "--label-column", "label",
+         "--labels", "same", "other", "neither", "--dict", source_data / "dict.txt",
+         "--sentencepiece-model", source_data / "sentencepiece.bpe.model"]
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return folder / "data"
 
 
 SMALL_MODEL = [

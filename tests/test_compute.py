@@ -56,8 +56,8 @@ def random_batch(shape: Shape, batch: int, length: int) -> tuple[torch.Tensor, t
     return torch.randint(4, shape.vocabulary, (batch, length)), masked
 
 
-def counted(forward) -> Flops:
-    """What the counter sees of forward and backward; the split of the backward pass is not known.
+def counted(forward) -> tuple[int, int]:
+    """FLOPs that the counter sees in the forward and in the backward pass.
 
     On CPU, fairseq's attention ends in a fused kernel that the counter has no formula for. The math
     backend computes the same by two batched products, which it has.
@@ -68,14 +68,13 @@ def counted(forward) -> Flops:
         assert torch.ops.aten.bmm in counter.get_flop_counts()["Global"], "attention is not seen"
         with FlopCounterMode(display=False) as backward_counter:
             loss.backward()
-    return Flops(counter.get_total_flops(), backward_counter.get_total_flops())
+    return counter.get_total_flops(), backward_counter.get_total_flops()
 
 
-def assert_close(ours: Flops, reference: Flops) -> None:
-    assert ours.forward == pytest.approx(reference.forward, rel=0.01)
-    backward = ours.activation_gradients + ours.weight_gradients
-    assert backward == pytest.approx(reference.activation_gradients, rel=0.01)
-    assert ours.total == pytest.approx(reference.total, rel=0.01)
+def assert_close(ours: Flops, reference: tuple[int, int]) -> None:
+    forward, backward = reference
+    assert ours.forward == pytest.approx(forward, rel=0.01)
+    assert ours.activation_gradients + ours.weight_gradients == pytest.approx(backward, rel=0.01)
 
 
 @pytest.mark.parametrize("freeze", FREEZE)
@@ -169,8 +168,8 @@ def test_cost_is_proportional_to_tokens():
         (lambda: masked_lm_flops(ROBERTA_BASE, 1, 512, freeze="top"), 'freeze "top" is none of'),
         (lambda: masked_lm_flops(ROBERTA_BASE, 1, 512, freeze="bottom:"), 'freeze "bottom:"'),
         (
-            lambda: masked_lm_flops(ROBERTA_BASE, 1, 512, freeze="bottom:12"),
-            "leaves none of the 12",
+            lambda: masked_lm_flops(ROBERTA_BASE, 1, 512, freeze="bottom:13"),
+            "N from 0 to 12",
         ),
         (
             lambda: masked_lm_flops(ROBERTA_BASE, 1, 512, auxiliary_head_layers=(12,)),

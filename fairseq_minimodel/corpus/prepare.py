@@ -13,6 +13,7 @@ Nothing in the output depends on the order of the files, on the number of worker
 interrupted: a stage that was finished is not done again, any other one starts anew.
 """
 
+import errno
 import fcntl
 import json
 import mmap
@@ -113,12 +114,12 @@ def prepare(
         load_sentencepiece(run.given_model)
         if run.given_dictionary is not None:
             Vocabulary(run.given_model, run.given_dictionary)
-    if _is_finished(run):
-        print(f"{run.output} is already prepared from these files and options: nothing to do.")
-        return
-
-    run.work.mkdir(parents=True, exist_ok=True)
-    with open(run.work / "lock", "w") as lock:
+    try:
+        run.work.mkdir(parents=True, exist_ok=True)
+        lock = open(run.work / "lock", "w")  # noqa: SIM115
+    except OSError as error:
+        raise InputError(f"Cannot write to {run.output.parent}: {error.strerror}.") from None
+    with lock:
         try:  # a POSIX lock: the kernel frees it with the process, and workers do not inherit it
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -126,11 +127,21 @@ def prepare(
                 f"Another process is preparing {run.output}; wait for it or give another --output."
             ) from None
         try:
-            _run_stages(run)
+            if _is_finished(run):
+                print(f"{run.output} is prepared from these files and options: nothing to do.")
+            else:
+                _run_stages(run)
         except BrokenProcessPool:
             raise InputError(
                 "A worker process was killed, perhaps for want of memory; run the same command "
                 "again, with fewer --workers: it goes on where it stopped."
+            ) from None
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise InputError(
+                f"The disk that holds {run.output.parent} is full; free some of it and run the "
+                "same command again: it goes on where it stopped."
             ) from None
         except InputError:
             shutil.rmtree(run.work)
@@ -371,7 +382,7 @@ def _plan(run: _Run, summary: dict[str, Any]) -> list[_BucketPlan]:
         )
     wanted = min(max(int(documents * options.valid_fraction), 1), documents - 1)
     valid = _valid_documents(folder, wanted, options.valid_megabytes * 1e6, len(sizes))
-    shards = options.shards or -(-text_bytes // SHARD_BYTES)
+    shards = options.shards or min(-(-text_bytes // SHARD_BYTES), len(sizes))
     plan = [
         _BucketPlan(number, count, valid[number], size, number * shards // len(sizes))
         for number, (count, size) in enumerate(sizes)

@@ -22,6 +22,8 @@ from ..report.table import format_table
 from .build import build_model
 from .metrics import accuracy, chance_accuracy, majority_accuracy
 
+DEFAULT_HEAD = "sentence_classification_head"  # fairseq's name
+
 
 @dataclass(frozen=True)
 class Score:
@@ -81,9 +83,16 @@ def evaluate(
             f"{body} was not fine-tuned for classification: train it with fairseq's task "
             "sentence_prediction first"
         )
+    head = checkpoint.config["task"].get("classification_head_name", DEFAULT_HEAD)
     classes = read_dictionary(labels or find_training_file(checkpoint, "label/dict.txt"))
+    outputs = checkpoint.state[f"classification_heads.{head}.out_proj.weight"].size(0)
+    if outputs != len(classes):
+        raise InputError(
+            f"{body} has {outputs} classes and the label dictionary {len(classes)}: name the "
+            "dict.txt of the labels it was fine-tuned with (--labels)"
+        )
     scores = [
-        _score(checkpoint, load_pack(pack), Path(data), classes, text_columns, label_column,
+        _score(checkpoint, head, load_pack(pack), Path(data), classes, text_columns, label_column,
                max_tokens, device)
         for pack, data in tests
     ]  # fmt: skip
@@ -157,6 +166,7 @@ def token_sequence(
 
 def _score(
     body: Checkpoint,
+    head: str,
     pack: LanguagePack,
     data: Path,
     classes: list[str],
@@ -172,17 +182,9 @@ def _score(
     sequences = [token_sequence(example.texts, vocabulary, task_config) for example in examples]
     longest = body.body_settings()["max_positions"]
     truncated = sum(len(sequence) > longest for sequence in sequences)
-    head = task_config.get("classification_head_name") or "sentence_classification_head"
 
-    model = build_model(plug(body, pack)[0], pack.symbols)
-    outputs = model.classification_heads[head].out_proj.out_features
-    if outputs != len(classes):
-        raise InputError(
-            f"{body.path} has {outputs} classes and the label dictionary {len(classes)}: name the "
-            "dict.txt of the labels it was fine-tuned with (--labels)"
-        )
     predictions = predict(
-        model,
+        build_model(plug(body, pack)[0], pack.symbols),
         head,
         [sequence[:longest] for sequence in sequences],
         max_tokens,

@@ -112,7 +112,7 @@ def test_forms_of_roberta_that_are_not_supported_are_refused(joint_checkpoint):
 def test_the_dictionary_is_found_and_checked(joint_checkpoint, source_data, target_data, tmp_path):
     checkpoint = read_checkpoint(joint_checkpoint)
     symbols = symbols_of(checkpoint)
-    assert len(symbols) == 65 and symbols[-1] == "<mask>" and symbols[4] == "word0"
+    assert len(symbols) == 65 and symbols[-1] == "<mask>" and symbols[4] == "\u2581word0"
     with pytest.raises(InputError, match="80 symbols.*65 rows"):
         symbols_of(checkpoint, target_data / "dict.txt")
     lines = (source_data / "dict.txt").read_text().splitlines()

@@ -210,3 +210,9 @@ def test_every_break_mode_works(break_mode, source_data, tmp_path):
     log = train(source_data, tmp_path, *JOINT, "--sample-break-mode", break_mode,
                 "--max-update", "1")  # fmt: skip
     assert '"train_num_updates": "1"' in log
+
+
+def test_importing_the_package_leaves_the_programs_logging_alone():
+    code = "import logging; import fairseq_minimodel; print(logging.root.level, logging.root.handlers)"
+    result = run(["python", "-c", code])
+    assert (result.stdout.strip(), result.stderr) == ("30 []", "")

@@ -1,0 +1,143 @@
+"""Labelled examples to the data that fairseq's task `sentence_prediction` reads."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ..atomic import atomic_folder
+from ..errors import InputError
+from .examples import Column, Example, read_examples
+from .indexed import IndexedDatasetWriter, token_type
+from .vocabulary import EOS, MASK_SYMBOL, SPECIAL_SYMBOLS, Vocabulary, write_dictionary
+
+_BATCH = 1000  # examples
+
+
+def prepare_classification(
+    train: str | Path,
+    valid: str | Path,
+    sentencepiece_model: str | Path,
+    dictionary: str | Path,
+    output: str | Path,
+    test: str | Path | None = None,
+    text_columns: Sequence[Column] = (1,),
+    label_column: Column = 2,
+    labels: Sequence[str] | None = None,
+) -> None:
+    """Write `input0`, `input1` (for sentence pairs) and `label` below the folder `output`.
+
+    The binary data are what fairseq-preprocess makes of the same texts: one item an example, ended
+    by </s>; the class of a label is its place in label/dict.txt. A former output is replaced.
+
+    Args:
+        train, valid, test: TSV or JSON Lines, see `read_examples`.
+        sentencepiece_model, dictionary: the vocabulary of the model to fine-tune.
+        text_columns: one column for single sentences, two for pairs.
+        labels: all labels in the order of their classes (default: those of `train`, sorted).
+
+    Raises:
+        InputError: a bad file or column, a label that is empty or not among the labels, or an
+            `output` that holds something else.
+    """
+    output = Path(output)
+    if len(text_columns) not in (1, 2):
+        raise InputError(
+            f"{len(text_columns)} text columns are given; give one for sentences, two for pairs."
+        )
+    if output.exists() and not _may_be_replaced(output):
+        raise InputError(
+            f"{output} exists and is no output of prepare-classification; "
+            "remove it or give another --output."
+        )
+    vocabulary = Vocabulary(sentencepiece_model, dictionary)
+    columns = (text_columns, label_column)
+    if labels is None:
+        labels = sorted({example.label for example in read_examples(train, *columns)})
+    _check_labels(labels, train)
+    files = {"train": train, "valid": valid} | ({} if test is None else {"test": test})
+    with atomic_folder(output) as folder:
+        label_counts: Counter[str] = Counter()
+        for split, path in files.items():
+            counts, longest = _write_split(folder, split, path, columns, vocabulary, labels)
+            print(f"{split}: {counts.total():,} examples, the longest has {longest} tokens")
+            if split == "train":
+                label_counts = counts
+        for number in range(len(text_columns)):
+            (folder / f"input{number}" / "dict.txt").write_bytes(Path(dictionary).read_bytes())
+        write_dictionary(
+            folder / "label" / "dict.txt", labels, [label_counts[label] for label in labels]
+        )
+    print(f"labels: {', '.join(labels)} (--num-classes {len(labels)})")
+    print(f"data for fairseq-train --task sentence_prediction: {output.resolve()}", flush=True)
+
+
+def _may_be_replaced(output: Path) -> bool:
+    ours = (output / "label" / "dict.txt").is_file() and (output / "input0" / "dict.txt").is_file()
+    return output.is_dir() and (ours or not any(output.iterdir()))
+
+
+def _check_labels(labels: Sequence[str], train: str | Path) -> None:
+    for label in labels:
+        if not label or label in SPECIAL_SYMBOLS or label == MASK_SYMBOL or "\n" in label:
+            raise InputError(
+                f"{label!r} cannot be a label ({train}): it is empty or a special symbol of "
+                "fairseq; choose another label column or mend the file."
+            )
+    if len(set(labels)) != len(labels) or len(labels) < 2:
+        raise InputError(
+            f"The labels are {', '.join(labels)} ({train}); at least two different ones are needed."
+        )
+
+
+def _write_split(
+    folder: Path,
+    split: str,
+    path: str | Path,
+    columns: tuple[Sequence[Column], Column],
+    vocabulary: Vocabulary,
+    labels: Sequence[str],
+) -> tuple[Counter[str], int]:
+    """Write one split. Returns the counts of its labels and the length of its longest example in
+    tokens, with <s>, </s> and the separator that sentence_prediction adds."""
+    keys = [f"input{number}" for number in range(len(columns[0]))]
+    # fairseq's dictionaries begin with four special symbols; the task subtracts them again.
+    label_ids = {label: index + len(SPECIAL_SYMBOLS) for index, label in enumerate(labels)}
+    counts: Counter[str] = Counter()
+    longest = 0
+    for key in (*keys, "label"):
+        (folder / key).mkdir(exist_ok=True)
+    with ExitStack() as stack:
+
+        def writer(key: str, symbols: int) -> IndexedDatasetWriter:
+            prefix = folder / key / split
+            return stack.enter_context(IndexedDatasetWriter(prefix, token_type(symbols)))
+
+        input_writers = [writer(key, len(vocabulary)) for key in keys]
+        label_writer = writer("label", len(SPECIAL_SYMBOLS) + len(labels))
+        for batch in _batches(read_examples(path, *columns)):
+            for example in batch:
+                if example.label not in label_ids:
+                    raise InputError(
+                        f"{path}: the label {example.label!r} is not among {', '.join(labels)}; "
+                        "mend the file or name all labels with --labels."
+                    )
+                counts[example.label] += 1
+            lengths = np.zeros(len(batch), np.int64)
+            for number, input_writer in enumerate(input_writers):
+                ids, sizes = vocabulary.encode_flat([example.texts[number] for example in batch])
+                input_writer.write(np.insert(ids, np.cumsum(sizes), EOS), sizes + 1)
+                lengths += sizes + 2
+            longest = max(longest, int(lengths.max()))
+            ids = np.array([label_ids[example.label] for example in batch])
+            pairs = np.stack([ids, np.full_like(ids, EOS)], axis=1)
+            label_writer.write(pairs.ravel(), np.full_like(ids, 2))
+    return counts, longest
+
+
+def _batches(examples: Iterator[Example]) -> Iterator[list[Example]]:
+    while batch := list(islice(examples, _BATCH)):
+        yield batch

@@ -1,0 +1,100 @@
+"""The hydra configs under examples/ run, and mean the same as the command line."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import LENGTH, SMALL_MODEL, USER_DIR, run, state_of, train
+
+CONFIGS = Path(__file__).resolve().parents[2] / "examples" / "hydra"
+CPU = [
+    "common.cpu=true", "common.fp16=false", "common.log_interval=1", f"common.user_dir={USER_DIR}",
+    "dataset.batch_size=8", "optimization.max_update=2", "optimization.update_freq=[1]",
+    "lr_scheduler.warmup_updates=1", "dataset.num_workers=0",
+]  # fmt: skip
+SMALL = [
+    "model.encoder_layers=3", "model.encoder_embed_dim=16", "model.encoder_ffn_embed_dim=32",
+    "model.encoder_attention_heads=2",
+]  # fmt: skip
+
+
+def hydra_train(config, save_dir, *overrides):
+    """Run a config with other sizes; `+` where a config leaves a field to its default."""
+    added = [f"+{override}" if override.startswith("model.enc") else override
+             for override in overrides]  # fmt: skip
+    result = run(
+        ["fairseq-hydra-train", "--config-dir", CONFIGS, "--config-name", config, *CPU,
+         f"checkpoint.save_dir={save_dir}", *added],
+        cwd=save_dir.parent,
+    )  # fmt: skip
+    log = result.stdout + result.stderr
+    assert result.returncode == 0, log[-4000:]
+    return log
+
+
+@pytest.fixture(scope="module")
+def pretrained(source_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hydra") / "pretrain"
+    hydra_train(
+        "pretrain", folder, f"task.data={source_data}", *SMALL, "task.tokens_per_sample=32",
+        "model.auxiliary_head_layers='2'",
+    )  # fmt: skip
+    return folder / "checkpoint_last.pt"
+
+
+def test_pretraining_means_the_same_on_the_command_line(pretrained, source_data, tmp_path):
+    train(
+        source_data, tmp_path, "--task", "masked_lm", "--criterion", "joint_masked_lm",
+        *SMALL_MODEL, "--arch", "minimodel_roberta_base", *LENGTH, "--auxiliary-head-layers", "2",
+        "--max-update", "2", "--seed", "1", "--lr", "0.0007", "--adam-eps", "1e-6",
+        "--lr-scheduler", "polynomial_decay", "--warmup-updates", "1",
+        "--total-num-update", "125000", "--clip-norm", "0",
+    )  # fmt: skip
+    hydra, command_line = state_of(pretrained), state_of(tmp_path / "checkpoint_last.pt")
+    assert set(hydra) == set(command_line)
+    for name, tensor in hydra.items():
+        assert "lineage" in name or torch.equal(tensor, command_line[name]), name
+
+
+def test_adaptation(pretrained, target_data, tmp_path):
+    folder = tmp_path / "adapt"
+    log = hydra_train(
+        "adapt", folder, f"task.data={target_data}", f"task.base_checkpoint={pretrained}",
+        "task.depth=2", "task.tokens_per_sample=32",
+    )  # fmt: skip
+    assert "dropped: last MLM head, layer 3" in log and "loss_l2" in log
+    before, after = state_of(pretrained), state_of(folder / "checkpoint_last.pt")
+    name = "encoder.sentence_encoder.layers.1.fc1.weight"
+    assert torch.equal(before[name], after[name])
+
+
+def test_fine_tuning(pretrained, pair_data, tmp_path):
+    folder = tmp_path / "finetune"
+    hydra_train(
+        "finetune", folder, f"task.data={pair_data}", "task.max_positions=32", *SMALL,
+        f"checkpoint.finetune_from_model={pretrained}",
+    )  # fmt: skip
+    before, after = state_of(pretrained), state_of(folder / "checkpoint_last.pt")
+    embedding = "encoder.sentence_encoder.embed_tokens.weight"
+    assert torch.equal(before[embedding], after[embedding])
+    name = "encoder.sentence_encoder.layers.1.fc1.weight"
+    assert not torch.equal(before[name], after[name])
+
+
+def test_an_architecture_means_its_sizes_in_hydra(tmp_path):
+    code = """
+from omegaconf import OmegaConf
+import fairseq_minimodel
+from fairseq.dataclass.initialize import add_defaults
+from fairseq.dataclass.configs import FairseqConfig
+from fairseq.models import ARCH_CONFIG_REGISTRY
+config = OmegaConf.structured(FairseqConfig)
+config.model = {"_name": "minimodel_roberta_large", "encoder_layers": 6}
+add_defaults(config)
+OmegaConf.set_struct(config, False)
+ARCH_CONFIG_REGISTRY[config.model._name](config.model)
+print(config.model.encoder_layers, config.model.encoder_embed_dim, config.model.dropout)
+"""
+    assert run(["python", "-c", code]).stdout.split() == ["6", "1024", "0.1"]
+
+
