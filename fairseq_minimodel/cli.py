@@ -51,9 +51,17 @@ def _add_extend(verbs: argparse._SubParsersAction) -> None:
 def _add_pack(verbs: argparse._SubParsersAction) -> None:
     parser = verbs.add_parser("pack", help="write the language side of a checkpoint as a pack")
     parser.set_defaults(run="fairseq_minimodel.checkpoint.commands:pack")
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--checkpoint", dest="checkpoints", nargs="+", type=Path, required=True, metavar="FILE"
+    )
     parser.add_argument("--language", required=True, help='its name, as you call it ("de")')
-    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the pack")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="the pack (of several checkpoints: the folder of their packs)",
+    )
     _add_dictionary(parser)
     parser.add_argument(
         "--sentencepiece-model",
@@ -112,6 +120,22 @@ def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--device", help="of PyTorch (default: a GPU if there is one)")
     parser.add_argument("--json", dest="output", type=Path, metavar="FILE", help="write scores too")
+
+
+def _add_toy(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "toy", help="generate two small languages and a task, to try everything out with"
+    )
+    parser.set_defaults(run="fairseq_minimodel.toy.generate:write_toy")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--seed", type=int, default=1, help="of the random draws (default: 1)")
+    parser.add_argument(
+        "--sentences",
+        type=int,
+        default=30000,
+        metavar="N",
+        help="sentences of running text in each language (default: 30000)",
+    )
 
 
 def _add_body(parser: argparse.ArgumentParser) -> None:
@@ -197,6 +221,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_pack,
         _add_plug,
         _add_evaluate,
+        _add_toy,
         _add_user_dir,
         _add_prepare,
         _add_prepare_classification,

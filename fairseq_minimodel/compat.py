@@ -30,8 +30,9 @@ if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
     )
 
 # fairseq/models/wav2vec/wav2vec2_classification.py turns on the log of every package, at every
-# level, when it is imported; what the importing program has set up is put back below.
-_logging_before = (logging.root.level, logging.root.handlers[:])
+# level, when it is imported, unless the root logger has a handler already.
+_placeholder = logging.NullHandler()
+logging.root.addHandler(_placeholder)
 
 try:
     import fairseq.checkpoint_utils
@@ -47,7 +48,7 @@ except Exception as error:  # the original fairseq 0.12.2 fails on Python 3.11 w
         f"from the folder of this project: {INSTALL_COMMANDS}"
     ) from None
 
-logging.root.level, logging.root.handlers[:] = _logging_before
+logging.root.removeHandler(_placeholder)
 
 import omegaconf  # noqa: E402
 

@@ -1,20 +1,19 @@
 """The verbs that make one model, or one language pack, out of another."""
 
 import shutil
-from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import fairseq.version
 import torch
 
 from .. import __version__
 from ..atomic import atomic_folder
-from ..compute import Shape, masked_lm_flops
 from ..language.pack import DICTIONARY, TOKENIZER, Description, load_pack, save_pack
 from ..language.side import language_side_of
 from ..language.vocabulary import fingerprint
 from . import surgery
+from .cost import training_cost
 from .identity import lineage_of
 from .load import (
     Checkpoint,
@@ -45,7 +44,7 @@ def extend(
 
 
 def pack(
-    checkpoint: Path,
+    checkpoints: Sequence[Path],
     language: str,
     output: Path,
     dictionary: Path | None,
@@ -53,39 +52,46 @@ def pack(
 ) -> None:
     """Write the language side of a checkpoint as a language pack.
 
-    The dictionary and the tokenizer are by default those of the checkpoint's training data.
+    The dictionary and the tokenizer are by default those of the checkpoint's training data. Of
+    several checkpoints, `output` is the folder of their packs, each named as its checkpoint.
     """
-    source = read_checkpoint(checkpoint)
-    symbols = symbols_of(source, dictionary)
-    side = language_side_of(source.state)
-    tokens = _tokens(source)
-    description = Description(
+    for path in checkpoints:
+        checkpoint = read_checkpoint(path)
+        folder = output if len(checkpoints) == 1 else output / path.stem
+        description = describe(checkpoint, language, symbols_of(checkpoint, dictionary))
+        save_pack(
+            folder,
+            language_side_of(checkpoint.state),
+            description,
+            dictionary or find_training_file(checkpoint, DICTIONARY),
+            sentencepiece_model or find_training_file(checkpoint, TOKENIZER),
+        )
+        print(
+            f"{folder}: {language}, {description.vocabulary_size} x {description.width}, trained "
+            f"over {description.depth} layers, lineage {description.lineage}"
+        )
+
+
+def describe(checkpoint: Checkpoint, language: str, symbols: Sequence[str]) -> Description:
+    """What is known of the language side of a checkpoint."""
+    side, cost = language_side_of(checkpoint.state), training_cost(checkpoint)
+    return Description(
         language=language,
-        lineage=lineage_of(source.state),
+        lineage=lineage_of(checkpoint.state),
         vocabulary=fingerprint(symbols),
         vocabulary_size=side.vocabulary_size,
         width=side.width,
-        depth=source.layers,
-        updates=source.updates,
-        tokens=tokens,
-        flops=None if tokens is None else _flops(source, tokens),
-        validation_loss=source.extra_state.get("val_loss"),
+        depth=checkpoint.layers,
+        updates=cost.updates,
+        tokens=cost.tokens,
+        seconds=cost.seconds,
+        flops=cost.flops,
+        validation_loss=checkpoint.extra_state.get("val_loss"),
         versions={
             "fairseq_minimodel": __version__,
             "fairseq": fairseq.version.__version__,
             "torch": torch.__version__,
         },
-    )
-    save_pack(
-        output,
-        side,
-        description,
-        dictionary or find_training_file(source, DICTIONARY),
-        sentencepiece_model or find_training_file(source, TOKENIZER),
-    )
-    print(
-        f"{output}: {language}, {side.vocabulary_size} x {side.width}, trained over "
-        f"{description.depth} layers, lineage {description.lineage}"
     )
 
 
@@ -115,38 +121,3 @@ def plug(body: Path, pack: Path, output: Path) -> None:
 def _write(output: Path, checkpoint: Checkpoint, report: surgery.SurgeryReport) -> None:
     write_checkpoint(output, checkpoint)
     print(f"{output}: {report}")
-
-
-def _tokens(checkpoint: Checkpoint) -> int | None:
-    """Tokens of all updates, as fairseq's meter of words a batch added them up, over resumes too."""
-    metrics: OrderedDict[str, list[Any]] = checkpoint.extra_state.get("metrics") or OrderedDict()
-    for _, name, _, meter in metrics.get("default", []):
-        if name == "wpb":
-            return int(meter["sum"])
-    return None
-
-
-def _flops(checkpoint: Checkpoint, tokens: int) -> int | None:
-    """FLOPs of the run that trained this language side (`compute.py`)."""
-    task, model = checkpoint.config["task"], checkpoint.model_config
-    length = task.get("tokens_per_sample")
-    if length is None:
-        return None
-    body = checkpoint.body_settings()
-    shape = Shape(
-        body["encoder_layers"],
-        body["encoder_embed_dim"],
-        body["encoder_ffn_embed_dim"],
-        body["encoder_attention_heads"],
-        language_side_of(checkpoint.state).vocabulary_size,
-    )
-    layers = [layer for layer in surgery.head_layers(checkpoint) if layer < checkpoint.layers]
-    flops = masked_lm_flops(
-        shape,
-        tokens,
-        length,
-        freeze=model.get("freeze") or "none",
-        auxiliary_head_layers=layers,
-        masked_fraction=task.get("mask_prob", 0.15),
-    )
-    return round(flops.total)

@@ -35,7 +35,7 @@ class Description:
         vocabulary: fingerprint of the symbols and their order.
         vocabulary_size, width: V and d.
         depth: number of layers over which the language side was trained.
-        updates, tokens: length of that training; tokens count every position of a batch.
+        updates, tokens, seconds: length of that training; the seconds are those of its steps.
         flops: floating-point operations of that training (`compute.py`).
         validation_loss: the last one, in bits a token, over the model it was trained with.
         versions: of the software that made it.
@@ -49,6 +49,7 @@ class Description:
     depth: int
     updates: int | None = None
     tokens: int | None = None
+    seconds: float | None = None
     flops: int | None = None
     validation_loss: float | None = None
     versions: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,165 @@
+"""The results of three_variants.sh: a table, results.json and a picture of score against FLOPs.
+
+    python examples/compare_variants.py OUT
+
+Reads checkpoints, packs and logs below OUT; every figure comes from there. The FLOPs of a variant
+are those of its adaptation (step 2). What it needs once, for all languages, stands beside them:
+MiniJoint's second head in pretraining, MiniPost's step 1b.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from fairseq_minimodel.atomic import atomic_file
+from fairseq_minimodel.checkpoint.cost import shape_of, training_cost
+from fairseq_minimodel.checkpoint.load import read_checkpoint
+from fairseq_minimodel.compute import masked_lm_flops
+from fairseq_minimodel.language.pack import load_pack
+from fairseq_minimodel.report.curves import Curve, compute_to_match, draw_score_against_flops
+from fairseq_minimodel.report.table import format_flops, format_seconds, format_table
+
+NAMES = {"standard": "Standard", "minijoint": "MiniJoint", "minipost": "MiniPost"}
+
+
+def main(out: Path) -> None:
+    scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
+    source, untrained = (
+        next(score for score in scores if Path(score["pack"]).name == name)
+        for name in ("source", "untrained")
+    )
+    once = once_for_all_languages(out)
+    variants, curves = [], {}
+    for name in NAMES:
+        points = sorted(
+            (
+                (load_pack(score["pack"]).description, score)
+                for score in scores
+                if Path(score["pack"]).parent.name == name
+            ),
+            key=lambda point: point[0].updates,
+        )
+        last, score = points[-1]
+        variants.append(
+            {
+                "variant": name,
+                "target_accuracy": score["accuracy"],
+                "target_interval": [score["low"], score["high"]],
+                "mlm_loss": full_model_loss(out, name),
+                "updates": last.updates,
+                "tokens": last.tokens,
+                "flops": last.flops,
+                "flops_once": once[name],
+                "seconds": last.seconds,
+            }
+        )
+        curves[name] = Curve(
+            NAMES[name],
+            [0, *(description.flops for description, _ in points)],
+            [untrained["accuracy"], *(score["accuracy"] for _, score in points)],
+        )
+    matches = {
+        name: compute_to_match(curves["standard"], curve)._asdict()
+        for name, curve in curves.items()
+        if name != "standard"
+    }
+    results = {
+        "source_accuracy": source["accuracy"],
+        "control_accuracy": untrained["accuracy"],
+        "control_mlm_loss": full_model_loss(out, "untrained"),
+        "chance": source["chance"],
+        "variants": variants,
+        "compute_to_match": matches,
+        "settings": dict(
+            line.split("=", 1) for line in (out / "settings.txt").read_text().splitlines()
+        ),
+    }
+    with atomic_file(out / "results.json") as partial:
+        partial.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    draw_score_against_flops(
+        list(curves.values()),
+        out / "score_against_flops.png",
+        references={
+            "source language": source["accuracy"],
+            "untrained": untrained["accuracy"],
+            "chance": source["chance"],
+        },
+        score_label="zero-shot accuracy",
+    )
+    print_results(results)
+    print(f"\n{out / 'results.json'}\n{out / 'score_against_flops.png'}")
+
+
+def once_for_all_languages(out: Path) -> dict[str, int]:
+    """FLOPs that a variant needs beyond ordinary pretraining, before any language is adapted."""
+    pretrained = read_checkpoint(out / "pretrained" / "checkpoint_last.pt")
+    joint, task = training_cost(pretrained), pretrained.config["task"]
+    ordinary = masked_lm_flops(
+        shape_of(pretrained),
+        joint.tokens,
+        task["tokens_per_sample"],
+        masked_fraction=task["mask_prob"],
+    )
+    post = training_cost(read_checkpoint(out / "post" / "checkpoint_last.pt"))
+    return {
+        "standard": 0,
+        "minijoint": joint.flops - round(ordinary.total),
+        "minipost": post.flops,
+    }
+
+
+def full_model_loss(out: Path, name: str) -> float:
+    """MLM loss, in bits a masked token, that fairseq-validate found for a plugged full model."""
+    log = (out / "logs" / f"validate-{name}.log").read_text(encoding="utf-8")
+    return float(re.findall(r'"valid_loss": "([\d.]+)"', log)[-1])
+
+
+def print_results(results: dict) -> None:
+    rows = [
+        ["source language", per_cent(results["source_accuracy"]), *[None] * 7],
+        [
+            "untrained control",
+            per_cent(results["control_accuracy"]),
+            results["control_mlm_loss"],
+            *[None] * 6,
+        ],
+    ]
+    for variant in results["variants"]:
+        match = results["compute_to_match"].get(variant["variant"])
+        if match is not None:
+            match = "not reached" if match["ratio"] is None else f"{match['ratio']:.2f}"
+        rows.append(
+            [
+                NAMES[variant["variant"]],
+                per_cent(variant["target_accuracy"]),
+                variant["mlm_loss"],
+                variant["updates"],
+                variant["tokens"],
+                format_flops(variant["flops"]),
+                format_flops(variant["flops_once"]) if variant["flops_once"] else None,
+                format_seconds(variant["seconds"]),
+                match,
+            ]
+        )
+    print()
+    print(
+        format_table(
+            ["", "accuracy (%)", "MLM loss (bits)", "updates", "tokens", "compute", "once for all",
+             "time of steps", "compute to match"],
+            rows,
+        )
+    )  # fmt: skip
+    print(
+        f"\naccuracy: zero-shot in the target language (chance {per_cent(results['chance'])} %); "
+        "MLM loss: of the full model\nwith the adapted language side; compute to match: FLOPs with "
+        "which Standard reaches its best accuracy,\nover the FLOPs with which the variant does."
+    )
+
+
+def per_cent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
