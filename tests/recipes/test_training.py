@@ -213,6 +213,8 @@ def test_every_break_mode_works(break_mode, source_data, tmp_path):
 
 
 def test_importing_the_package_leaves_the_programs_logging_alone():
-    code = "import logging; import fairseq_minimodel; print(logging.root.level, logging.root.handlers)"
+    code = (
+        "import logging; import fairseq_minimodel; print(logging.root.level, logging.root.handlers)"
+    )
     result = run(["python", "-c", code])
     assert (result.stdout.strip(), result.stderr) == ("30 []", "")

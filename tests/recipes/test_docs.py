@@ -1,0 +1,120 @@
+"""The commands of README and docs/ run as they stand there, with two updates instead of many.
+
+Each page is run top to bottom in one folder, on generated text under the names that the pages use.
+What installs packages is not run here: the test environment was made by those commands (Makefile).
+"""
+
+import json
+import lzma
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FEW = {"max-update": 2, "total-num-update": 2, "warmup-updates": 1, "batch-size": 8}
+
+
+def blocks(page):
+    """(language, text) of the fenced blocks of a page that can be run."""
+    found = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+    return [
+        (kind, text) for kind, text in found if "pip install" not in text and "make " not in text
+    ]
+
+
+def shortened(text):
+    """The commands with few updates, on CPU."""
+    for option, value in FEW.items():
+        text = re.sub(rf"--{option} \d+", f"--{option} {value}", text)
+    text = re.sub(r"(fairseq-train \S+)", r"\1 --cpu --num-workers 0", text)
+    text = re.sub(r"optimization\.max_update=\d+", " ".join(HYDRA), text)
+    with socket.socket() as server:
+        server.bind(("localhost", 0))
+        return text.replace("29511", str(server.getsockname()[1]))
+
+
+HYDRA = [
+    "optimization.max_update=2", "lr_scheduler.warmup_updates=1", "optimization.update_freq=[1]",
+    "common.cpu=true", "common.fp16=false", "dataset.batch_size=2", "task.tokens_per_sample=32",
+    "+model.encoder_layers=5", "+model.encoder_embed_dim=16", "+model.encoder_ffn_embed_dim=16",
+    "+model.encoder_attention_heads=2", "dataset.required_batch_size_multiple=1",
+]  # fmt: skip
+
+
+def run_block(kind, text, folder):
+    program = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        "PATH": f"{program}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = ["bash", "-euo", "pipefail", "-c", shortened(text)]
+    if kind == "python":
+        command = [program / "python", "-c", text]
+    result = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, f"{text}\n{(result.stdout + result.stderr)[-3000:]}"
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A working folder with the files that the pages name, made of the toy languages."""
+    folder = tmp_path_factory.mktemp("docs")
+    run_block("sh", "fairseq-minimodel toy --output text --sentences 1500", folder)
+    documents = (folder / "text/source/mono.txt").read_text().strip().split("\n\n")
+    with lzma.open(folder / "english.jsonl.xz", "wt") as file:
+        file.writelines(json.dumps({"text": document}) + "\n" for document in documents)
+    (folder / "german.txt").write_text((folder / "text/target/mono.txt").read_text())
+    for name, origin in {
+        "train.tsv": "source/train.tsv",
+        "dev.tsv": "source/dev.tsv",
+        "english_test.tsv": "source/test.tsv",
+        "german_test.tsv": "target/test.tsv",
+    }.items():
+        lines = (folder / "text" / origin).read_text().split("\n")
+        (folder / name).write_text("\n".join(lines[:80]) + "\n")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def readme(folder):
+    # one shell for the whole page: later blocks use the variables of earlier ones
+    texts = [text for kind, text in blocks("README.md") if kind == "sh"]
+    return run_block("sh", "\n".join(texts), folder)
+
+
+def test_the_readme(readme, folder):
+    assert "| en " in readme and "| de " in readme
+    scores = json.loads((folder / "scores.json").read_text())
+    assert [score["language"] for score in scores] == ["en", "de"]
+    for kind, text in blocks("README.md"):
+        if kind == "python":
+            assert run_block(kind, text, folder).strip() in "0123"
+
+
+@pytest.mark.parametrize("page", ["docs/method.md", "docs/training.md", "docs/prepare.md"])
+def test_a_page(page, readme, folder):
+    found = blocks(page)
+    assert found
+    for kind, text in found:
+        run_block(kind, text, folder)
+
+
+def test_the_compute_page(folder):
+    for kind, text in blocks("docs/compute.md"):
+        run_block(kind, text, folder)
+
+
+def test_every_page_and_link_is_there():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
