@@ -9,7 +9,7 @@
 #   TEXT_COLUMN LABEL_COLUMN where text and label stand in them
 #   MODEL LAYERS             sizes of the model (options of fairseq-train); number of layers
 #   DEPTH NEW_LAYERS         layers of the mini-model; layers that MiniPost puts on top of them
-#   LENGTH BATCH             tokens a sequence, sequences an update
+#   LENGTH BATCH BREAK_MODE  tokens a sequence, sequences an update, what a sequence may hold
 #   PRETRAIN_UPDATES POST_UPDATES ADAPT_UPDATES EVALUATE_EVERY FINETUNE_UPDATES
 #   PRETRAIN_LR ADAPT_LR FINETUNE_LR DROPOUT SEED INITIALISE
 
@@ -19,8 +19,8 @@ DEVICE=$(python -c 'import torch; print("" if torch.cuda.is_available() else "--
 mkdir -p "$OUT/logs" "$OUT/packs"
 
 # Results of other settings are not mixed: what the variables say must be what $OUT was made with.
-settings=$(for name in CLASSES MODEL LAYERS DEPTH NEW_LAYERS LENGTH BATCH PRETRAIN_UPDATES \
-  POST_UPDATES ADAPT_UPDATES EVALUATE_EVERY FINETUNE_UPDATES PRETRAIN_LR ADAPT_LR FINETUNE_LR \
+settings=$(for name in CLASSES MODEL LAYERS DEPTH NEW_LAYERS LENGTH BATCH BREAK_MODE \
+  PRETRAIN_UPDATES POST_UPDATES ADAPT_UPDATES EVALUATE_EVERY FINETUNE_UPDATES PRETRAIN_LR ADAPT_LR FINETUNE_LR \
   DROPOUT SEED INITIALISE; do echo "$name=${!name}"; done)
 if [ -e "$OUT/settings.txt" ] && [ "$settings" != "$(cat "$OUT/settings.txt")" ]; then
   echo "$OUT holds results of other settings (settings.txt): remove it, or give OUT=FOLDER" >&2
@@ -56,7 +56,7 @@ train() {
     --no-epoch-checkpoints "$@"
 }
 
-MLM=(--tokens-per-sample "$LENGTH" --sample-break-mode complete_doc
+MLM=(--tokens-per-sample "$LENGTH" --sample-break-mode "$BREAK_MODE"
   --dropout "$DROPOUT" --attention-dropout "$DROPOUT")
 
 # Step 1: one model with two MLM heads. Its full depth serves Standard, its bottom MiniJoint.
@@ -123,7 +123,7 @@ for name in standard minijoint minipost untrained; do
   # shellcheck disable=SC2086
   run "validate-$name" fairseq-validate "$TARGET_DATA" --user-dir "$USER_DIR" $DEVICE \
     --path "$OUT/plugged/$name/model.pt" --task masked_lm --valid-subset valid \
-    --tokens-per-sample "$LENGTH" --sample-break-mode complete_doc --batch-size "$BATCH" \
+    --tokens-per-sample "$LENGTH" --sample-break-mode "$BREAK_MODE" --batch-size "$BATCH" \
     --required-batch-size-multiple 1 --seed "$SEED" --num-workers 0 --log-format json
 done
 

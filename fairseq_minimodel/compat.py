@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy
 import torch
 
+from .errors import SetupError
+
 INSTALL_COMMANDS = (
     "pip install -r requirements.txt && "
     "pip install --no-build-isolation --no-deps fairseq-fixed==0.12.3.1"
@@ -24,7 +26,7 @@ INSTALL_COMMANDS = (
 if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
     # From 2.6 on torch.load refuses by default to run code that a checkpoint brings; fairseq
     # relies on that default, so with an older PyTorch loading a checkpoint can run anything.
-    raise ImportError(
+    raise SetupError(
         f"fairseq-minimodel needs PyTorch 2.6 or newer, and {torch.__version__} is installed: "
         "pip install 'torch>=2.6'"
     )
@@ -43,7 +45,7 @@ try:
     import fairseq.version
     from fairseq.distributed.utils import _TensorPlaceholder
 except Exception as error:  # the original fairseq 0.12.2 fails on Python 3.11 with a ValueError
-    raise ImportError(
+    raise SetupError(
         f"fairseq-minimodel needs a working fairseq, and importing it failed ({error}); "
         f"from the folder of this project: {INSTALL_COMMANDS}"
     ) from None
@@ -104,7 +106,7 @@ def accept_every_path_to_this_package() -> None:
             if Path(asked).resolve() == package:
                 return sys.modules[package.name].register()
             if Path(asked, "compat.py").exists():
-                raise ImportError(
+                raise SetupError(
                     f"two copies of {package.name}: --user-dir names {os.path.abspath(asked)}, and "
                     f"{package} is imported already; give that one, or uninstall it"
                 )

@@ -13,6 +13,10 @@ class InputError(ValueError):
     """Bad input. The message names the file, the value that is wrong, and the way out."""
 
 
+class SetupError(InputError, ImportError):
+    """The installation cannot work. The message has the commands that mend it."""
+
+
 def print_input_errors_plainly() -> None:
     """Make an uncaught `InputError` print one line and exit with 2; other exceptions as before.
 

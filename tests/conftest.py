@@ -11,12 +11,12 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy  # noqa: E402
-import pytest  # noqa: E402
-import sentencepiece  # noqa: E402
-import torch  # noqa: E402
+import numpy
+import pytest
+import sentencepiece
+import torch
 
-import fairseq_minimodel  # noqa: E402
+import fairseq_minimodel
 
 USER_DIR = Path(fairseq_minimodel.__file__).parent
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from .. import compat  # noqa: F401  (names the classes that a checkpoint may hold)
 from ..atomic import atomic_file
 from ..errors import InputError
 from ..language.side import EMBEDDING, StateDict

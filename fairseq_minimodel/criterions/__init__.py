@@ -1,3 +1,5 @@
 """The criterions that fairseq sees."""
 
+from .. import compat  # noqa: F401  isort: skip  (before anything of fairseq)
+
 from . import joint_masked_lm  # noqa: F401

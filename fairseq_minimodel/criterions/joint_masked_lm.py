@@ -4,8 +4,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import compat  # noqa: F401  isort: skip  (before anything of fairseq)
-
 import torch
 from fairseq import modules, utils
 from fairseq.criterions import FairseqCriterion, register_criterion

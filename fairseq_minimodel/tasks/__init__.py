@@ -1,3 +1,5 @@
 """The tasks that fairseq sees."""
 
+from .. import compat  # noqa: F401  isort: skip  (before anything of fairseq)
+
 from . import language_adaptation  # noqa: F401

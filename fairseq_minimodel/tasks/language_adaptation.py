@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from .. import compat  # noqa: F401  isort: skip  (before anything of fairseq)
-
 import torch
 from fairseq.dataclass import ChoiceEnum
 from fairseq.models import BaseFairseqModel

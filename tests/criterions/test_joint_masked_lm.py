@@ -7,6 +7,7 @@ import pytest
 import torch
 from fairseq.criterions.masked_lm import MaskedLmConfig, MaskedLmLoss
 from fairseq.logging import metrics
+from models.test_minimodel_roberta import make_dictionary, make_model, random_tokens
 
 from fairseq_minimodel.criterions.joint_masked_lm import (
     JointMaskedLM,
@@ -14,7 +15,6 @@ from fairseq_minimodel.criterions.joint_masked_lm import (
     parse_head_weights,
 )
 from fairseq_minimodel.errors import InputError
-from models.test_minimodel_roberta import make_dictionary, make_model, random_tokens
 
 
 def make_criterion(head_weights=""):

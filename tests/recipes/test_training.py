@@ -180,6 +180,7 @@ from fairseq.utils import import_user_module
 import_user_module(argparse.Namespace(user_dir={str(copy)!r}))
 """
     result = run(["python", "-c", code])
+    assert result.returncode == 2 and "Traceback" not in result.stderr
     assert "two copies of fairseq_minimodel" in result.stderr and str(copy) in result.stderr
 
 
