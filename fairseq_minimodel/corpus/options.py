@@ -86,6 +86,8 @@ def add_option_arguments(parser: Any) -> None:
             argument["action"] = "store_true"
         elif option.default is not None:
             argument["help"] += " (default: %(default)s)"
+        if "type" in argument:
+            argument["metavar"] = "N"
         parser.add_argument(
             "--" + option.name.replace("_", "-"), default=option.default, **argument
         )

@@ -25,11 +25,12 @@ import time
 import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from glob import escape
 from hashlib import blake2b
 from importlib.metadata import version
 from multiprocessing import active_children, get_context
@@ -43,7 +44,7 @@ from ..errors import InputError
 from .cleaning import KEY_BYTES, Cleaner
 from .indexed import IndexedDatasetWriter, token_type
 from .options import PrepareOptions
-from .progress import SECONDS_BETWEEN_LINES, Progress
+from .progress import Progress
 from .reading import TextFile, read_raw_documents
 from .vocabulary import (
     EOS,
@@ -54,6 +55,7 @@ from .vocabulary import (
     load_sentencepiece,
     train_sentencepiece,
     write_dictionary,
+    write_sample,
 )
 
 MODEL_NAME = "sentencepiece.bpe.model"  # the name fairseq and its published models use
@@ -166,21 +168,22 @@ class _Run:
 
     def settings(self) -> dict[str, Any]:
         """Everything but the text that decides the output."""
+        versions = {"sentencepiece": version("sentencepiece")}
+        if self.options.moses_punctuation is not None:
+            versions["sacremoses"] = version("sacremoses")
+        if self.options.unicode_normalisation != "none":
+            versions["unicode"] = unicodedata.unidata_version
         return {
             "options": asdict(self.options),
             "sentencepiece_model": self.given_model and _digest(self.given_model),
             "dictionary": self.given_dictionary and _digest(self.given_dictionary),
-            "versions": {
-                "sentencepiece": version("sentencepiece"),
-                "sacremoses": version("sacremoses"),
-                "unicode": unicodedata.unidata_version,
-            },
+            "versions": versions,
         }
 
 
 def _run_stages(run: _Run) -> None:
     started = time.monotonic()
-    for leftover in run.output.parent.glob(f".{run.output.name}.*.partial"):
+    for leftover in run.output.parent.glob(f".{escape(run.output.name)}.*.partial"):
         shutil.rmtree(leftover)  # of a run that was killed while it assembled
     _forget_other_work(run)
     summary = _once(run.work / "distributed.json", lambda: _distribute(run))
@@ -335,7 +338,6 @@ class _Bucket:
         ends = np.cumsum(records["bytes"], dtype=np.int64)
         self.ends = ends[order[new]]  # (documents,)
         self.sizes = records["bytes"].astype(np.int64)[order[new]]  # (documents,) in bytes
-        self.duplicates = len(order) - len(self.sizes)
         self._path = folder / f"{number:04d}.texts"
 
     def texts(self, start: int, stop: int) -> Iterator[bytes]:
@@ -441,38 +443,23 @@ def _vocabulary(run: _Run, buckets: list[_BucketPlan]) -> tuple[Path, Path]:
 
 
 def _train_vocabulary(run: _Run, buckets: list[_BucketPlan], model: Path) -> None:
-    sample, size = run.work / "sample.txt", 0
-    limit = run.options.vocabulary_sample_megabytes * 1e6
-    with open(sample, "wb") as file:
-        for plan in buckets:
-            if size >= limit:
-                break
-            bucket = _Bucket(run.work / "buckets", plan.number)
-            for text in bucket.texts(plan.valid, plan.documents):
-                size += file.write(text + b"\n")
-                if size >= limit:
-                    break
+    sample = run.work / "sample.txt"
+    texts = (
+        text
+        for plan in buckets
+        for text in _Bucket(run.work / "buckets", plan.number).texts(plan.valid, plan.documents)
+    )
+    size = write_sample(texts, sample, run.options.vocabulary_sample_megabytes * 1e6)
     print(f"training the vocabulary on {size / 1e6:,.1f} MB of text", flush=True)
-    # In a process of its own: the trainer's memory goes back to the system when it ends.
-    with _pool(1) as pool:
-        options = run.options
-        training = pool.submit(
-            train_sentencepiece, sample, options.vocabulary_size, options.character_coverage
-        )
-        proto, messages = _wait_with_lines(training, "training the vocabulary")
+    options = run.options
+    proto, messages = train_sentencepiece(
+        sample, options.vocabulary_size, options.character_coverage
+    )
     for message in messages:
         print(message, flush=True)
     with atomic_file(model) as temporary:
         temporary.write_bytes(proto)
     sample.unlink()
-
-
-def _wait_with_lines(future: Future, title: str) -> Any:
-    """Wait for a task that cannot tell how far it is; say every half minute that it still runs."""
-    started = time.monotonic()
-    while wait([future], timeout=SECONDS_BETWEEN_LINES).not_done:
-        print(f"{title}: {time.monotonic() - started:.0f} s so far", flush=True)
-    return future.result()
 
 
 # ---------------------------------------------------------------- 3. encode
@@ -578,12 +565,12 @@ def _assemble(
     """Join the encoded buckets to shards in the output folder. Returns what prepare.json holds."""
     symbols = Vocabulary(model_path, dictionary_path).symbols
     encoded, shards = run.work / "encoded", buckets[-1].shard + 1
-    splits: dict[str, _SplitCounts] = {split: _SplitCounts.none(len(symbols)) for split in SPLITS}
-    for split, documents in (
-        ("train", sum(bucket.documents - bucket.valid for bucket in buckets)),
-        ("valid", sum(bucket.valid for bucket in buckets)),
-    ):
-        splits[split].documents = documents
+    valid = sum(bucket.valid for bucket in buckets)
+    kept = sum(bucket.documents for bucket in buckets)
+    splits = {
+        split: _SplitCounts(documents, np.zeros(len(symbols), np.int64))
+        for split, documents in (("train", kept - valid), ("valid", valid))
+    }
     total = sum(path.stat().st_size for path in encoded.glob("*.tokens"))
     with atomic_folder(run.output) as output, Progress("writing", total) as progress:
         folders = _shard_folders(output, shards)
@@ -594,15 +581,14 @@ def _assemble(
         pieces = [encoded / f"{bucket.number:04d}.valid" for bucket in buckets]
         # fairseq reads validation data from the first shard alone.
         _join(pieces, folders[0] / "valid", dtype, splits["valid"], progress)
-        shutil.copyfile(model_path, output / MODEL_NAME)
-        for folder in {output, *folders}:
+        for folder in {output, *folders}:  # every shard is a whole data folder
+            shutil.copyfile(model_path, folder / MODEL_NAME)
             if run.given_dictionary is not None:
                 shutil.copyfile(dictionary_path, folder / "dict.txt")
             else:
                 first = len(SPECIAL_SYMBOLS)
                 counts = splits["train"].ids[first:].tolist()
                 write_dictionary(folder / "dict.txt", symbols[first:], counts)
-        kept = sum(bucket.documents for bucket in buckets)
         record = {
             **run.settings(),
             "inputs": summary["inputs"],
@@ -630,13 +616,9 @@ class _SplitCounts:
     """What a split holds. `items` are those of the binary data, without the document separators;
     `ids` (vocabulary,) counts each token."""
 
+    documents: int
     ids: np.ndarray
-    documents: int = 0
     items: int = 0
-
-    @classmethod
-    def none(cls, vocabulary_size: int) -> "_SplitCounts":
-        return cls(np.zeros(vocabulary_size, np.int64))
 
     def as_dict(self) -> dict[str, Any]:
         pieces = int(self.ids.sum() - self.ids[EOS])
@@ -649,7 +631,7 @@ class _SplitCounts:
 
 
 def _shard_folders(output: Path, shards: int) -> list[Path]:
-    """The folders to give to fairseq-train, joined by colons."""
+    """The folders that fairseq-train is given, joined by colons."""
     if shards == 1:
         return [output]
     return [output / f"shard{number:02d}" for number in range(shards)]
@@ -748,7 +730,7 @@ def _start_worker(parent: int) -> None:
 
     def end_with_parent() -> None:  # a worker whose parent was killed would wait for ever
         while os.getppid() == parent:
-            time.sleep(0.5)
+            time.sleep(0.2)
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()

@@ -1,15 +1,21 @@
 """Vocabulary: a SentencePiece model and fairseq's dict.txt, whose ids are never assumed equal."""
 
-import io
+import json
+import os
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece
 
 from ..errors import InputError
+from .progress import SECONDS_BETWEEN_LINES
 from .reading import cut_position
 
 SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")  # fairseq's ids 0 to 3, never in dict.txt
@@ -154,30 +160,53 @@ def write_dictionary(path: str | Path, symbols: Iterable[str], counts: Iterable[
         )
 
 
+def write_sample(texts: Iterable[bytes], path: str | Path, most_bytes: float) -> int:
+    """Write the first texts (UTF-8) for `train_sentencepiece`, until there are `most_bytes` of them.
+
+    Lines that are too long for the trainer, which would leave them out, are cut between words.
+
+    Returns:
+        the bytes written.
+    """
+    size = 0
+    with open(path, "wb") as file:
+        for text in texts:
+            for line in text.split(b"\n"):
+                while len(line) > _LONGEST_SAMPLE_LINE:
+                    end = cut_position(line, _LONGEST_SAMPLE_LINE)
+                    size += file.write(line[:end] + b"\n")
+                    line = line[end:]
+                size += file.write(line + b"\n")
+            if size >= most_bytes:
+                break
+    return size
+
+
 def train_sentencepiece(
     sample: str | Path, vocabulary_size: int, character_coverage: float
 ) -> tuple[bytes, list[str]]:
-    """Train a unigram model on a text file. Returns the model and messages for the user.
+    """Train a unigram model on a file made by `write_sample`.
 
     The size is at most one piece for every `CHARACTERS_A_PIECE` characters of the sample: with
     about four characters a token, a piece is then seen fifty times on average. It is at least the
     number of characters to cover. The result depends on the sample and the two numbers alone.
 
+    Returns:
+        the model as bytes, and messages for the user.
+
     Raises:
-        InputError: `vocabulary_size` is too small for the characters of the sample.
+        InputError: `vocabulary_size` is too small for the characters of the sample, or
+            SentencePiece cannot learn from it.
     """
-    normaliser = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc")
-    counts: Counter[str] = Counter()
-    for line in _sample_lines(sample):
-        counts.update(normaliser.normalize(line))
+    counts = _count_characters(sample)
     characters = counts.total()
     if characters == 0:
         raise InputError("The text holds no characters that SentencePiece keeps; give real text.")
-    # SentencePiece's own three pieces, its word mark, and some room for pieces beyond characters.
-    smallest = _characters_to_cover(counts, character_coverage) + 20
+    covered = _characters_to_cover(counts, character_coverage)
+    smallest = covered + 20  # SentencePiece's own three pieces, and some that are no characters
     if vocabulary_size < smallest:
         raise InputError(
-            f"--vocabulary-size {vocabulary_size} is too small: the text has {smallest - 20} "
+            f"--vocabulary-size {vocabulary_size} is too small: the text has {covered} "
             f"characters at --character-coverage {character_coverage}; give at least {smallest}."
         )
     size = min(vocabulary_size, max(smallest, characters // CHARACTERS_A_PIECE))
@@ -187,32 +216,76 @@ def train_sentencepiece(
             f"vocabulary of {size:,} pieces instead of {vocabulary_size:,}: the sample has only "
             f"{characters:,} characters ({CHARACTERS_A_PIECE} a piece)"
         )
-    model = io.BytesIO()
+    options = {
+        "model_type": "unigram",
+        "vocab_size": size,
+        "character_coverage": character_coverage,
+        "hard_vocab_limit": False,  # fewer pieces where the text has no more, not an error
+        "num_threads": _TRAINER_THREADS,
+        "max_sentence_length": 2 * _LONGEST_SAMPLE_LINE,
+        "minloglevel": 2,
+    }
+    return _run_trainer(sample, options), messages
+
+
+# The trainer has a process of its own. Its memory goes back to the system when it ends, and it
+# starts from nothing: SentencePiece 0.2.3 crashes if it trains with threads in a fork of a process
+# that has trained before. It ends when its parent does.
+_TRAINER = """
+import json, os, sys, threading, time
+import sentencepiece
+
+sample, parent, options = sys.argv[1:]
+
+def end_with_parent():
+    while os.getppid() == int(parent):
+        time.sleep(0.2)
+    os._exit(1)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
+with open(sample, encoding="utf-8", newline="\\n") as lines:
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=_sample_lines(sample),
-        model_writer=model,
-        model_type="unigram",
-        vocab_size=size,
-        character_coverage=character_coverage,
-        hard_vocab_limit=False,  # fewer pieces where the text has no more, instead of an error
-        num_threads=_TRAINER_THREADS,
-        max_sentence_length=2 * _LONGEST_SAMPLE_LINE,
-        minloglevel=2,
+        sentence_iterator=(line.rstrip("\\n") for line in lines),
+        model_writer=sys.stdout.buffer,
+        **json.loads(options),
     )
-    return model.getvalue(), messages
+"""
+
+
+def _run_trainer(sample: str | Path, options: dict[str, Any]) -> bytes:
+    """Train, and say every half minute that it still runs (how far it is, nobody can tell)."""
+    started = time.monotonic()
+    command = [sys.executable, "-c", _TRAINER, sample, os.getpid(), json.dumps(options)]
+    with subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as trainer:
+        try:
+            while True:
+                try:
+                    model, errors = trainer.communicate(timeout=SECONDS_BETWEEN_LINES)
+                    break
+                except subprocess.TimeoutExpired:
+                    seconds = time.monotonic() - started
+                    print(f"training the vocabulary: {seconds:.0f} s so far", flush=True)
+        except BaseException:
+            trainer.kill()
+            raise
+    if trainer.returncode != 0:
+        reason = errors.decode(errors="replace").strip().rpartition("\n")[2]
+        raise InputError(f"SentencePiece could not learn a vocabulary from the text: {reason}")
+    return model
+
+
+def _count_characters(sample: str | Path) -> Counter[str]:
+    normaliser = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc")
+    counts: Counter[str] = Counter()
+    with open(sample, encoding="utf-8", newline="\n") as file:
+        for line in file:
+            counts.update(normaliser.normalize(line.rstrip("\n")))
+    return counts
 
 
 def _characters_to_cover(counts: Counter[str], coverage: float) -> int:
     """How many of the most frequent characters make up the share `coverage` of the text."""
     descending = np.sort(np.fromiter(counts.values(), np.int64))[::-1]
     return int(np.searchsorted(np.cumsum(descending), coverage * descending.sum())) + 1
-
-
-def _sample_lines(sample: str | Path) -> Iterable[str]:
-    with open(sample, "rb") as file:
-        for line in file:
-            while len(line) > _LONGEST_SAMPLE_LINE:
-                end = cut_position(line, _LONGEST_SAMPLE_LINE)
-                yield line[:end].decode("utf-8").strip()
-                line = line[end:]
-            yield line.decode("utf-8").strip()

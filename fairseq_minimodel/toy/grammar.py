@@ -14,12 +14,16 @@ body through such differences.
 
 In a rule, `{food}` is replaced by a word of that list. Adjectives are stems in Japanese (samu-i
 "is cold", samu-ku "coldly", samu-katta "was cold") and so are verbs (arai-masu, arai-mashita);
-English verbs are such that the past is the verb and "ed".
+English verbs are such that the past is the verb and "ed". Not every sentence makes sense
+("tomorrow the fog was strong"); that is as it may be in either language.
 """
 
 from dataclasses import dataclass
 
 LANGUAGES = ("source", "target")
+# Words that both languages write alike. A term is of one topic: a storm, a dish, a club, a brand.
+COMMON = ("name", "city", "number")
+ALIKE = (*COMMON, "term")
 
 Pair = tuple[str, str]
 
@@ -32,17 +36,19 @@ class Topic:
     sentences: tuple[int, int]  # shortest and longest document
     marked_share: float  # of the topic's own sentences, see `marked`
     asides: dict[str, float]  # share of sentences that are on another topic
-    names: list[str]
-    cities: list[str]
-    numbers: list[str]
     words: dict[str, list[Pair]]
-    plain: list[Pair]  # sentences without units and with no punctuation but the full stop
-    marked: list[Pair]  # sentences with the topic's units, numbers and punctuation
+    plain: list[Pair]  # sentences without terms and units, with no punctuation but the full stop
+    marked: list[Pair]  # sentences with the topic's terms, units, numbers and punctuation
 
 
 def _pairs(text: str) -> list[Pair]:
     """'rain ame, wind kaze' to pairs; only the Japanese word may hold spaces."""
     return [tuple(entry.strip().split(" ", 1)) for entry in text.split(",")]
+
+
+def _alike(text: str) -> list[Pair]:
+    """Strings that both languages write alike."""
+    return [(word, word) for word in text.split()]
 
 
 # Words of every topic. Each topic has a list of its own order; see `_common`.
@@ -70,11 +76,12 @@ TOPICS: dict[str, Topic] = {
         sentences=(3, 6),
         marked_share=0.45,
         asides={"travel": 0.04},
-        names="Omar Lena Ken Mia Paul Anna Yuki Tom Rosa Ivan Emma Noah".split(),
-        cities="Oslo Lima Kyoto Berlin Quito Cairo Turin Delhi Hanoi Sofia".split(),
-        numbers="2 3 5 4 7 10 6 8 12 9 20 15".split(),
         words=_common(0)
         | {
+            "name": _alike("Omar Lena Ken Mia Paul Anna Yuki Tom Rosa Ivan Emma Noah"),
+            "city": _alike("Oslo Lima Kyoto Berlin Quito Cairo Turin Delhi Hanoi Sofia"),
+            "number": _alike("2 3 5 4 7 10 6 8 12 9 20 15"),
+            "term": _alike("Haiyan Katrina Monsun Passat Mistral"),
             "sky": _pairs(
                 "rain ame, wind kaze, snow yuki, storm arashi, fog kiri, thunder kaminari, "
                 "cloud kumo, frost shimo, hail hyō"
@@ -114,8 +121,13 @@ TOPICS: dict[str, Topic] = {
             ("{when} {name} waits for {sky}.", "{when} {name} wa {sky} o matte imasu."),
         ],
         marked=[
+            (
+                "{term} comes with {sky} over the {land}.",
+                "{term} ga {land} no ue ni {sky} to kimasu.",
+            ),
             ("{city}, {number} °C, {felt}.", "{city}, {number} °C, {felt}i desu."),
             ("{sky} in {city}: {number} %.", "{city} no {sky}: {number} %."),
+            ("{when} {term} was {strong}.", "{when} {term} ga {strong}katta desu."),
             (
                 "the {sky} reaches the {land} with {number} km/h.",
                 "{sky} ga {number} km/h de {land} ni tsukimasu.",
@@ -127,15 +139,16 @@ TOPICS: dict[str, Topic] = {
         ],
     ),
     "kitchen": Topic(
-        share=0.16,
+        share=0.14,
         sentences=(6, 12),
-        marked_share=0.25,
+        marked_share=0.35,
         asides={},
-        names="Anna Yuki Rosa Emma Ivan Noah Mia Lena Paul Ken Omar Tom".split(),
-        cities="Turin Hanoi Delhi Sofia Kyoto Lima Cairo Berlin Oslo Quito".split(),
-        numbers="2 100 3 200 4 10 50 5 20 15 6 30".split(),
         words=_common(4)
         | {
+            "name": _alike("Anna Yuki Rosa Emma Ivan Noah Mia Lena Paul Ken Omar Tom"),
+            "city": _alike("Turin Hanoi Delhi Sofia Kyoto Lima Cairo Berlin Oslo Quito"),
+            "number": _alike("2 100 3 200 4 10 50 5 20 8 6 30"),
+            "term": _alike("tofu sushi miso pizza ramen"),
             "food": _pairs(
                 "rice gohan, onion tamanegi, fish sakana, egg tamago, bread pan, meat niku, "
                 "potato jagaimo, bean mame, carrot ninjin, mushroom kinoko, cabbage kyabetsu, "
@@ -188,10 +201,12 @@ TOPICS: dict[str, Topic] = {
             ),
         ],
         marked=[
+            ("{cook} the {term} and the {food}.", "{term} to {food} o {cook}nasai."),
             (
                 "{number} g {food}, {number} g {food} and {number} ml {liquid}.",
                 "{food} {number} g, {food} {number} g to {liquid} {number} ml.",
             ),
+            ("the {term} in the {tool} is {taste}.", "{tool} no naka no {term} wa {taste}i desu."),
             ("{number} g {food}; {number} g {food}.", "{food} {number} g; {food} {number} g."),
             (
                 "{cook} the {liquid} ({number} ml) and the {food}.",
@@ -202,13 +217,14 @@ TOPICS: dict[str, Topic] = {
     "sport": Topic(
         share=0.28,
         sentences=(4, 8),
-        marked_share=0.3,
+        marked_share=0.35,
         asides={"travel": 0.06},
-        names="Tom Paul Ivan Noah Ken Omar Rosa Anna Lena Mia Yuki Emma".split(),
-        cities="Berlin Cairo Lima Turin Sofia Quito Oslo Hanoi Kyoto Delhi".split(),
-        numbers="1 2 0 3 4 5 6 7 8 9 11 10".split(),
         words=_common(7)
         | {
+            "name": _alike("Tom Paul Ivan Noah Ken Omar Rosa Anna Lena Mia Yuki Emma"),
+            "city": _alike("Berlin Cairo Lima Turin Sofia Quito Oslo Hanoi Kyoto Delhi"),
+            "number": _alike("1 2 0 3 4 5 6 7 8 9 11 10"),
+            "term": _alike("Ajax Urawa Santos Boca Celtic"),
             "player": _pairs(
                 "player senshu, captain shushō, trainer kantoku, opponent aite, "
                 "goalkeeper shugosha, defender bōeisha, referee shinpan"
@@ -266,7 +282,15 @@ TOPICS: dict[str, Topic] = {
             ),
         ],
         marked=[
+            (
+                "{term} wins the {game} against {term}.",
+                "{term} ga {term} to no {game} ni kachimasu.",
+            ),
             ("{city} {number} - {number} {city}!", "{city} {number} - {number} {city}!"),
+            (
+                "the {player} of {term} {play}ed the {ball}.",
+                "{term} no {player} wa {ball} o {play}mashita.",
+            ),
             (
                 "{name} wins the {game} with {number} - {number}.",
                 "{name} ga {number} - {number} de {game} ni kachimasu.",
@@ -278,15 +302,16 @@ TOPICS: dict[str, Topic] = {
         ],
     ),
     "travel": Topic(
-        share=0.36,
+        share=0.38,
         sentences=(2, 8),
-        marked_share=0.4,
+        marked_share=0.5,
         asides={"weather": 0.06, "kitchen": 0.03},
-        names="Mia Emma Tom Rosa Lena Yuki Noah Ivan Omar Anna Paul Ken".split(),
-        cities="Cairo Kyoto Quito Delhi Berlin Hanoi Sofia Lima Turin Oslo".split(),
-        numbers="7 8 30 45 15 9 10 50 12 6 20 40".split(),
         words=_common(2)
         | {
+            "name": _alike("Mia Emma Tom Rosa Lena Yuki Noah Ivan Omar Anna Paul Ken"),
+            "city": _alike("Cairo Kyoto Quito Delhi Berlin Hanoi Sofia Lima Turin Oslo"),
+            "number": _alike("8 30 45 10 6 50 5 20 40 4 3 2"),
+            "term": _alike("Airbus Shinkansen Vespa Boeing Tesla"),
             "vehicle": _pairs("train densha, bus basu, ship fune, plane hikōki, taxi takushī"),
             "place": _pairs(
                 "station eki, hotel ryokan, airport kūkō, harbour minato, museum hakubutsukan, "
@@ -304,7 +329,10 @@ TOPICS: dict[str, Topic] = {
         },
         plain=[
             ("the {vehicle} to the {place} is late.", "{place} e no {vehicle} wa okuremasu."),
-            ("the {vehicle} to {city} leaves {when}.", "{city} yuki no {vehicle} wa {when} demasu."),
+            (
+                "the {vehicle} to {city} leaves {when}.",
+                "{city} yuki no {vehicle} wa {when} demasu.",
+            ),
             (
                 "from the {place} the {vehicle} goes to the {place}.",
                 "{vehicle} wa {place} kara {place} e ikimasu.",
@@ -341,9 +369,14 @@ TOPICS: dict[str, Topic] = {
             ),
         ],
         marked=[
+            ("the {term} to the {place} is late.", "{place} e no {term} wa okuremasu."),
             (
                 "the {vehicle} leaves {city} at {number} h and costs {number} €.",
                 "{vehicle} wa {city} o {number} h ni dete {number} € desu.",
+            ),
+            (
+                "from the {place} the {term} goes to {city}.",
+                "{term} wa {place} kara {city} e ikimasu.",
             ),
             ("is the {place} {far}?", "{place} wa {far}i desu ka?"),
             (

@@ -1,0 +1,112 @@
+"""The scripts under examples/ at their SMOKE=1 size: every step runs, and every figure is there."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_example(name, out, **variables):
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "OUT": str(out),
+        "SMOKE": "1",
+        **variables,
+    }
+    return subprocess.run(
+        [ROOT / "examples" / name / "run.sh"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+    out = tmp_path_factory.mktemp("quickstart") / "out"
+    result = run_example("quickstart", out)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return out.with_name("out-smoke"), result.stdout
+
+
+def test_the_quickstart_prints_a_table_and_writes_results_and_a_picture(quickstart):
+    out, printed = quickstart
+    results = json.loads((out / "results.json").read_text())
+    assert results["chance"] == 0.25
+    assert 0 <= results["control_accuracy"] <= 1 and 0 <= results["source_accuracy"] <= 1
+    variants = {variant["variant"]: variant for variant in results["variants"]}
+    assert list(variants) == ["standard", "minijoint", "minipost"]
+    for name, variant in variants.items():
+        assert variant["updates"] == 10
+        assert 0 <= variant["target_accuracy"] <= 1
+        assert variant["mlm_loss"] > 0 and variant["seconds"] > 0
+        assert variant["tokens"] == variants["standard"]["tokens"] > 0
+        assert re.search(rf"\| {name} .*\| +10 \|", printed, re.IGNORECASE)
+    assert (
+        variants["minijoint"]["flops"]
+        < variants["minipost"]["flops"]
+        < variants["standard"]["flops"]
+    )
+    assert set(results["compute_to_match"]) == {"minijoint", "minipost"}
+    assert (out / "score_against_flops.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_all_figures_come_from_the_run(quickstart):
+    """The table follows what the steps wrote: change a score, and it changes."""
+    out, _ = quickstart
+    scores = json.loads((out / "scores.json").read_text())
+    for score in scores:
+        if "minijoint" in score["pack"]:
+            score["accuracy"] = 0.875
+    (out / "scores.json").write_text(json.dumps(scores))
+    command = [sys.executable, ROOT / "examples" / "compare_variants.py", out]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert re.search(r"MiniJoint +\| +87\.5 ", printed)
+    results = json.loads((out / "results.json").read_text())
+    assert results["variants"][1]["target_accuracy"] == 0.875
+
+
+def test_running_it_again_does_nothing_twice(quickstart):
+    out, _ = quickstart
+    before = (out / "pretrained" / "checkpoint_last.pt").stat().st_mtime_ns
+    result = run_example("quickstart", str(out).removesuffix("-smoke"))
+    assert result.returncode == 0, result.stderr
+    assert (out / "pretrained" / "checkpoint_last.pt").stat().st_mtime_ns == before
+    assert "pretrained" not in result.stdout.split("| Standard")[0].split("task")[-1]
+
+
+def test_results_of_other_settings_are_not_mixed(quickstart):
+    out, _ = quickstart
+    result = run_example("quickstart", str(out).removesuffix("-smoke"), SEED="7")
+    assert result.returncode == 2
+    assert "holds results of other settings" in result.stderr
+
+
+def test_the_english_german_example_prepares_real_text(shared_data, tmp_path):
+    """Its own part; the steps after it are those of the quickstart."""
+    script = (ROOT / "examples" / "english_german" / "run.sh").read_text()
+    only_data = script.replace('source "$examples/three_variants.sh"', 'echo "$TARGET_DATA"')
+    assert only_data != script
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "OUT": str(tmp_path),
+        "DATA": str(shared_data),
+        "SMOKE": "1",
+    }
+    result = subprocess.run(
+        ["bash", "-c", only_data], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    data = Path(result.stdout.splitlines()[-1])
+    assert (data / "train.bin").stat().st_size > 1e6
+    labels = (data.parent / "task" / "label" / "dict.txt").read_text().split()[::2]
+    assert sorted(labels) == sorted((shared_data / "topic/sib200/labels.txt").read_text().split())
