@@ -231,7 +231,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns the exit code: 0, or 2 for input that the user can mend."""
+    """Run one verb. Returns the exit code: 0; 2 for input that the user can mend; 130 for Ctrl-C."""
     options = vars(build_parser().parse_args(arguments))
     options.pop("verb")
     # Before fairseq is imported: it would turn on the log of every package, at every level.
@@ -243,6 +243,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"fairseq-minimodel: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("fairseq-minimodel: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

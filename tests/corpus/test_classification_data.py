@@ -158,7 +158,7 @@ def test_single_sentences_and_given_labels(files, vocabulary, tmp_path, capsys):
     assert sorted(path.name for path in output.iterdir()) == ["input0", "label"]
 
 
-def test_fairseq_trains_on_it(prepared):
+def test_fairseq_trains_on_it(prepared, tmp_path):
     command = [sys.executable, "-m", "fairseq_cli.train", prepared]
     command += ["--task", "sentence_prediction", "--num-classes", "3", "--init-token", "0"]
     command += ["--separator-token", "2", "--criterion", "sentence_prediction"]
@@ -167,7 +167,8 @@ def test_fairseq_trains_on_it(prepared):
     command += ["--optimizer", "adam", "--lr", "0.001", "--batch-size", "8", "--max-update", "2"]
     command += ["--cpu", "--no-save", "--num-workers", "0"]
     command += ["--required-batch-size-multiple", "1"]
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    command = list(map(str, command))
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     log = result.stdout + result.stderr
     assert result.returncode == 0, log
     assert re.search(r"valid on 'valid' subset .* accuracy .* num_updates 2", log)

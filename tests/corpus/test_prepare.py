@@ -197,7 +197,7 @@ def test_fairseq_trains_on_shards(text, tmp_path, capsys):
     command += ["--tokens-per-sample", "64", "--cpu", "--no-save", "--num-workers", "0"]
     # By default fairseq leaves out a last batch that is no multiple of 8: all of so little data.
     command += ["--required-batch-size-multiple", "1"]
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     log = result.stdout + result.stderr
     assert result.returncode == 0, log
     assert "end of epoch 2" in log
