@@ -16,36 +16,28 @@ interrupted: a stage that was finished is not done again, any other one starts a
 import errno
 import fcntl
 import json
-import mmap
-import os
 import shutil
-import signal
-import threading
 import time
 import unicodedata
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from glob import escape
 from hashlib import blake2b
 from importlib.metadata import version
-from multiprocessing import active_children, get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..atomic import atomic_file, atomic_folder
 from ..errors import InputError
-from .cleaning import KEY_BYTES, Cleaner
+from .buckets import Bucket, bucket_size, distribute
+from .encode import SPLITS, BucketPlan, encode_bucket
 from .indexed import IndexedDatasetWriter, token_type
 from .options import PrepareOptions
 from .progress import Progress
-from .reading import TextFile, read_raw_documents
+from .reading import TextFile
 from .vocabulary import (
     EOS,
     SPECIAL_SYMBOLS,
@@ -57,23 +49,13 @@ from .vocabulary import (
     write_dictionary,
     write_sample,
 )
+from .workers import bounded_map, usable_cores, worker_pool
 
 MODEL_NAME = "sentencepiece.bpe.model"  # the name fairseq and its published models use
 RECORD_NAME = "prepare.json"
-SPLITS = ("train", "valid")
 
-BUCKET_BYTES = 32_000_000
-SMALL_BUCKET_BYTES = 1_000_000  # while there are few buckets, smaller ones keep all cores busy
-FEW_BUCKETS, MOST_BUCKETS = 64, 4096
 SHARD_BYTES = 4_000_000_000
-_EXPANSION = {".gz": 4, ".xz": 6, ".zst": 5}  # guessed; a wrong guess only changes bucket sizes
-
-_BATCH_BYTES = 1_000_000  # of raw documents, the unit of work of a cleaning task
-_WRITE_BUFFER_BYTES = 32_000_000  # of all buckets together
-_ENCODE_BYTES = 500_000  # of text encoded at a time: a list of Python ints is 20 times as large
 _COPY_ITEMS = 1 << 13
-
-_RECORD = np.dtype([("high", ">u8"), ("low", ">u8"), ("bytes", "<u4")])
 
 
 def prepare(
@@ -100,7 +82,7 @@ def prepare(
     run = _Run(
         sources=sorted({Path(path).resolve() for path in text}),
         output=Path(output).resolve(),
-        workers=_usable_cores() if workers is None else workers,
+        workers=usable_cores() if workers is None else workers,
         given_model=None if sentencepiece_model is None else Path(sentencepiece_model),
         given_dictionary=None if dictionary is None else Path(dictionary),
         options=PrepareOptions(**options),
@@ -186,7 +168,10 @@ def _run_stages(run: _Run) -> None:
     for leftover in run.output.parent.glob(f".{escape(run.output.name)}.*.partial"):
         shutil.rmtree(leftover)  # of a run that was killed while it assembled
     _forget_other_work(run)
-    summary = _once(run.work / "distributed.json", lambda: _distribute(run))
+    summary = _once(
+        run.work / "distributed.json",
+        lambda: distribute(run.sources, run.work / "buckets", run.options, run.workers),
+    )
     buckets = _plan(run, summary)
     model_path, dictionary_path = _vocabulary(run, buckets)
     dtype = _encode(run, buckets, model_path, dictionary_path)
@@ -221,157 +206,15 @@ def _once(path: Path, stage: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-# ---------------------------------------------------------------- 1. distribute
+# ---- the plan: splits and shards
 
 
-def _distribute(run: _Run) -> dict[str, Any]:
-    """Clean all documents into buckets. Returns the number of buckets, counts and input digests."""
-    folder = run.work / "buckets"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    total = sum(path.stat().st_size for path in run.sources)
-    number = _bucket_number(run)
-    buffers = [(bytearray(), bytearray()) for _ in range(number)]
-    inputs: list[dict[str, Any]] = []
-    documents = too_short = buffered = 0
-    with Progress("reading", total) as progress, _pool(run.workers) as pool:
-        batches = _batches(run, inputs, progress)
-        for batch in _bounded_map(pool, _clean_batch, batches, 3 * run.workers):
-            documents += batch.documents
-            too_short += batch.too_short
-            for bucket, (records, texts) in batch.buckets.items():
-                buffers[bucket][0].extend(records)
-                buffers[bucket][1].extend(texts)
-                buffered += len(records) + len(texts)
-            if buffered > _WRITE_BUFFER_BYTES:
-                _append(folder, buffers)
-                buffered = 0
-        _append(folder, buffers)
-    return {
-        "buckets": number,
-        "documents": documents,
-        "too_short": too_short,
-        "inputs": sorted(inputs, key=lambda entry: sorted(entry.items())),
-    }
-
-
-def _bucket_number(run: _Run) -> int:
-    size = sum(path.stat().st_size * _EXPANSION.get(path.suffix, 1) for path in run.sources)
-    number = max(min(size // SMALL_BUCKET_BYTES, FEW_BUCKETS), size // BUCKET_BYTES)
-    return min(max(number, run.options.shards or 1), MOST_BUCKETS)
-
-
-class _CleanBatch(NamedTuple):
-    documents: int
-    too_short: int
-    buckets: dict[int, tuple[bytearray, bytearray]]  # records (of `_RECORD`) and texts, joined
-
-
-def _batches(
-    run: _Run, inputs: list[dict[str, Any]], progress: Progress
-) -> Iterator[tuple[Path, list[tuple[int, bytes]], PrepareOptions, int]]:
-    """Yield the arguments of `_clean_batch` for all text; note each finished file in `inputs`."""
-    buckets = _bucket_number(run)
-    for path in run.sources:
-        with TextFile(path) as file:
-            batch, size, position = [], 0, 0
-            for line, document in read_raw_documents(file, run.options.document_per_line):
-                batch.append((line, document))
-                size += len(document)
-                if size > _BATCH_BYTES:
-                    yield path, batch, run.options, buckets
-                    progress.update(file.position - position)
-                    batch, size, position = [], 0, file.position
-            if batch:
-                yield path, batch, run.options, buckets
-            progress.update(file.position - position)
-            inputs.append({"name": path.name, "bytes": file.position, "blake2b": file.digest})
-
-
-def _clean_batch(
-    path: Path, raw_documents: list[tuple[int, bytes]], options: PrepareOptions, bucket_number: int
-) -> _CleanBatch:
-    """Clean documents, each given as (number of its first line, bytes), and assign buckets."""
-    cleaner = _cleaner(options)
-    documents = too_short = 0
-    buckets: dict[int, tuple[bytearray, bytearray]] = {}
-    for line, raw in raw_documents:
-        for text in cleaner.texts(raw, path, line):
-            documents += 1
-            if len(text) < options.min_characters:
-                too_short += 1
-                continue
-            data = text.encode("utf-8")
-            key = cleaner.key(data)
-            # The top 64 bits of the key, scaled to the number of buckets: monotone in the key.
-            bucket = int.from_bytes(key[:8], "big") * bucket_number >> 64
-            records, texts = buckets.setdefault(bucket, (bytearray(), bytearray()))
-            records += key
-            records += len(data).to_bytes(_RECORD.itemsize - KEY_BYTES, "little")
-            texts += data
-    return _CleanBatch(documents, too_short, buckets)
-
-
-@lru_cache(maxsize=1)
-def _cleaner(options: PrepareOptions) -> Cleaner:
-    return Cleaner(options)
-
-
-def _append(folder: Path, buffers: list[tuple[bytearray, bytearray]]) -> None:
-    for bucket, pair in enumerate(buffers):
-        for suffix, buffer in zip(("records", "texts"), pair, strict=True):
-            with open(folder / f"{bucket:04d}.{suffix}", "ab") as file:
-                file.write(buffer)
-            buffer.clear()
-
-
-class _Bucket:
-    """The documents of one bucket in the order of their keys, without repeated ones."""
-
-    def __init__(self, folder: Path, number: int) -> None:
-        records = np.fromfile(folder / f"{number:04d}.records", _RECORD)
-        high, low = records["high"].astype("<u8"), records["low"].astype("<u8")
-        order = np.lexsort((low, high))
-        high, low = high[order], low[order]
-        new = np.ones(len(order), bool)
-        new[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
-        ends = np.cumsum(records["bytes"], dtype=np.int64)
-        self.ends = ends[order[new]]  # (documents,)
-        self.sizes = records["bytes"].astype(np.int64)[order[new]]  # (documents,) in bytes
-        self._path = folder / f"{number:04d}.texts"
-
-    def texts(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yield the clean texts of documents `start` to `stop`."""
-        if start >= stop:
-            return
-        # Mapped, not read: pages of a bucket larger than planned can leave memory again.
-        with (
-            open(self._path, "rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-        ):
-            for end, size in zip(
-                self.ends[start:stop].tolist(), self.sizes[start:stop].tolist(), strict=True
-            ):
-                yield data[end - size : end]
-
-
-# ---------------------------------------------------------------- the plan: splits and shards
-
-
-class _BucketPlan(NamedTuple):
-    number: int
-    documents: int
-    valid: int  # this many documents, the first ones, belong to the validation split
-    bytes: int
-    shard: int
-
-
-def _plan(run: _Run, summary: dict[str, Any]) -> list[_BucketPlan]:
+def _plan(run: _Run, summary: dict[str, Any]) -> list[BucketPlan]:
     """Decide which documents are for validation and which bucket goes to which shard."""
     folder, options = run.work / "buckets", run.options
-    with _pool(run.workers) as pool:
+    with worker_pool(run.workers) as pool:
         tasks = ((folder, number) for number in range(summary["buckets"]))
-        sizes = list(_bounded_map(pool, _bucket_size, tasks, 3 * run.workers))
+        sizes = list(bounded_map(pool, bucket_size, tasks, 3 * run.workers))
     documents, text_bytes = (sum(column) for column in zip(*sizes, strict=True))
     kept = summary["documents"] - summary["too_short"]
     if documents < 2:
@@ -386,7 +229,7 @@ def _plan(run: _Run, summary: dict[str, Any]) -> list[_BucketPlan]:
     valid = _valid_documents(folder, wanted, options.valid_megabytes * 1e6, len(sizes))
     shards = options.shards or min(-(-text_bytes // SHARD_BYTES), len(sizes))
     plan = [
-        _BucketPlan(number, count, valid[number], size, number * shards // len(sizes))
+        BucketPlan(number, count, valid[number], size, number * shards // len(sizes))
         for number, (count, size) in enumerate(sizes)
     ]
     trained = [0] * shards
@@ -405,7 +248,7 @@ def _valid_documents(folder: Path, wanted: int, most_bytes: float, buckets: int)
     that hold no more than `most_bytes` together, but at least one."""
     valid, taken, taken_bytes = [0] * buckets, 0, 0
     for number in range(buckets):
-        ends = taken_bytes + np.cumsum(_Bucket(folder, number).sizes[: wanted - taken])
+        ends = taken_bytes + np.cumsum(Bucket(folder, number).sizes[: wanted - taken])
         fitting = int(np.searchsorted(ends, most_bytes, side="right"))
         if taken == 0 and len(ends):
             fitting = max(fitting, 1)
@@ -416,15 +259,10 @@ def _valid_documents(folder: Path, wanted: int, most_bytes: float, buckets: int)
     return valid
 
 
-def _bucket_size(folder: Path, number: int) -> tuple[int, int]:
-    bucket = _Bucket(folder, number)
-    return len(bucket.sizes), int(bucket.sizes.sum())
+# ---- 2. vocabulary
 
 
-# ---------------------------------------------------------------- 2. vocabulary
-
-
-def _vocabulary(run: _Run, buckets: list[_BucketPlan]) -> tuple[Path, Path]:
+def _vocabulary(run: _Run, buckets: list[BucketPlan]) -> tuple[Path, Path]:
     """Paths of the SentencePiece model and of the dict.txt (without counts unless it is given)."""
     model, dictionary = run.work / MODEL_NAME, run.work / "dict.txt"
     if not model.exists():
@@ -442,12 +280,12 @@ def _vocabulary(run: _Run, buckets: list[_BucketPlan]) -> tuple[Path, Path]:
     return model, dictionary
 
 
-def _train_vocabulary(run: _Run, buckets: list[_BucketPlan], model: Path) -> None:
+def _train_vocabulary(run: _Run, buckets: list[BucketPlan], model: Path) -> None:
     sample = run.work / "sample.txt"
     texts = (
         text
         for plan in buckets
-        for text in _Bucket(run.work / "buckets", plan.number).texts(plan.valid, plan.documents)
+        for text in Bucket(run.work / "buckets", plan.number).texts(plan.valid, plan.documents)
     )
     size = write_sample(texts, sample, run.options.vocabulary_sample_megabytes * 1e6)
     print(f"training the vocabulary on {size / 1e6:,.1f} MB of text", flush=True)
@@ -462,101 +300,31 @@ def _train_vocabulary(run: _Run, buckets: list[_BucketPlan], model: Path) -> Non
     sample.unlink()
 
 
-# ---------------------------------------------------------------- 3. encode
+# ---- 3. encode
 
 
-def _encode(run: _Run, buckets: list[_BucketPlan], model: Path, dictionary: Path) -> np.dtype:
+def _encode(run: _Run, buckets: list[BucketPlan], model: Path, dictionary: Path) -> np.dtype:
     """Encode every bucket that is not yet encoded. Returns the type of the tokens."""
     folder = run.work / "encoded"
     folder.mkdir(exist_ok=True)
     dtype = token_type(len(Vocabulary(model, dictionary)))
     tasks = (
-        (run.work, plan, model, dictionary, dtype, run.options.max_line_tokens) for plan in buckets
+        (run.work / "buckets", folder, plan, model, dictionary, dtype, run.options.max_line_tokens)
+        for plan in buckets
     )
     total = sum(plan.bytes for plan in buckets)
-    with Progress("encoding", total) as progress, _pool(run.workers) as pool:
-        for size in _bounded_map(pool, _encode_bucket, tasks, 2 * run.workers):
+    with Progress("encoding", total) as progress, worker_pool(run.workers) as pool:
+        for size in bounded_map(pool, encode_bucket, tasks, 2 * run.workers):
             progress.update(size)
     return dtype
 
 
-def _encode_bucket(
-    work: Path, plan: _BucketPlan, model: Path, dictionary: Path, dtype: np.dtype, longest: int
-) -> int:
-    """Write the tokens and item sizes of a bucket's two splits. Returns the bytes of its text."""
-    paths = {split: work / "encoded" / f"{plan.number:04d}.{split}" for split in SPLITS}
-    missing = [split for split in SPLITS if not Path(f"{paths[split]}.tokens").exists()]
-    bucket = _Bucket(work / "buckets", plan.number) if missing else None
-    for split in missing:
-        start, stop = (0, plan.valid) if split == "valid" else (plan.valid, plan.documents)
-        # The tokens are renamed last: where they stand, the sizes do, too.
-        with (
-            atomic_file(f"{paths[split]}.tokens") as tokens_path,
-            atomic_file(f"{paths[split]}.sizes") as sizes_path,
-            open(tokens_path, "wb") as tokens_file,
-            open(sizes_path, "wb") as sizes_file,
-        ):
-            for lines in _line_batches(bucket.texts(start, stop)):
-                tokens, sizes = encode_lines(_loaded(model, dictionary), lines, longest)
-                tokens_file.write(tokens.astype(dtype))
-                sizes_file.write(sizes.astype("<i4"))
-    return plan.bytes
-
-
-@lru_cache(maxsize=1)
-def _loaded(model: Path, dictionary: Path) -> Vocabulary:
-    return Vocabulary(model, dictionary)
-
-
-def _line_batches(texts: Iterable[bytes]) -> Iterator[list[str]]:
-    """Join documents to lists of lines, with an empty line after each document."""
-    lines, size = [], 0
-    for text in texts:
-        lines += text.decode("utf-8").split("\n")
-        lines.append("")
-        size += len(text)
-        if size > _ENCODE_BYTES:
-            yield lines
-            lines, size = [], 0
-    if lines:
-        yield lines
-
-
-def encode_lines(
-    vocabulary: Vocabulary, lines: list[str], longest: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Encode lines to items that end in </s>, as fairseq-preprocess does.
-
-    An empty line becomes the item [</s>], which fairseq's `--sample-break-mode complete_doc` takes
-    for the end of a document. A line of which nothing is left after SentencePiece's normalisation
-    is dropped, so that it is not taken for one. A line of more than `longest` tokens becomes
-    several items.
-
-    Returns:
-        tokens (sum of sizes,) and sizes (items,), both int64, </s> included.
-    """
-    ids, sizes = vocabulary.encode_flat(lines)
-    empty = np.fromiter((not line for line in lines), bool, len(lines))
-    sizes = sizes[empty | (sizes > 0)]
-    parts = np.maximum(-(-sizes // longest), 1)
-    last = np.cumsum(parts) - 1
-    item_sizes = np.full(int(parts.sum()), longest)
-    item_sizes[last] = sizes - (parts - 1) * longest
-    ends = np.cumsum(item_sizes + 1)
-    tokens = np.empty(len(ids) + len(item_sizes), np.int64)
-    is_token = np.ones(len(tokens), bool)
-    is_token[ends - 1] = False
-    tokens[is_token] = ids
-    tokens[ends - 1] = EOS
-    return tokens, item_sizes + 1
-
-
-# ---------------------------------------------------------------- 4. assemble
+# ---- 4. assemble
 
 
 def _assemble(
     run: _Run,
-    buckets: list[_BucketPlan],
+    buckets: list[BucketPlan],
     summary: dict[str, Any],
     model_path: Path,
     dictionary_path: Path,
@@ -699,62 +467,6 @@ def _report(run: _Run, record: dict[str, Any], seconds: float) -> None:
     )
     data = ":".join(map(str, _shard_folders(run.output, record["shards"])))
     print(f"data for fairseq-train: {data}", flush=True)
-
-
-# ---------------------------------------------------------------- processes
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes for one stage. On an error, Ctrl-C included, they are ended at once.
-
-    They are forked from this process, which has no other threads then (each stage has its own pool)
-    and has not loaded torch when it is our command: that is light and safe.
-    """
-    others = set(active_children())
-    pool = ProcessPoolExecutor(
-        workers, get_context("fork"), initializer=_start_worker, initargs=(os.getpid(),)
-    )
-    try:
-        yield pool
-    except BaseException:
-        for worker in set(active_children()) - others:
-            worker.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker(parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
-
-    def end_with_parent() -> None:  # a worker whose parent was killed would wait for ever
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _bounded_map(
-    pool: ProcessPoolExecutor,
-    function: Callable[..., Any],
-    tasks: Iterable[tuple[Any, ...]],
-    most: int,
-) -> Iterator[Any]:
-    """Yield function(*task) in the order of the tasks, with at most `most` of them under way.
-    Executor.map would take all tasks, that is all the text, into memory first."""
-    waiting: deque[Future] = deque()
-    for task in tasks:
-        waiting.append(pool.submit(function, *task))
-        if len(waiting) >= most:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _digest(path: Path) -> str:

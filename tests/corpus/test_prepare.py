@@ -20,8 +20,10 @@ from fairseq.data import Dictionary, indexed_dataset
 from fairseq_cli import preprocess
 
 from fairseq_minimodel.cli import main
+from fairseq_minimodel.corpus import buckets, encode
 from fairseq_minimodel.corpus import prepare as module
-from fairseq_minimodel.corpus.prepare import encode_lines, prepare
+from fairseq_minimodel.corpus.encode import encode_lines
+from fairseq_minimodel.corpus.prepare import prepare
 from fairseq_minimodel.corpus.vocabulary import Vocabulary
 from fairseq_minimodel.errors import InputError
 
@@ -127,10 +129,10 @@ def test_no_paths_and_no_times_in_the_output(text, prepared):
 def test_the_same_bytes_with_more_workers_and_buckets(
     text, prepared, tmp_path, workers, monkeypatch
 ):
-    monkeypatch.setattr(module, "SMALL_BUCKET_BYTES", 3000)
-    monkeypatch.setattr(module, "_BATCH_BYTES", 1000)
-    monkeypatch.setattr(module, "_WRITE_BUFFER_BYTES", 5000)
-    monkeypatch.setattr(module, "_ENCODE_BYTES", 700)
+    monkeypatch.setattr(buckets, "SMALL_BUCKET_BYTES", 3000)
+    monkeypatch.setattr(buckets, "_BATCH_BYTES", 1000)
+    monkeypatch.setattr(buckets, "_WRITE_BUFFER_BYTES", 5000)
+    monkeypatch.setattr(encode, "_ENCODE_BYTES", 700)
     monkeypatch.setattr(module, "_COPY_ITEMS", 11)
     prepare([text], tmp_path / "data", workers=workers, valid_fraction=0.1)
     assert contents(tmp_path / "data") == contents(prepared)
@@ -172,7 +174,7 @@ def test_another_seed_gives_another_order_of_the_same_documents(text, prepared, 
 
 
 def test_shards_hold_the_training_data_in_order(text, prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SMALL_BUCKET_BYTES", 3000)
+    monkeypatch.setattr(buckets, "SMALL_BUCKET_BYTES", 3000)
     prepare([text], tmp_path / "data", workers=1, valid_fraction=0.1, shards=3)
     whole = without_record(prepared)
     folders = [tmp_path / "data" / f"shard{number:02d}" for number in range(3)]
@@ -343,9 +345,9 @@ def test_a_full_disk_and_a_killed_worker_keep_the_work(text, tmp_path, monkeypat
 
     for name, broken, message in (
         ("_join", full, "disk .* is full"),
-        ("_encode_bucket", killed, "worker process was killed"),
+        ("encode_bucket", killed, "worker process was killed"),
     ):
-        if name == "_encode_bucket":
+        if name == "encode_bucket":
             killed.__module__, killed.__qualname__ = module.__name__, name
         with monkeypatch.context() as context:
             context.setattr(module, name, broken)

@@ -18,9 +18,9 @@ PACKAGE = Path(module.__file__).parents[2]
 SCRIPT = """
 import functools, os, signal, sys
 sys.argv[0] = "fairseq-minimodel"
-from fairseq_minimodel.corpus import prepare as module
+from fairseq_minimodel.corpus import buckets, prepare as module
 text, output, workers, function, count, when = sys.argv[1:]
-module.SMALL_BUCKET_BYTES, module._BATCH_BYTES, module._WRITE_BUFFER_BYTES = 3000, 1000, 5000
+buckets.SMALL_BUCKET_BYTES, buckets._BATCH_BYTES, buckets._WRITE_BUFFER_BYTES = 3000, 1000, 5000
 command, calls = os.getpid(), 0
 
 def killing(original):
@@ -38,7 +38,8 @@ def killing(original):
     return call
 
 if function:
-    setattr(module, function, killing(getattr(module, function)))
+    owner = module if hasattr(module, function) else buckets
+    setattr(owner, function, killing(getattr(owner, function)))
 module.prepare([text], output, workers=int(workers), valid_fraction=0.1)
 """
 
@@ -47,8 +48,8 @@ MOMENTS = [
     ("_plan", 1, "before"),  # everything read
     ("train_sentencepiece", 1, "after"),
     ("_train_vocabulary", 1, "after"),
-    ("_encode_bucket", 4, "after"),  # some buckets encoded
-    ("_encode_bucket", 5, "before"),
+    ("encode_bucket", 4, "after"),  # some buckets encoded
+    ("encode_bucket", 5, "before"),
     ("_join", 1, "after"),  # the output half written
     ("write_dictionary", 2, "after"),
     ("_report", 1, "before"),  # the output in place, work not yet removed
@@ -118,7 +119,7 @@ def test_changed_text_or_options_never_meet_old_work(text, uninterrupted, tmp_pa
     changed = tmp_path / "text.txt"
     changed.write_bytes(text.read_bytes())
     output = tmp_path / "data"
-    assert run(changed, output, 2, ("_encode_bucket", 4, "after"))[0] == -9
+    assert run(changed, output, 2, ("encode_bucket", 4, "after"))[0] == -9
     stat = changed.stat()
     changed.write_text("\n\n".join(make_documents(300, seed=1)), encoding="utf-8")
     os.utime(changed, ns=(stat.st_atime_ns, stat.st_mtime_ns))
