@@ -72,6 +72,7 @@ def test_extend_keeps_the_bottom_and_draws_the_rest_as_bert_does(body):
     assert extended.state[top + "fc1.weight"].std().item() == pytest.approx(0.02, rel=0.1)
     assert not extended.state[top + "fc1.bias"].any()
     assert torch.equal(extended.state[top + "final_layer_norm.weight"], torch.ones(16))
+    assert torch.equal(extended.state[top + "final_layer_norm.bias"], torch.zeros(16))
     assert not torch.equal(
         extended.state[top + "fc1.weight"], extended.state[top.replace("2", "1") + "fc1.weight"]
     )
