@@ -86,9 +86,10 @@ def test_its_checkpoint_resumes_and_loads_after_the_base_is_gone(
     hub = RobertaModel.from_pretrained(
         str(tmp_path / "gone"), "checkpoint_last.pt", str(target_data), bpe=None
     )
-    assert torch.equal(
-        hub.model.state_dict()[EMBEDDING], models[0].state_dict()[EMBEDDING]
-    ) and len(task.source_dictionary) == 80
+    assert (
+        torch.equal(hub.model.state_dict()[EMBEDDING], models[0].state_dict()[EMBEDDING])
+        and len(task.source_dictionary) == 80
+    )
 
 
 def fairseq_data(checkpoint):
