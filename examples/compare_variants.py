@@ -159,7 +159,8 @@ def print_results(results: dict) -> None:
     print(
         f"\naccuracy: zero-shot in the target language (chance {per_cent(results['chance'])} %); "
         "MLM loss: of the full model\nwith the adapted language side; compute to match: FLOPs with "
-        "which Standard reaches its best accuracy,\nover the FLOPs with which the variant does; and the same for 95 % of that accuracy."
+        "which Standard reaches its best accuracy,\nover the FLOPs with which the variant does; "
+        "and the same for 95 % of that accuracy."
     )
 
 
