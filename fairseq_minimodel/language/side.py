@@ -6,7 +6,6 @@ dict is the body. A language is the language side and nothing else.
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 EMBEDDING = "encoder.sentence_encoder.embed_tokens.weight"
@@ -52,8 +51,3 @@ def with_language_side(state: StateDict, side: LanguageSide) -> StateDict:
 def is_language_side(name: str) -> bool:
     """Whether a parameter of this name belongs to the language side."""
     return name in KEYS
-
-
-def same_weights(left: LanguageSide, right: LanguageSide) -> bool:
-    """Whether two language sides are identical by bits."""
-    return torch.equal(left.embedding, right.embedding) and torch.equal(left.bias, right.bias)

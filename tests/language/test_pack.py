@@ -6,7 +6,7 @@ import torch
 
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.language.pack import Description, load_pack, save_pack
-from fairseq_minimodel.language.side import LanguageSide, same_weights
+from fairseq_minimodel.language.side import LanguageSide
 from fairseq_minimodel.language.vocabulary import fingerprint, read_symbols
 
 SIDE = LanguageSide(torch.randn(8, 4), torch.randn(8))
@@ -37,7 +37,8 @@ def pack(parts, tmp_path):
 
 def test_a_pack_comes_back_as_it_was_saved(pack, parts):
     loaded = load_pack(pack)
-    assert same_weights(loaded.side, SIDE)
+    assert torch.equal(loaded.side.embedding, SIDE.embedding)
+    assert torch.equal(loaded.side.bias, SIDE.bias)
     assert loaded.description == parts[0]
     assert loaded.symbols == ["<s>", "<pad>", "</s>", "<unk>", "a", "b", "c", "<mask>"]
     assert loaded.tokenizer.read_bytes() == b"a tokenizer"
