@@ -29,8 +29,7 @@ MODEL = "model.pt"  # the checkpoint's name in a plugged folder, as fairseq's fr
 
 def truncate(body: Path, depth: int, output: Path, dictionary: Path | None) -> None:
     """Write the bottom `depth` layers of a body, with the MLM head after them, as a checkpoint."""
-    checkpoint = read_checkpoint(body)
-    checkpoint = identified(checkpoint, symbols_of(checkpoint, dictionary))
+    checkpoint = identified(read_checkpoint(body), dictionary)
     _write(output, *surgery.truncate(checkpoint, depth))
 
 
@@ -38,8 +37,7 @@ def extend(
     body: Path, depth: int, new_layers: int, seed: int, output: Path, dictionary: Path | None
 ) -> None:
     """Write the bottom `depth` layers of a body with new layers and a new head (MiniPost, 1b)."""
-    checkpoint = read_checkpoint(body)
-    checkpoint = identified(checkpoint, symbols_of(checkpoint, dictionary))
+    checkpoint = identified(read_checkpoint(body), dictionary)
     _write(output, *surgery.extend(checkpoint, depth, new_layers, seed))
 
 

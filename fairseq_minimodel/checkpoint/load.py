@@ -154,12 +154,7 @@ def symbols_of(checkpoint: Checkpoint, dictionary: str | Path | None = None) -> 
     Raises:
         InputError: there is no dictionary, or it is not the one the model was trained with.
     """
-    path = Path(dictionary) if dictionary else _beside(checkpoint, "dict.txt")
-    if path is None:
-        raise InputError(
-            f"no dict.txt for {checkpoint.path}, neither beside it nor in the data folder it was "
-            "trained on: name it with --source-dict (--dict for `pack`)"
-        )
+    path = Path(dictionary) if dictionary else find_training_file(checkpoint, "dict.txt")
     symbols = read_symbols(path)
     rows = checkpoint.state[EMBEDDING].size(0)
     if len(symbols) != rows:
@@ -183,27 +178,28 @@ def find_training_file(checkpoint: Checkpoint, name: str) -> Path:
     Raises:
         InputError: it is in neither.
     """
-    path = _beside(checkpoint, name)
-    if path is None:
-        raise InputError(
-            f"no {name} for {checkpoint.path}, neither beside it nor in the data folder it was "
-            "trained on: name it on the command line"
-        )
-    return path
-
-
-def identified(checkpoint: Checkpoint, symbols: list[str]) -> Checkpoint:
-    """The checkpoint with its lineage and vocabulary written into its state."""
-    state = with_identity(checkpoint.state, lineage_of(checkpoint.state), fingerprint(symbols))
-    return replace(checkpoint, state=state)
-
-
-def _beside(checkpoint: Checkpoint, name: str) -> Path | None:
     data = str(checkpoint.config.get("task", {}).get("data") or "").split(":")[0]
     folders = [checkpoint.path.parent]
     if data:
         folders += [Path(data), Path(data) / "input0"]
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(
+        f"no {name} for {checkpoint.path}, neither beside it nor in the data folder it was trained "
+        "on: put it beside the checkpoint, or name it (--dict, in fairseq-train --source-dict; "
+        "--sentencepiece-model; --labels)"
+    )
+
+
+def identified(checkpoint: Checkpoint, dictionary: str | Path | None = None) -> Checkpoint:
+    """The checkpoint with its lineage and vocabulary written into its state.
+
+    Arguments and errors as in `symbols_of`.
+    """
+    vocabulary = fingerprint(symbols_of(checkpoint, dictionary))
+    state = with_identity(checkpoint.state, lineage_of(checkpoint.state), vocabulary)
+    return replace(checkpoint, state=state)
 
 
 def _plain_config(path: Path, content: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import argparse
 import pickle
 import subprocess
+from dataclasses import replace
 
 import pytest
 import torch
@@ -119,6 +120,14 @@ def test_the_dictionary_is_found_and_checked(joint_checkpoint, source_data, targ
     (tmp_path / "dict.txt").write_text("\n".join(reversed(lines)) + "\n")
     with pytest.raises(InputError, match="not the dictionary that it was trained with"):
         symbols_of(checkpoint, tmp_path / "dict.txt")
+
+
+def test_a_missing_dictionary_is_asked_for(joint_checkpoint, tmp_path):
+    checkpoint = read_checkpoint(joint_checkpoint)
+    config = {**checkpoint.config, "task": {"data": str(tmp_path / "gone")}}
+    moved = replace(checkpoint, path=tmp_path / "moved.pt", config=config)
+    with pytest.raises(InputError, match=r"no dict.txt for .*moved.pt.*--source-dict"):
+        symbols_of(moved)
 
 
 def test_a_written_checkpoint_needs_no_class_at_all(joint_checkpoint, tmp_path):
