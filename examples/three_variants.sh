@@ -49,7 +49,7 @@ train() {
   shift 5
   # shellcheck disable=SC2086
   run "$name" fairseq-train "$data" --user-dir "$USER_DIR" --save-dir "$OUT/$name" $DEVICE \
-    --optimizer adam --adam-betas '(0.9,0.98)' --adam-eps 1e-6 --weight-decay 0.01 \
+    --optimizer fused_adam --adam-betas '(0.9,0.98)' --adam-eps 1e-6 --weight-decay 0.01 \
     --lr "$rate" --lr-scheduler polynomial_decay --warmup-updates "$warm_up" \
     --total-num-update "$updates" --max-update "$updates" --batch-size "$BATCH" --seed "$SEED" \
     --required-batch-size-multiple 1 --num-workers 0 --log-format json --log-interval 50 \
@@ -79,7 +79,7 @@ adapt() { # adapt NAME BASE UPDATES OPTIONS...
   local name=$1 base=$2 updates=$3
   shift 3
   train "$name" "$TARGET_DATA" "$updates" $((updates / 10)) "$ADAPT_LR" \
-    --task language_adaptation --criterion masked_lm --arch minimodel_roberta \
+    --task language_adaptation --criterion joint_masked_lm --arch minimodel_roberta \
     --base-checkpoint "$base" --source-dict "$SOURCE_DATA/dict.txt" --initialise "$INITIALISE" \
     --save-interval-updates "$EVALUATE_EVERY" "${MLM[@]}" "$@"
 }

@@ -1,6 +1,6 @@
 """Mini-model adaptation of masked language models, as a fairseq plugin.
 
-Importing this package registers its model, task and criterion with fairseq; that is what
+Importing this package registers its models, tasks, criterions and optimisers with fairseq; that is what
 `--user-dir` asks for. Only our own command postpones it: `fairseq-minimodel --help` and the workers
 that prepare text shall not wait for torch, and each verb imports what it needs.
 """
@@ -16,8 +16,8 @@ COMMAND = "fairseq-minimodel"
 
 
 def register() -> None:
-    """Make the package's model, task and criterion known to fairseq. Doing it again does nothing."""
-    from . import criterions, models, tasks  # noqa: F401
+    """Make the models, tasks, criterions and optimisers known to fairseq, once."""
+    from . import criterions, models, optim, tasks  # noqa: F401
 
 
 print_input_errors_plainly()

@@ -44,6 +44,7 @@ try:
     import fairseq.utils
     import fairseq.version
     from fairseq.distributed.utils import _TensorPlaceholder
+    from fairseq.logging import metrics
 except Exception as error:  # the original fairseq 0.12.2 fails on Python 3.11 with a ValueError
     raise SetupError(
         f"fairseq-minimodel needs a working fairseq, and importing it failed ({error}); "
@@ -116,6 +117,24 @@ def accept_every_path_to_this_package() -> None:
     fairseq.utils.import_user_module = import_once
 
 
+def count_on_after_resume() -> None:
+    """Let a resumed run add to the meters that it has read from its checkpoint.
+
+    fairseq puts meters of their own in the place of those that it goes on updating
+    (fairseq/logging/metrics.py, `load_state_dict`): sums over the whole run, such as its tokens,
+    stand still from then on, in the log and in later checkpoints.
+    """
+    load_state_dict = metrics.load_state_dict
+
+    def load_and_activate(state_dict: dict) -> None:
+        load_state_dict(state_dict)
+        for name in metrics._active_aggregators:
+            metrics._active_aggregators[name] = metrics._aggregators[name]
+
+    metrics.load_state_dict = load_and_activate
+
+
 allow_checkpoint_classes()
 give_numpy_compat_back()
 accept_every_path_to_this_package()
+count_on_after_resume()

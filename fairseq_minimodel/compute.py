@@ -8,14 +8,16 @@ the tokens of a sequence (padding included, because it is computed), the forward
                                  + 4 T d               attention scores; weighted sum of the values
     an MLM head, per masked token  2 (d^2 + d V)       dense; projection to the vocabulary
     a classifier, per sequence     2 (d^2 + d classes) on <s>: dense; projection to the classes
+    span extraction, per token     2 * 2 d             scores of the span's start and of its end
 
 A product y = x W costs the same again in the backward pass for the gradient of x, if something
 below needs it, and once more for the gradient of W, if W is trained. Attention has no weights, so
 its two products cost twice their forward pass in the backward pass.
 
 Left out: layer norm, softmax, GELU, dropout, biases, residual sums, embedding look-ups and their
-gradient, the loss, clipping and the optimiser. None of them is a matrix product. Also left out is
-what an implementation computes twice, such as the scores in the backward pass of flash attention.
+gradient, the loss, clipping and the optimiser. None of them is a matrix product; what Adam computes
+element by element stands apart, in `adam_operations`. Also left out is what an implementation
+computes twice, such as the scores in the backward pass of flash attention.
 """
 
 import dataclasses
@@ -83,11 +85,12 @@ class Flops:
 def masked_lm_flops(
     shape: Shape,
     tokens: float,
-    sequence_length: int,
+    sequence_length: float,
     *,
     freeze: str = "none",
     auxiliary_head_layers: Sequence[int] = (),
     masked_fraction: float = 0.15,
+    predictions_only: bool = False,
 ) -> Flops:
     """FLOPs of masked language modelling over `tokens` tokens in sequences of `sequence_length`.
 
@@ -107,6 +110,9 @@ def masked_lm_flops(
         auxiliary_head_layers: MLM heads besides the last layer's, each after this layer (1-based).
             All heads read one pass of the body.
         masked_fraction: share of `tokens` that the heads predict.
+        predictions_only: the last layer computes keys and values for every token, and everything
+            else for the predicted ones alone, as the frozen body of `nn/frozen_body.py` does. The
+            loss and its gradients are the same. Only with one head.
 
     Raises:
         InputError: a value is outside its range.
@@ -119,8 +125,11 @@ def masked_lm_flops(
                 f"an auxiliary head after layer {layer} does not fit a model of {shape.layers} "
                 "layers: it must stand below the last one"
             )
-    trained = _Trained.parse(freeze, shape.layers)
-    flops = _body(shape, tokens, sequence_length, trained)
+    trained = Trained.parse(freeze, shape.layers)
+    if predictions_only and auxiliary_head_layers:
+        raise InputError("with auxiliary heads, the last layer's predictions are not all there is")
+    top = masked_fraction * tokens if predictions_only else tokens
+    flops = _body(shape, tokens, sequence_length, trained, top)
     masked, d = masked_fraction * tokens, shape.width
     for layer in (*auxiliary_head_layers, shape.layers):
         below = trained.output_needs_gradient(layer)
@@ -147,7 +156,7 @@ def classification_flops(
     """
     if classes < 1:
         raise InputError(f"{classes} classes: a classifier needs at least 1")
-    trained = _Trained.parse(freeze, shape.layers)
+    trained = Trained.parse(freeze, shape.layers)
     flops = _body(shape, tokens, sequence_length, trained)
     sequences = tokens / sequence_length
     below = trained.output_needs_gradient(shape.layers)
@@ -156,26 +165,57 @@ def classification_flops(
     return flops
 
 
+def span_flops(
+    shape: Shape, tokens: float, sequence_length: int, *, freeze: str = "language"
+) -> Flops:
+    """FLOPs of extracting a span (an answer), over `tokens` tokens in sequences of `sequence_length`.
+
+    The head is one projection from every token to two scores, for the start and the end of the span
+    (Devlin et al. 2019, arXiv 1810.04805, section 4.2); it is trained whatever is frozen. `total` is
+    fine-tuning, `forward` evaluation. Arguments and errors as in `masked_lm_flops`.
+    """
+    trained = Trained.parse(freeze, shape.layers)
+    flops = _body(shape, tokens, sequence_length, trained)
+    below = trained.output_needs_gradient(shape.layers)
+    return flops + _linear(tokens, shape.width, 2, below, True)
+
+
+def adam_operations(parameters: float, *, weight_decay: bool = True) -> float:
+    """Elementwise operations of one step of Adam over so many trained parameters.
+
+    Each addition, multiplication, division and square root counts as one. A parameter takes 3 for
+    the mean of its gradients, 4 for the mean of their squares, 2 for the denominator, 3 for the
+    step, and 2 for decoupled weight decay (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1;
+    Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2). The corrections of the bias are a few
+    scalars for all parameters.
+
+    No part of any `Flops`: these operations are limited by memory, not by arithmetic, and a peak
+    rate of matrix products says nothing about their time.
+    """
+    return parameters * (12 + 2 * weight_decay)
+
+
 @dataclass(frozen=True)
-class _Trained:
-    """What `freeze` means: which products have a gradient of their input or of their weight."""
+class Trained:
+    """What `freeze` means: what is trained, and where gradients flow."""
 
     language: bool  # the tied matrix
     embeddings: bool  # anything that is added into the first layer's input
+    positions: bool  # position embeddings and the embeddings' layer norm
     frozen_layers: int  # from the bottom
     heads: bool  # dense layers of the MLM heads
 
     @classmethod
-    def parse(cls, freeze: str, layers: int) -> "_Trained":
+    def parse(cls, freeze: str, layers: int) -> "Trained":
         kind, _, count = freeze.partition(":")
         if kind == "bottom" and count.isdecimal() and int(count) <= layers:
-            return cls(language=False, embeddings=False, frozen_layers=int(count), heads=True)
+            return cls(False, False, False, frozen_layers=int(count), heads=True)
         if freeze == "none":
-            return cls(language=True, embeddings=True, frozen_layers=0, heads=True)
+            return cls(True, True, True, frozen_layers=0, heads=True)
         if freeze == "language":  # the position embeddings are the body's, and are trained
-            return cls(language=False, embeddings=True, frozen_layers=0, heads=True)
+            return cls(False, True, True, frozen_layers=0, heads=True)
         if freeze == "body":
-            return cls(language=True, embeddings=True, frozen_layers=layers, heads=False)
+            return cls(True, True, False, frozen_layers=layers, heads=False)
         raise InputError(
             f'freeze "{freeze}" is none of: none, language, body, bottom:N with N from 0 to '
             f"{layers}"
@@ -189,21 +229,26 @@ class _Trained:
         return self.embeddings or layer > self.frozen_layers
 
 
-def _body(shape: Shape, tokens: float, sequence_length: int, trained: _Trained) -> Flops:
+def _body(
+    shape: Shape, tokens: float, sequence_length: float, trained: Trained, top: float | None = None
+) -> Flops:
+    """FLOPs of all layers; of the last one's output only `top` tokens are needed (None: all)."""
     if tokens < 0 or sequence_length < 1:
         raise InputError(f"{tokens} tokens in sequences of {sequence_length} cannot be counted")
     d, flops = shape.width, Flops()
     for layer in range(1, shape.layers + 1):
+        outputs = tokens if layer < shape.layers or top is None else top
         is_trained = trained.is_trained(layer)
         # Without a gradient below (the lowest trained layer of bottom:N), only the query, key and
         # value projections are spared: what comes after them depends on trained weights.
         below = trained.output_needs_gradient(layer - 1)
         inside = trained.output_needs_gradient(layer)
-        flops += _linear(tokens, d, 3 * d, below, is_trained)  # query, key, value
-        flops += _attention(tokens, sequence_length, d, inside)
-        flops += _linear(tokens, d, d, inside, is_trained)  # attention output
-        flops += _linear(tokens, d, shape.ffn, inside, is_trained)
-        flops += _linear(tokens, shape.ffn, d, inside, is_trained)
+        flops += _linear(outputs, d, d, below, is_trained)  # query
+        flops += _linear(tokens, d, 2 * d, below, is_trained)  # key, value
+        flops += _attention(outputs, sequence_length, d, inside)
+        flops += _linear(outputs, d, d, inside, is_trained)  # attention output
+        flops += _linear(outputs, d, shape.ffn, inside, is_trained)
+        flops += _linear(outputs, shape.ffn, d, inside, is_trained)
     return flops
 
 
@@ -214,7 +259,7 @@ def _linear(
     return Flops(product, product * input_gradient, product * weight_gradient)
 
 
-def _attention(tokens: float, sequence_length: int, width: int, gradient: bool) -> Flops:
+def _attention(tokens: float, sequence_length: float, width: int, gradient: bool) -> Flops:
     # Queries x keys and weights x values; either factor of both needs its gradient.
     products = 2 * 2.0 * tokens * sequence_length * width
     return Flops(products, 2 * products * gradient, 0.0)

@@ -1,15 +1,24 @@
 """The formulas against PyTorch's counter on the model itself, and against published figures."""
 
+import math
 from argparse import Namespace
 
 import pytest
 import torch
 from fairseq.data import Dictionary
+from fairseq.optim.adam import Adam
 from omegaconf import OmegaConf
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fairseq_minimodel.compute import Flops, Shape, classification_flops, masked_lm_flops
+from fairseq_minimodel.compute import (
+    Flops,
+    Shape,
+    adam_operations,
+    classification_flops,
+    masked_lm_flops,
+    span_flops,
+)
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.models.minimodel_roberta import MiniModelRoberta, MiniModelRobertaConfig
 
@@ -24,6 +33,8 @@ SHAPES = {
     "wide": (Shape(3, 128, 16, 2, 24), 3, 20),
     "single token": (Shape(3, 64, 1, 2, 24), 4, 1),
 }
+# Two scores a token count for something in the smallest of models only: 8 % of the forward pass.
+SMALLEST = (Shape(3, 1, 1, 1, 24), 2, 1)
 
 FREEZE = ["none", "language", "body", "bottom:0", "bottom:2", "bottom:3"]
 
@@ -87,7 +98,28 @@ def test_masked_lm_agrees_with_pytorch(name, freeze):
     reference = counted(lambda: model(tokens, masked_tokens=masked)[0].sum())
 
     fraction = masked.double().mean().item()
-    ours = masked_lm_flops(shape, batch * length, length, freeze=freeze, masked_fraction=fraction)
+    ours = masked_lm_flops(
+        shape,
+        batch * length,
+        length,
+        freeze=freeze,
+        masked_fraction=fraction,
+        predictions_only=freeze == "body",
+    )
+    assert_close(ours, reference)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_frozen_body_that_computes_every_position_agrees_with_pytorch(name):
+    shape, batch, length = SHAPES[name]
+    model = build_model(shape, length, "body")
+    model.encoder.frozen = None  # fairseq's own way through the body
+    tokens, masked = random_batch(shape, batch, length)
+
+    reference = counted(lambda: model(tokens, masked_tokens=masked)[0].sum())
+
+    fraction = masked.double().mean().item()
+    ours = masked_lm_flops(shape, batch * length, length, freeze="body", masked_fraction=fraction)
     assert_close(ours, reference)
 
 
@@ -129,6 +161,50 @@ def test_classification_agrees_with_pytorch(name, freeze):
 
     ours = classification_flops(shape, batch * length, length, classes=500, freeze=freeze)
     assert_close(ours, reference)
+
+
+@pytest.mark.parametrize("freeze", FREEZE)
+@pytest.mark.parametrize("name", [*SHAPES, "smallest"])
+def test_span_extraction_agrees_with_pytorch(name, freeze):
+    shape, batch, length = SHAPES.get(name, SMALLEST)
+    model = build_model(shape, length, freeze)
+    head = torch.nn.Linear(shape.width, 2)
+    tokens, _ = random_batch(shape, batch, length)
+
+    reference = counted(lambda: head(model(tokens, features_only=True)[0]).sum())
+
+    assert_close(span_flops(shape, batch * length, length, freeze=freeze), reference)
+
+
+@pytest.mark.parametrize(("weight_decay", "per_parameter"), [(0.0, 12), (0.01, 14)])
+def test_operations_of_adam_agree_with_those_of_fairseq(weight_decay, per_parameter):
+    """PyTorch's counter, told what an element of each operation costs."""
+
+    def elementwise(operations):
+        return lambda shape, *_, **__: operations * math.prod(shape)
+
+    def added(shape, _, alpha=1, **__):
+        return math.prod(shape) * (2 if alpha != 1 else 1)
+
+    aten = torch.ops.aten
+    costs = {
+        aten.mul_: elementwise(1),
+        aten.add_: added,
+        aten.addcmul_: elementwise(3),
+        aten.addcdiv_: elementwise(3),
+        aten.sqrt: elementwise(1),
+    }
+    parameters = [torch.nn.Parameter(torch.randn(size)) for size in ((40, 5), (7,))]
+    for parameter in parameters:
+        parameter.grad = torch.randn_like(parameter)
+    optimiser = Adam(parameters, lr=0.1, weight_decay=weight_decay)
+    with FlopCounterMode(display=False, custom_mapping=costs) as counter:
+        optimiser.step()
+    seen = counter.get_flop_counts()["Global"]
+    assert set(seen) == set(costs), "an operation does not occur"
+
+    assert adam_operations(207, weight_decay=weight_decay > 0) == counter.get_total_flops()
+    assert counter.get_total_flops() == 207 * per_parameter
 
 
 @pytest.mark.parametrize(("depth", "mega"), [(12, 431), (6, 233), (4, 167)])
@@ -179,6 +255,8 @@ def test_cost_is_proportional_to_tokens():
         (lambda: masked_lm_flops(ROBERTA_BASE, -1, 512), "-1 tokens"),
         (lambda: classification_flops(ROBERTA_BASE, 512, 0, classes=3), "sequences of 0"),
         (lambda: classification_flops(ROBERTA_BASE, 512, 512, classes=0), "0 classes"),
+        (lambda: span_flops(ROBERTA_BASE, 512, 0), "sequences of 0"),
+        (lambda: span_flops(ROBERTA_BASE, 512, 512, freeze="top"), 'freeze "top" is none of'),
     ],
 )
 def test_values_that_cannot_be_are_refused(call, words):

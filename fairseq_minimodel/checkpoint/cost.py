@@ -7,6 +7,10 @@ from ..language.side import language_side_of
 from .load import Checkpoint
 from .surgery import head_layers
 
+# Names of meters that fairseq saves with every checkpoint; the first is ours (models/accounting.py).
+# fairseq leaves names with an underscore out of the log.
+FLOPS, TOKENS, SECONDS = "_flops", "wpb", "train_wall"
+
 
 @dataclass(frozen=True)
 class TrainingCost:
@@ -14,10 +18,12 @@ class TrainingCost:
 
     Attributes:
         updates: optimiser steps.
-        tokens: tokens of all batches; None if fairseq's meters are not in the checkpoint.
+        tokens: tokens of all batches, without padding; None if fairseq's meters are not in the
+            checkpoint.
         seconds: spent in training steps; None as above.
-        flops: floating-point operations (`compute.py`) of masked language modelling; None if the
-            checkpoint is of another task.
+        flops: floating-point operations (`compute.py`) that were computed. For a model that does not
+            count them, fairseq's `roberta`, those of masked language modelling over `tokens`; None
+            for its other tasks.
     """
 
     updates: int
@@ -28,12 +34,15 @@ class TrainingCost:
 
 def training_cost(checkpoint: Checkpoint) -> TrainingCost:
     """The cost of the run that wrote a checkpoint, not of the runs before it."""
-    tokens, seconds = _meter_sum(checkpoint, "wpb"), _meter_sum(checkpoint, "train_wall")
+    tokens, seconds = _meter_sum(checkpoint, TOKENS), _meter_sum(checkpoint, SECONDS)
+    flops = _meter_sum(checkpoint, FLOPS)
+    if flops is None and tokens is not None:
+        flops = _masked_lm_flops(checkpoint, int(tokens))
     return TrainingCost(
         updates=checkpoint.updates,
         tokens=None if tokens is None else int(tokens),
         seconds=seconds,
-        flops=None if tokens is None else _flops(checkpoint, int(tokens)),
+        flops=None if flops is None else round(flops),
     )
 
 
@@ -49,7 +58,7 @@ def shape_of(checkpoint: Checkpoint) -> Shape:
     )
 
 
-def _flops(checkpoint: Checkpoint, tokens: int) -> int | None:
+def _masked_lm_flops(checkpoint: Checkpoint, tokens: int) -> float | None:
     task = checkpoint.config.get("task", {})
     if "mask_prob" not in task:
         return None
@@ -61,7 +70,7 @@ def _flops(checkpoint: Checkpoint, tokens: int) -> int | None:
         auxiliary_head_layers=head_layers(checkpoint)[:-1],
         masked_fraction=task["mask_prob"],
     )
-    return round(flops.total)
+    return flops.total
 
 
 def _meter_sum(checkpoint: Checkpoint, name: str) -> float | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from fairseq import modules, utils
+from fairseq import utils
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
@@ -44,18 +44,11 @@ class JointMaskedLM(FairseqCriterion):
         """Loss, number of masked tokens (the gradient's denominator), and what is logged."""
         masked_tokens = sample["target"].ne(self.padding_idx)
         sample_size = masked_tokens.int().sum()
-        # A batch without a masked token predicts everything: its loss is 0 and its shapes regular.
-        # On a GPU the choice is made there, so that the step does not wait for the device.
-        if masked_tokens.device.type == "cpu":
-            selected = masked_tokens if masked_tokens.any() else None
-        else:
-            selected = torch.where(
-                masked_tokens.any(), masked_tokens, masked_tokens.new_tensor([True])
-            )
-        extra = model(**sample["net_input"], masked_tokens=selected, all_heads=True)[1]
-        target = sample["target"] if selected is None else sample["target"][selected]
-        head_logits = extra["head_logits"]
-        weights = self.weights(list(head_logits))
+        extra = model(**sample["net_input"], masked_tokens=masked_tokens, targets=sample["target"])[
+            1
+        ]
+        head_losses = extra["head_losses"]
+        weights = self.weights(list(head_losses))
 
         loss = 0.0
         logging_output = {
@@ -63,13 +56,7 @@ class JointMaskedLM(FairseqCriterion):
             "nsentences": sample["nsentences"],
             "sample_size": sample_size,
         }
-        for layer, logits in head_logits.items():
-            head_loss = modules.cross_entropy(
-                logits.view(-1, logits.size(-1)),
-                target.view(-1),
-                reduction="sum",
-                ignore_index=self.padding_idx,
-            )
+        for layer, head_loss in head_losses.items():
             loss = loss + weights[layer] * head_loss
             logging_output[f"loss_l{layer}"] = head_loss.data
         logging_output["loss"] = loss.data

@@ -5,22 +5,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Optional
 
-from fairseq import utils
+import torch
+from fairseq import modules, utils
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.roberta.model import RobertaEncoder, RobertaModel
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..checkpoint.identity import LINEAGE, VOCABULARY, decode, encode, lineage_of, new_lineage
+from ..compute import Flops, Shape, classification_flops, masked_lm_flops
 from ..errors import InputError
 from ..language.side import StateDict, is_language_side
 from ..language.vocabulary import fingerprint
 from ..nn.architectures import ARCHITECTURES, complete_sizes
+from ..nn.cross_entropy import linear_cross_entropy
 from ..nn.lm_head import LMHeadTransform
+from .accounting import record_flops
+from .frozen_encoder import FrozenEncoder
 
 logger = logging.getLogger(__name__)
+
+PRECISIONS = ("parameters", "bfloat16")
 
 
 @dataclass
@@ -72,6 +80,13 @@ class MiniModelRobertaConfig(FairseqDataclass):
             "embedding LayerNorm, layers 1 to N)"
         },
     )
+    body_precision: ChoiceEnum(PRECISIONS) = field(
+        default="parameters",
+        metadata={
+            "help": "how a frozen body computes (--freeze body): in the type of its parameters, or "
+            "in bfloat16, over parameters, gradients and optimiser that stay as they are"
+        },
+    )
     load_checkpoint_heads: bool = field(
         default=False, metadata={"help": "register and load heads when loading checkpoints"}
     )
@@ -108,6 +123,70 @@ class MiniModelRoberta(RobertaModel):
             logger.debug("frozen: %s", name)
             parameter.requires_grad_(False)
         return model
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        features_only: bool = False,
+        return_all_hiddens: bool = False,
+        classification_head_name: str | None = None,
+        masked_tokens: Tensor | None = None,
+        **kwargs,
+    ) -> tuple[Tensor | None, dict]:
+        """fairseq's forward pass; in training, its cost goes into the log (`accounting.py`)."""
+        if self.training:
+            all_heads = kwargs.get("all_heads") or kwargs.get("targets") is not None
+            flops = self._flops(src_tokens, masked_tokens, classification_head_name, all_heads)
+            record_flops(flops.total)
+        return super().forward(
+            src_tokens,
+            features_only,
+            return_all_hiddens,
+            classification_head_name,
+            masked_tokens=masked_tokens,
+            **kwargs,
+        )
+
+    def _flops(
+        self,
+        src_tokens: Tensor,
+        masked_tokens: Tensor | None,
+        classification_head: str | None,
+        all_heads: bool,
+    ) -> Flops:
+        """The cost of one training pass over a batch. Arguments as in the encoder's `forward`."""
+        cfg, positions, length = self.args, src_tokens.numel(), src_tokens.shape[1]
+        shape = Shape(
+            cfg.encoder_layers,
+            cfg.encoder_embed_dim,
+            cfg.encoder_ffn_embed_dim,
+            cfg.encoder_attention_heads,
+            len(self.encoder.dictionary),
+        )
+        if classification_head is not None:
+            classes = self.classification_heads[classification_head].out_proj.out_features
+            return classification_flops(
+                shape, positions, length, classes=classes, freeze=cfg.freeze
+            )
+        predicted = positions if masked_tokens is None else int(masked_tokens.sum())
+        if self.encoder.frozen is not None and masked_tokens is not None:
+            real = int(src_tokens.ne(self.encoder.dictionary.pad()).sum())
+            return masked_lm_flops(
+                shape,
+                real,
+                length * positions / real,  # attention scores are computed for padding too
+                freeze=cfg.freeze,
+                masked_fraction=predicted / real,
+                predictions_only=True,
+            )
+        return masked_lm_flops(
+            shape,
+            positions,
+            length,
+            freeze=cfg.freeze,
+            auxiliary_head_layers=parse_layers(cfg.auxiliary_head_layers) if all_heads else [],
+            masked_fraction=predicted / positions,
+        )
 
     def upgrade_state_dict_named(self, state_dict: StateDict, name: str) -> None:
         """Fit a checkpoint to this model: its identity, and heads that this model does not have.
@@ -150,6 +229,8 @@ class MiniModelEncoder(RobertaEncoder):
                 for layer in parse_layers(cfg.auxiliary_head_layers)
             }
         )
+        only_last = cfg.freeze == "body" and not self.auxiliary_lm_heads
+        self.frozen = FrozenEncoder(cfg) if only_last else None
         self.register_buffer("lineage", encode(new_lineage()))
         self.register_buffer("vocabulary", encode(fingerprint(dictionary.symbols)))
 
@@ -160,8 +241,9 @@ class MiniModelEncoder(RobertaEncoder):
         return_all_hiddens: bool = False,
         masked_tokens: Tensor | None = None,
         all_heads: bool = False,
+        targets: Tensor | None = None,
         **unused: object,
-    ) -> tuple[Tensor, dict]:
+    ) -> tuple[Tensor | None, dict]:
         """One pass through the body, and the heads asked for.
 
         Args:
@@ -171,9 +253,18 @@ class MiniModelEncoder(RobertaEncoder):
                 "inner_states" (each length x batch x width).
             masked_tokens: batch x length, true where logits are wanted; None: everywhere.
             all_heads: put the logits of every head into "head_logits", by layer, in order.
+            targets: ids, batch x length, read at `masked_tokens`: put the cross-entropy of every
+                head, summed over them, into "head_losses", by layer, in order; no logits.
 
         Returns: the last head's logits (predictions x vocabulary), and what was asked for besides.
         """
+        wanted = None if features_only or return_all_hiddens else masked_tokens
+        if self.frozen is not None and wanted is not None:
+            lean = self.frozen(self.sentence_encoder, self.lm_head, src_tokens, wanted)
+            if lean is not None:
+                return self._lean_output(*lean, None if targets is None else targets[wanted])
+        if targets is not None:
+            return None, {"head_losses": self._head_losses(src_tokens, masked_tokens, targets)}
         auxiliary = self.auxiliary_lm_heads if all_heads else {}
         features, extra = self.extract_features(
             src_tokens, return_all_hiddens=return_all_hiddens or bool(auxiliary)
@@ -193,6 +284,45 @@ class MiniModelEncoder(RobertaEncoder):
             }
             extra["head_logits"][self.sentence_encoder.num_layers] = logits
         return logits, extra
+
+    def _head_losses(
+        self, src_tokens: Tensor, masked_tokens: Tensor, targets: Tensor
+    ) -> dict[int, Tensor]:
+        # A batch without a masked token predicts everything: its loss is 0 and its shapes regular.
+        # On a GPU the choice is made there, so that the step does not wait for the device.
+        if masked_tokens.device.type == "cpu":
+            selected = masked_tokens if masked_tokens.any() else None
+        else:
+            selected = torch.where(
+                masked_tokens.any(), masked_tokens, masked_tokens.new_tensor([True])
+            )
+        target = targets if selected is None else targets[selected]
+        extra = self(src_tokens, masked_tokens=selected, all_heads=True)[1]
+        return {
+            layer: modules.cross_entropy(
+                logits.view(-1, logits.size(-1)),
+                target.view(-1),
+                reduction="sum",
+                ignore_index=self.dictionary.pad(),
+            )
+            for layer, logits in extra["head_logits"].items()
+        }
+
+    def _lean_output(
+        self, hidden: Tensor, matrix: Tensor, target: Tensor | None
+    ) -> tuple[Tensor | None, dict]:
+        """The output of `forward`, from what a frozen body computed."""
+        layer, bias = self.sentence_encoder.num_layers, self.lm_head.bias
+        # In float16 the gradient of the logits needs the loss scale before it is multiplied, and
+        # linear_cross_entropy learns that scale only afterwards.
+        if target is not None and hidden.dtype != torch.float16:
+            loss = linear_cross_entropy(hidden, matrix, bias, target)
+            return None, {"head_losses": {layer: loss}}
+        logits = functional.linear(hidden, matrix.to(hidden.dtype), bias.to(hidden.dtype))
+        if target is None:
+            return logits, {"inner_states": None, "head_logits": {layer: logits}}
+        loss = modules.cross_entropy(logits, target, reduction="sum")
+        return None, {"head_losses": {layer: loss}}
 
 
 for _name in set(ARCHITECTURES) - {"minimodel_roberta"}:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
+import numpy as np
 import torch
+from fairseq.data import SortDataset, data_utils
 from fairseq.dataclass import ChoiceEnum
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
@@ -19,7 +21,10 @@ from ..errors import InputError
 from ..language.initialise import INITIALISERS, initialise
 from ..language.side import language_side_of, with_language_side
 from ..language.vocabulary import fingerprint
+from ..nn import cpu
 from ..nn.architectures import ARCHITECTURES
+from .masked_blocks import MaskedBlocks, Masking
+from .timed_batches import TimedBatches
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +55,7 @@ class LanguageAdaptationConfig(MaskedLMConfig):
             "help": "dict.txt of the base checkpoint (default: beside it, or in its data folder)"
         },
     )
+    cpu: bool = II("common.cpu")
     # To find the run's own checkpoint when it resumes after the base checkpoint is gone.
     save_dir: str = II("checkpoint.save_dir")
     restore_file: str = II("checkpoint.restore_file")
@@ -73,6 +79,8 @@ class LanguageAdaptationTask(MaskedLMTask):
         """
         if from_checkpoint:  # its own checkpoint: configuration and weights are complete
             return super().build_model(cfg, from_checkpoint)
+        if self.cfg.cpu or not torch.cuda.is_available():
+            cpu.prepare_process()
         resumed = Path(self.cfg.save_dir) / self.cfg.restore_file
         base = self.cfg.base_checkpoint
         if base is None or (not Path(base).exists() and resumed.exists()):
@@ -105,6 +113,44 @@ class LanguageAdaptationTask(MaskedLMTask):
         state = with_language_side(truncated.state, side)
         symbols = self.source_dictionary.symbols
         return truncated.replaced(with_identity(state, lineage, fingerprint(symbols)))
+
+    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs) -> None:
+        """Blocks of a split, masked a batch at a time where the settings allow it."""
+        masking = self._masking()
+        if masking is None:
+            super().load_dataset(split, epoch, combine, **kwargs)
+            return
+        blocks = self._load_dataset_split(split, epoch, combine)
+        with data_utils.numpy_seed(self.cfg.seed):
+            shuffle = np.random.permutation(len(blocks))
+        batches = MaskedBlocks(blocks, self.source_dictionary, masking, self.cfg.seed)
+        self.datasets[split] = SortDataset(batches, sort_order=[shuffle, blocks.sizes])
+
+    def _masking(self) -> Masking | None:
+        """The masking of single tokens; None for fairseq's other kinds of masking."""
+        cfg, words = self.cfg, self.source_dictionary
+        if (
+            cfg.mask_whole_words
+            or cfg.mask_multiple_length != 1
+            or cfg.mask_stdev
+            or cfg.freq_weighted_replacement
+            or cfg.skip_masking
+            or cfg.include_target_tokens
+            or cfg.d2v2_multi
+        ):
+            return None
+        return Masking(
+            mask=self.mask_idx,
+            random_from=words.nspecial,
+            random_to=len(words),
+            probability=cfg.mask_prob,
+            leave_unmasked=cfg.leave_unmasked_prob,
+            random_token=cfg.random_token_prob,
+        )
+
+    def get_batch_iterator(self, *args, **kwargs) -> TimedBatches:
+        """fairseq's batches; the time that the run waits for them is logged."""
+        return TimedBatches(super().get_batch_iterator(*args, **kwargs))
 
     def _adopt_body(self, cfg: DictConfig, checkpoint: Checkpoint) -> None:
         """Take the body's sizes from a checkpoint, so that they are saved with this run's."""
