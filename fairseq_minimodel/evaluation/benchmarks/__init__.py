@@ -1,0 +1,1 @@
+"""Public benchmarks, read as published: start at `read.read_benchmark`."""

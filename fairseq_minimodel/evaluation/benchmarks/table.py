@@ -1,0 +1,216 @@
+"""Which benchmarks there are, how their files are called and what reads them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from .archive import SourceFile
+from .classification import Layout, read_labelled
+from .questions import LANGUAGE_NAMES, read_questions
+from .retrieval import read_translations
+from .rows import Reading
+
+CLASSIFICATION, SPAN, RETRIEVAL = "classification", "span", "retrieval"
+
+# (files of one language, its code or None where the rows tell it) -> rows
+Reader = Callable[[Sequence[SourceFile], str | None], Iterator[Reading]]
+
+
+@dataclass(frozen=True)
+class Form:
+    """One of the forms in which a benchmark is published.
+
+    Attributes:
+        names: what the files of one language are called, as the ends of paths. In them `*` is
+            anything but `/`, {split} a value of `splits`, {language} a code of the benchmark,
+            {question} a second code, {name} a language in English.
+        splits: each split, and how the names spell it.
+        read: reads these files, in this order.
+    """
+
+    names: tuple[str, ...]
+    splits: Mapping[str, str]
+    read: Reader
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark.
+
+    Attributes:
+        kind: CLASSIFICATION (rows are `Example`), SPAN (`Question`) or RETRIEVAL (`Translation`).
+        forms: the first of which there are files is read.
+        languages: its codes; empty if there are too many to list.
+        code: a regular expression for codes that are not listed.
+    """
+
+    kind: str
+    forms: tuple[Form, ...]
+    languages: tuple[str, ...] = ()
+    code: str = ""
+
+    @property
+    def splits(self) -> list[str]:
+        return list(dict.fromkeys(split for form in self.forms for split in form.splits))
+
+
+_DEV_TEST = {"dev": "dev", "test": "test"}
+_TRAIN_DEV = {"train": "train", "dev": "dev"}
+_TRAIN_DEV_TEST = _TRAIN_DEV | {"test": "test"}
+_MULTINLI = {"train": "train", "dev_matched": "dev_matched", "dev_mismatched": "dev_mismatched"}
+
+_NLI = Layout(
+    texts=("sentence1", "sentence2"),
+    label="gold_label",
+    labels=frozenset({"entailment", "neutral", "contradiction"}),
+    no_label="-",
+)
+_PAWSX = Layout(
+    texts=("sentence1", "sentence2"),
+    label="label",
+    labels=frozenset({"0", "1"}),
+    no_text=frozenset({"NS", ""}),
+)
+_SIB = Layout(
+    texts=("text",),
+    label="category",
+    labels=frozenset(
+        {"entertainment", "geography", "health", "politics", "science/technology", "sports",
+         "travel"}
+    ),
+    quoted=True,
+)  # fmt: skip
+
+
+def _reader(layout: Layout, **changes: object) -> Reader:
+    return partial(read_labelled, layout=replace(layout, **changes))
+
+
+def _xtreme(layout: Layout) -> Form:
+    """XTREME (Hu et al. 2020) wrote the pairs anew by a CSV writer, without a header."""
+    read = _reader(layout, texts=(1, 2), label=3, quoted=True)
+    return Form(("{split}-{language}.tsv",), _TRAIN_DEV_TEST, read)
+
+
+BENCHMARKS = {
+    # Conneau et al. 2018: XNLI-1.0.zip, all languages in one file
+    "xnli": Benchmark(
+        CLASSIFICATION,
+        (
+            Form(("xnli.{split}.tsv",), _DEV_TEST, _reader(_NLI, language="language")),
+            Form(("xnli.{split}.jsonl",), _DEV_TEST, _reader(_NLI, language="language")),
+            _xtreme(_NLI),
+        ),
+        ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh"),
+    ),
+    # Williams et al. 2018: multinli_1.0.zip
+    "multinli": Benchmark(
+        CLASSIFICATION,
+        (
+            Form(("multinli_1.0_{split}.txt",), _MULTINLI, _reader(_NLI)),
+            Form(("multinli_1.0_{split}.jsonl",), _MULTINLI, _reader(_NLI)),
+        ),
+        ("en",),
+    ),
+    # Bowman et al. 2015: snli_1.0.zip
+    "snli": Benchmark(
+        CLASSIFICATION,
+        (
+            Form(("snli_1.0_{split}.txt",), _TRAIN_DEV_TEST, _reader(_NLI)),
+            Form(("snli_1.0_{split}.jsonl",), _TRAIN_DEV_TEST, _reader(_NLI)),
+        ),
+        ("en",),
+    ),
+    # Kaushik et al. 2020: one of the folders below NLI/ in acmi-lab/counterfactually-augmented-data
+    "snli-counterfactual": Benchmark(
+        CLASSIFICATION,
+        (Form(("{split}.tsv",), _TRAIN_DEV_TEST, _reader(_NLI, quoted=True)),),
+        ("en",),
+    ),
+    # Yang et al. 2019: x-final.tar.gz; translated_train.tsv, but English has train.tsv
+    "pawsx": Benchmark(
+        CLASSIFICATION,
+        (
+            Form(
+                ("{language}/{split}.tsv",),
+                {"train": "*train", "dev": "dev_2k", "test": "test_2k"},
+                _reader(_PAWSX),
+            ),
+            _xtreme(_PAWSX),
+        ),
+        ("de", "en", "es", "fr", "ja", "ko", "zh"),
+    ),
+    # Adelani et al. 2024: data/annotated/ in dadelani/sib-200; codes of FLORES-200
+    "sib200": Benchmark(
+        CLASSIFICATION,
+        (Form(("{language}/{split}.tsv",), _TRAIN_DEV_TEST, _reader(_SIB)),),
+        code="[a-z]{3}_[A-Z][a-z]{3}",
+    ),
+    # Rajpurkar et al. 2016
+    "squad": Benchmark(SPAN, (Form(("{split}-v1.1.json",), _TRAIN_DEV, read_questions),), ("en",)),
+    # Lewis et al. 2020: MLQA_V1.zip
+    "mlqa": Benchmark(
+        SPAN,
+        (
+            Form(
+                ("{split}-context-{language}-question-{question}.json",), _DEV_TEST, read_questions
+            ),
+        ),
+        ("ar", "de", "en", "es", "hi", "vi", "zh"),
+    ),
+    # Artetxe et al. 2020: google-deepmind/xquad
+    "xquad": Benchmark(
+        SPAN,
+        (Form(("xquad.{language}.json",), {"test": ""}, read_questions),),
+        ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh"),
+    ),
+    # Clark et al. 2020: all languages in one file; tydiqa-goldp-v1.1-dev.tgz; as XTREME splits it
+    "tydiqa-goldp": Benchmark(
+        SPAN,
+        (
+            Form(("tydiqa-goldp-v1.1-{split}.json",), _TRAIN_DEV, read_questions),
+            Form(("tydiqa-goldp-{split}-{name}.json",), {"dev": "dev"}, read_questions),
+            Form(("tydiqa.goldp.{language}.{split}.json",), _TRAIN_DEV, read_questions),
+        ),
+        tuple(LANGUAGE_NAMES.values()),
+    ),
+    # Artetxe & Schwenk 2019: data/tatoeba/v1/ in facebookresearch/LASER; codes of ISO 639-3
+    "tatoeba": Benchmark(
+        RETRIEVAL,
+        (
+            Form(
+                ("tatoeba.{language}-eng.{language}", "tatoeba.{language}-eng.eng"),
+                {"test": ""},
+                read_translations,
+            ),
+        ),
+        code="[a-z]{3}",
+    ),
+}
+
+# What SIB-200 and Tatoeba call the languages of the other benchmarks, so that what a pack for `sw`
+# is to be tested on is asked for as `sw` everywhere.
+ALIASES = {
+    "ar": ("arb_Arab", "ara"),
+    "bg": ("bul_Cyrl", "bul"),
+    "bn": ("ben_Beng", "ben"),
+    "de": ("deu_Latn", "deu"),
+    "el": ("ell_Grek", "ell"),
+    "en": ("eng_Latn",),
+    "es": ("spa_Latn", "spa"),
+    "fi": ("fin_Latn", "fin"),
+    "fr": ("fra_Latn", "fra"),
+    "hi": ("hin_Deva", "hin"),
+    "id": ("ind_Latn", "ind"),
+    "ja": ("jpn_Jpan", "jpn"),
+    "ko": ("kor_Hang", "kor"),
+    "ro": ("ron_Latn", "ron"),
+    "ru": ("rus_Cyrl", "rus"),
+    "sw": ("swh_Latn", "swh"),
+    "te": ("tel_Telu", "tel"),
+    "th": ("tha_Thai", "tha"),
+    "tr": ("tur_Latn", "tur"),
+    "ur": ("urd_Arab", "urd"),
+    "vi": ("vie_Latn", "vie"),
+    "zh": ("zho_Hans", "cmn"),
+}
