@@ -9,7 +9,7 @@ FAIRSEQ = fairseq-fixed==0.12.3.1
 BIN = $(abspath $(VENV))/bin
 READY = $(VENV)/.ready
 
-.PHONY: setup test quickstart lint
+.PHONY: setup test quickstart lint gather
 
 setup: $(READY)
 
@@ -31,3 +31,9 @@ quickstart: setup
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+# make gather FOLDER=dir: what a machine without a network needs, see docs/install.md.
+gather:
+	$(PYTHON) offline/gather.py "$(or $(FOLDER),$(error name a new folder: make gather FOLDER=dir))" \
+	  --torch "$(TORCH)" --fairseq $(FAIRSEQ) \
+	  $(if $(FOR_PYTHON),--python-version $(FOR_PYTHON)) $(if $(FOR_GLIBC),--glibc $(FOR_GLIBC))
