@@ -2,10 +2,10 @@
 
     python benchmarks/adaptation.py [--quick] [--json FILE]
 
-Every variant lives in a process of its own with one thread, and the processes take turns: what else
-the machine does hits all alike, and ratios within a run can be compared. A step is all that fairseq's
-trainer does with a batch: forward and backward pass, clipping, optimiser, metrics. Needs
-`transformers` for the comparison with it. Prints a Markdown table.
+Every variant lives in a process of its own with one thread, and the processes take turns; a ratio is
+the median over the turns of the ratio within a turn, so that what else the machine does hits both
+alike. A step is all that fairseq's trainer does with a batch: forward and backward pass, clipping,
+optimiser, metrics. Needs `transformers` for the comparison with it. Prints Markdown tables.
 """
 
 import argparse
@@ -31,6 +31,7 @@ VARIANTS = {
     "ours, 4 layers": ("ours", {"layers": 4}),
     "ours, 4 layers, bf16": ("ours", {"layers": 4, "bfloat16": True}),
     "products alone, 4 layers": ("floor", {"layers": 4}),
+    "products alone, 4 layers, MKL": ("floor", {"layers": 4, "mkl": True}),
     "products alone, 4 layers, bf16": ("floor", {"layers": 4, "bfloat16": True}),
     "transformers, 12 layers, V 50,000": ("transformers", {"layers": 12, "vocabulary": 50_000}),
     "fairseq, 4 layers, V 50,000": ("fairseq", {"layers": 4, "vocabulary": 50_000}),
@@ -61,6 +62,7 @@ RATIOS = {
     "same_depth_fp32": ("ours, 4 layers", "fairseq, 4 layers", 1.7),
     "same_depth_bf16": ("ours, 4 layers, bf16", "fairseq, 4 layers", 2.4),
     "vs_floor": ("ours, 4 layers, bf16", "products alone, 4 layers, bf16", 0.6),
+    "onednn_vs_mkl": ("products alone, 4 layers", "products alone, 4 layers, MKL", None),
     "vs_floor_fp32": ("ours, 4 layers", "products alone, 4 layers", 0.6),
     "same_depth_fp32_50k": ("ours, 4 layers, V 50,000", "fairseq, 4 layers, V 50,000", None),
     "same_depth_bf16_50k": ("ours, 4 layers, V 50,000, bf16", "fairseq, 4 layers, V 50,000", None),
@@ -89,8 +91,18 @@ def main() -> None:
         run_worker(*VARIANTS[options.worker])
         return
     names = [name for name in VARIANTS if options.only in name]
-    results = measure(names, turns=4 if options.quick else 12)
-    ratios = ratios_of(results)
+    if not names:
+        sys.exit(f'no variant has "{options.only}" in its name: {"; ".join(VARIANTS)}')
+    times, peaks = measure(names, turns=3 if options.quick else 9)
+    results = {
+        name: {
+            "milliseconds": round(1000 * statistics.median(times[name]), 2),
+            "tokens_per_second": round(TOKENS / statistics.median(times[name]), 1),
+            "peak_megabytes": peaks[name],
+        }
+        for name in names
+    }
+    ratios = ratios_of(times)
     print_results(results, ratios)
     if options.json:
         from fairseq_minimodel.atomic import atomic_file
@@ -100,25 +112,17 @@ def main() -> None:
             partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def measure(names: list[str], turns: int) -> dict[str, dict[str, float]]:
-    """Median milliseconds of a step, tokens per second and peak memory of each variant."""
+def measure(names: list[str], turns: int) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """Seconds of a step in every turn, and peak memory in megabytes, of each variant."""
     workers = {name: Worker(name) for name in names}
     times = {name: [] for name in names}
     for turn in range(turns + 1):
         for name, worker in workers.items():
-            seconds = worker.steps(2)
+            seconds = statistics.mean(worker.steps(2))
             if turn:  # the first turn warms up
-                times[name] += seconds
+                times[name].append(seconds)
         print(f"turn {turn} of {turns}", file=sys.stderr, flush=True)
-    results = {}
-    for name, worker in workers.items():
-        step = statistics.median(times[name])
-        results[name] = {
-            "milliseconds": round(1000 * step, 2),
-            "tokens_per_second": round(TOKENS / step, 1),
-            "peak_megabytes": worker.close(),
-        }
-    return results
+    return times, {name: worker.close() for name, worker in workers.items()}
 
 
 class Worker:
@@ -298,6 +302,7 @@ def floor_step(
     vocabulary: int = 8000,
     length: int = 128,
     bfloat16: bool = False,
+    mkl: bool = False,
 ) -> Callable[[], None]:
     """The matrix products of our step and nothing else, on operands that lie ready.
 
@@ -309,7 +314,8 @@ def floor_step(
 
     from fairseq_minimodel.nn.cpu import prepare_process
 
-    prepare_process()
+    if not mkl:
+        prepare_process()
     dtype = torch.bfloat16 if bfloat16 else torch.float32
     sequences, size = TOKENS // length, WIDTH // HEADS
     predicted = sequences * round(MASKED * length)
@@ -386,15 +392,15 @@ STEPS = {
 }
 
 
-def ratios_of(results: dict[str, dict[str, float]]) -> dict[str, float]:
+def ratios_of(times: dict[str, list[float]]) -> dict[str, float]:
+    """Of speeds for RATIOS, of times for TIME_RATIOS."""
     ratios = {}
-    for key, table, field in (
-        *((key, RATIOS, "tokens_per_second") for key in RATIOS),
-        *((key, TIME_RATIOS, "milliseconds") for key in TIME_RATIOS),
-    ):
-        variant, reference, _ = table[key]
-        if variant in results and reference in results:
-            ratios[key] = round(results[variant][field] / results[reference][field], 3)
+    for key, (variant, reference, _) in (RATIOS | TIME_RATIOS).items():
+        if variant in times and reference in times:
+            pairs = zip(times[variant], times[reference], strict=True)
+            in_turns = [ours / theirs for ours, theirs in pairs]
+            ratio = statistics.median(in_turns)
+            ratios[key] = round(1 / ratio if key in RATIOS else ratio, 3)
     return ratios
 
 

@@ -15,27 +15,59 @@ from pathlib import Path
 from fairseq_minimodel.atomic import atomic_file
 from fairseq_minimodel.checkpoint.cost import shape_of, training_cost
 from fairseq_minimodel.checkpoint.load import read_checkpoint
+from fairseq_minimodel.checkpoint.surgery import head_layers
 from fairseq_minimodel.compute import masked_lm_flops
+from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.language.pack import load_pack
 from fairseq_minimodel.report.curves import Curve, compute_to_match, draw_score_against_flops
 from fairseq_minimodel.report.table import format_flops, format_seconds, format_table
 
 NEARLY = 0.95  # of Standard's best score: where curves are flat, noise decides about the rest
+SCORE = "zero-shot accuracy"
 NAMES = {"standard": "Standard", "minijoint": "MiniJoint", "minipost": "MiniPost"}
 
 
 def main(out: Path) -> None:
+    results, curves = read_run(out)
+    results["compute_to_match"], results["compute_to_match_95_percent"] = (
+        {
+            name: compute_to_match(curves["standard"], curve, fraction)._asdict()
+            for name, curve in curves.items()
+            if name != "standard"
+        }
+        for fraction in (1.0, NEARLY)
+    )
+    with atomic_file(out / "results.json") as partial:
+        partial.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    draw_score_against_flops(
+        list(curves.values()),
+        out / "score_against_flops.png",
+        references={
+            "source language": results["source_accuracy"],
+            "untrained": results["control_accuracy"],
+            "chance": results["chance"],
+        },
+        score_label=SCORE,
+    )
+    print_results(results)
+    print(f"\n{out / 'results.json'}\n{out / 'score_against_flops.png'}")
+
+
+def read_run(out: Path) -> tuple[dict, dict[str, Curve]]:
+    """What a run has measured, and each variant's zero-shot accuracy over its adaptation's FLOPs."""
+    if not (out / "scores.json").exists():
+        raise InputError(f"{out} has no scores.json: run three_variants.sh to its end first")
     scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
     source, untrained = (
         next(score for score in scores if Path(score["pack"]).name == name)
         for name in ("source", "untrained")
     )
-    once = once_for_all_languages(out)
+    pretraining, once = pretraining_and_once_for_all(out)
     variants, curves = [], {}
     for name in NAMES:
         points = sorted(
             (
-                (load_pack(score["pack"]).description, score)
+                (load_pack(out / "packs" / name / Path(score["pack"]).name).description, score)
                 for score in scores
                 if Path(score["pack"]).parent.name == name
             ),
@@ -60,57 +92,40 @@ def main(out: Path) -> None:
             [0, *(description.flops for description, _ in points)],
             [untrained["accuracy"], *(score["accuracy"] for _, score in points)],
         )
-    matches, nearly = (
-        {
-            name: compute_to_match(curves["standard"], curve, fraction)._asdict()
-            for name, curve in curves.items()
-            if name != "standard"
-        }
-        for fraction in (1.0, NEARLY)
-    )
+    settings = (out / "settings.txt").read_text(encoding="utf-8").splitlines()
     results = {
         "source_accuracy": source["accuracy"],
         "control_accuracy": untrained["accuracy"],
         "control_mlm_loss": full_model_loss(out, "untrained"),
         "chance": source["chance"],
+        "pretraining_flops": pretraining,
         "variants": variants,
-        "compute_to_match": matches,
-        "compute_to_match_95_percent": nearly,
-        "settings": dict(
-            line.split("=", 1) for line in (out / "settings.txt").read_text().splitlines()
-        ),
+        "settings": dict(line.split("=", 1) for line in settings),
     }
-    with atomic_file(out / "results.json") as partial:
-        partial.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    draw_score_against_flops(
-        list(curves.values()),
-        out / "score_against_flops.png",
-        references={
-            "source language": source["accuracy"],
-            "untrained": untrained["accuracy"],
-            "chance": source["chance"],
-        },
-        score_label="zero-shot accuracy",
-    )
-    print_results(results)
-    print(f"\n{out / 'results.json'}\n{out / 'score_against_flops.png'}")
+    return results, curves
 
 
-def once_for_all_languages(out: Path) -> dict[str, int]:
-    """FLOPs that a variant needs beyond ordinary pretraining, before any language is adapted."""
+def pretraining_and_once_for_all(out: Path) -> tuple[int, dict[str, int]]:
+    """FLOPs of ordinary pretraining; and of what each variant needs besides, for all languages."""
     pretrained = read_checkpoint(out / "pretrained" / "checkpoint_last.pt")
-    joint, task = training_cost(pretrained), pretrained.config["task"]
-    ordinary = masked_lm_flops(
-        shape_of(pretrained),
-        joint.tokens,
-        task["tokens_per_sample"],
-        masked_fraction=task["mask_prob"],
+    joint = training_cost(pretrained).flops
+    # The run had two heads. What one would have cost is a share that the shapes decide.
+    task, heads = pretrained.config["task"], head_layers(pretrained)
+    one, both = (
+        masked_lm_flops(
+            shape_of(pretrained),
+            1,
+            task["tokens_per_sample"],
+            auxiliary_head_layers=auxiliary,
+            masked_fraction=task["mask_prob"],
+        ).total
+        for auxiliary in ([], heads[:-1])
     )
-    post = training_cost(read_checkpoint(out / "post" / "checkpoint_last.pt"))
-    return {
+    pretraining = round(joint * one / both)
+    return pretraining, {
         "standard": 0,
-        "minijoint": joint.flops - round(ordinary.total),
-        "minipost": post.flops,
+        "minijoint": joint - pretraining,
+        "minipost": training_cost(read_checkpoint(out / "post" / "checkpoint_last.pt")).flops,
     }
 
 
@@ -167,7 +182,9 @@ def print_results(results: dict) -> None:
 def describe_match(match: dict | None) -> str | None:
     if match is None:
         return None
-    return "not reached" if match["ratio"] is None else f"{match['ratio']:.2f}"
+    if match["flops"] is None:
+        return "not reached"
+    return "before training" if match["ratio"] is None else f"{match['ratio']:.2f}"
 
 
 def per_cent(share: float) -> str:

@@ -9,24 +9,24 @@ from fairseq.logging import metrics
 
 from ..checkpoint.cost import FLOPS, SECONDS, TOKENS
 
-DATA_SECONDS = "_data_seconds"
+DATA_SECONDS = "_data_seconds"  # spent waiting for batches
 
 
 def record_flops(flops: float) -> None:
     """Add a batch to the cost of the run, and show what the run has cost in the log.
 
-    In the log: `flops`, `tokens` (without padding) and `tflops`, 10^12 FLOPs per second of training,
-    all since the first update of the run. The other processes are taken to do what this one does.
+    All since the first update of the run: `flops`; `tokens`, without padding; `tflops`, 10^12 FLOPs
+    per second of training. The other processes are taken to do what this one does.
     """
     metrics.log_scalar(FLOPS, flops * distributed.get_data_parallel_world_size())
     metrics.log_derived("flops", lambda _: total(FLOPS), priority=91)
     metrics.log_derived("tokens", lambda _: total(TOKENS), priority=92)
-    metrics.log_derived("tflops", lambda _: round(_rate(FLOPS) / 1e12, 4), priority=93)
+    metrics.log_derived("tflops", lambda _: round(_tflops(), 4), priority=93)
 
 
 def record_waiting() -> None:
     """Show in the log how much of its time the run has waited for data: `data_wait`, in per cent."""
-    metrics.log_derived("data_wait", lambda _: round(_waiting(), 2), priority=94)
+    metrics.log_derived("data_wait", lambda _: round(_data_wait(), 2), priority=94)
 
 
 def total(name: str) -> float:
@@ -35,11 +35,11 @@ def total(name: str) -> float:
     return meter.sum if meter else 0.0
 
 
-def _rate(name: str) -> float:
+def _tflops() -> float:
     seconds = total(SECONDS)
-    return total(name) / seconds if seconds else 0.0
+    return total(FLOPS) / seconds / 1e12 if seconds else 0.0
 
 
-def _waiting() -> float:
+def _data_wait() -> float:
     waited = total(DATA_SECONDS)
     return 100 * waited / (waited + total(SECONDS)) if waited else 0.0

@@ -51,7 +51,7 @@ class _Zeroed(torch.autograd.Function):
 def _kept(elements: int, p: float) -> Tensor:
     """All bits set with probability 1 - p, else none; int16."""
     bits = torch.empty((elements + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    threshold = round(p * _RANGE) - _RANGE // 2
+    threshold = min(round(p * _RANGE), _RANGE - 1) - _RANGE // 2
     return bits.view(torch.int16)[:elements].ge_(threshold).neg_()
 
 

@@ -1,11 +1,13 @@
 """Score against compute: the picture, and how much less compute a variant needs for a score."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -30,6 +32,8 @@ class Curve:
         name: of the variant, for the legend.
         flops: cumulative FLOPs at each evaluation, growing; 0 is before training.
         scores: the score at each evaluation, 0 to 1, the higher the better.
+        lows, highs: of a mean over runs, the lowest and the highest score of a run at each
+            evaluation; empty for a single run.
 
     Raises:
         InputError: no evaluations, lists of different length, or values out of range.
@@ -38,6 +42,8 @@ class Curve:
     name: str
     flops: Sequence[float]
     scores: Sequence[float]
+    lows: Sequence[float] = ()
+    highs: Sequence[float] = ()
 
     def __post_init__(self):
         if len(self.flops) == 0 or len(self.flops) != len(self.scores):
@@ -48,8 +54,22 @@ class Curve:
         ordered = all(a < b for a, b in zip(self.flops[:-1], self.flops[1:], strict=True))
         if not ordered or self.flops[0] < 0 or not all(map(math.isfinite, self.flops)):
             raise InputError(f"the FLOPs of the curve {self.name} do not grow from 0 or more")
+        if not len(self.lows) == len(self.highs) in (0, len(self.scores)):
+            raise InputError(
+                f"the curve {self.name} has {len(self.lows)} lowest and {len(self.highs)} highest "
+                f"scores: it needs {len(self.scores)} of each, or none"
+            )
         if not all(0 <= score <= 1 for score in self.scores):
             raise InputError(f"the curve {self.name} has a score that is not between 0 and 1")
+
+    def with_cost(self, flops: float) -> "Curve":
+        """The same run, with so many FLOPs spent before it.
+
+        For what is paid once for k languages (pretraining, MiniPost's step 1b), give each language
+        its share, once / k. Compute to match is then
+        (reference's adaptation + reference's once / k) / (adaptation + once / k).
+        """
+        return dataclasses.replace(self, flops=[before + flops for before in self.flops])
 
 
 class ComputeToMatch(NamedTuple):
@@ -89,6 +109,147 @@ def compute_to_match(reference: Curve, curve: Curve, fraction: float = 1.0) -> C
     return ComputeToMatch(score, reference_flops, flops, reference_flops / flops, note)
 
 
+class ComputeToMatchOverSeeds(NamedTuple):
+    """Result of `compute_to_match_over_seeds`.
+
+    `match` is that of the mean over all seeds, and `low` and `high` bound its ratio. An end is open,
+    None, where it falls among resamples without a ratio: `low` if too many of them never reach the
+    score, `high` if too many have it before training (or nearly all never reach it).
+    """
+
+    match: ComputeToMatch
+    low: float | None
+    high: float | None
+    never: float  # share of the resamples in which the variant never reaches the score
+    before_training: float  # share in which it has the score before training
+
+
+def compute_to_match_over_seeds(
+    references: Sequence[Curve],
+    curves: Sequence[Curve],
+    fraction: float = 1.0,
+    *,
+    samples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 1,
+) -> ComputeToMatchOverSeeds:
+    """Compute to match of the mean over seeds, with a bootstrap interval over seeds.
+
+    Marchisio et al. compare the performance that an amount of compute buys. Over several seeds that
+    is the mean score after so many FLOPs, and the ratio is taken of mean curves, not averaged over
+    seeds: a seed that never reaches its score has no ratio, but it has a curve. What is averaged is
+    the best score so far of each run, linear between evaluations, over the FLOPs that all runs of
+    a side have. The mean's best, or a `fraction` of it, is the score to reach.
+
+    The interval is the percentile bootstrap (Efron and Tibshirani 1993, chapter 13): seeds are drawn
+    with replacement, the same for both sides, and the whole is computed anew for each resample. One
+    that never reaches its score counts as a ratio below all others, one that has it before training
+    as a ratio above all others. With few seeds the interval is rough: three have ten resamples.
+
+    Args:
+        references, curves: a curve for each seed, in the same order.
+        fraction: of the reference's best score.
+        samples: resamples drawn.
+        confidence: of the interval.
+        seed: of the draws.
+
+    Raises:
+        InputError: fewer than two seeds, lists of different length, curves without FLOPs in common,
+            or an argument out of range.
+    """
+    if len(references) != len(curves) or len(curves) < 2:
+        raise InputError(
+            f"{len(references)} reference curves and {len(curves)} curves: an interval needs one of "
+            "each per seed, and at least two seeds"
+        )
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence {confidence} is not between 0 and 1")
+    if samples < 1:
+        raise InputError(f"{samples} samples: at least 1 is needed")
+    sides = [_best_so_far(runs) for runs in (references, curves)]
+    draws = numpy.random.default_rng(seed).integers(len(curves), size=(samples, len(curves)))
+    resamples, counts = numpy.unique(numpy.sort(draws), axis=0, return_counts=True)
+    matches = [_match_of_means(sides, fraction, resample) for resample in resamples]
+    ratios = numpy.array([_rank(match) for match in matches])
+    tail = (1 - confidence) / 2
+    low, high = numpy.quantile(
+        numpy.repeat(ratios, counts), [tail, 1 - tail], method="inverted_cdf"
+    )
+    return ComputeToMatchOverSeeds(
+        _match_of_means(sides, fraction, range(len(curves))),
+        low=float(low) if math.isfinite(low) else None,
+        high=float(high) if math.isfinite(high) else None,
+        never=float(counts[ratios == -math.inf].sum() / samples),
+        before_training=float(counts[ratios == math.inf].sum() / samples),
+    )
+
+
+def mean_curve(curves: Sequence[Curve]) -> Curve:
+    """The mean score over runs, at the first run's evaluations, with the range of the runs' scores.
+
+    Runs differ a little in FLOPs, because batches differ in tokens: scores are interpolated linearly
+    between a run's evaluations, over the FLOPs that all runs have.
+
+    Raises:
+        InputError: no curves, or curves without FLOPs in common.
+    """
+    first, last = _common_range(curves)
+    flops = [first, *(x for x in curves[0].flops if first < x < last), *([last] * (last > first))]
+    scores = numpy.array([numpy.interp(flops, run.flops, run.scores) for run in curves])
+    return Curve(
+        curves[0].name,
+        flops,
+        scores.mean(axis=0).tolist(),
+        scores.min(axis=0).tolist(),
+        scores.max(axis=0).tolist(),
+    )
+
+
+class _Runs(NamedTuple):
+    """The runs of one side: best scores so far (runs x points) at common FLOPs."""
+
+    name: str
+    flops: numpy.ndarray
+    scores: numpy.ndarray
+
+
+def _best_so_far(curves: Sequence[Curve]) -> _Runs:
+    first, last = _common_range(curves)
+    points = numpy.unique(numpy.concatenate([[first, last], *(run.flops for run in curves)]))
+    points = points[(first <= points) & (points <= last)]
+    best = [numpy.interp(points, run.flops, numpy.maximum.accumulate(run.scores)) for run in curves]
+    return _Runs(curves[0].name, points, numpy.array(best))
+
+
+def _common_range(curves: Sequence[Curve]) -> tuple[float, float]:
+    if not curves:
+        raise InputError("0 curves: a mean needs at least 1")
+    first, last = max(run.flops[0] for run in curves), min(run.flops[-1] for run in curves)
+    if first > last:
+        raise InputError(
+            f"the runs of {curves[0].name} have no FLOPs in common: one begins at {first:g}, another "
+            f"ends at {last:g}"
+        )
+    return first, last
+
+
+def _match_of_means(
+    sides: Sequence[_Runs], fraction: float, resample: Sequence[int]
+) -> ComputeToMatch:
+    means = (
+        Curve(runs.name, runs.flops.tolist(), runs.scores[list(resample)].mean(axis=0).tolist())
+        for runs in sides
+    )
+    return compute_to_match(*means, fraction)
+
+
+def _rank(match: ComputeToMatch) -> float:
+    """Where a resample stands among others: its ratio; below all if it never reaches the score."""
+    if match.flops is None:
+        return -math.inf
+    return math.inf if match.ratio is None else match.ratio
+
+
 def _flops_to_reach(score: float, curve: Curve) -> float | None:
     flops, best = curve.flops[0], curve.scores[0]
     if best >= score:
@@ -113,7 +274,7 @@ def draw_score_against_flops(
 
     Args:
         curves: at most six; each gets a colour, a marker and a legend entry, and its name beside
-            its last point where there is room.
+            its last point where there is room, and a band from its lows to its highs.
         path: of the PNG, written as a whole or not at all.
         references: name to score, drawn as horizontal lines: chance, source language, control.
         score_label: name of the score on the axis, which is in per cent.
@@ -135,14 +296,20 @@ def draw_score_against_flops(
     axes = figure.subplots()
     lines = []
     for curve, colour, marker in zip(curves, _COLOURS, _MARKERS, strict=False):
-        points = [
-            (flops / divisor, score)
-            for flops, score in zip(curve.flops, curve.scores, strict=True)
-            if flops > 0 or not log_x
-        ]
+        shown = slice(curve.flops[0] == 0 and log_x, None)
+        flops = [flops / divisor for flops in curve.flops[shown]]
         lines += axes.plot(
-            *zip(*points, strict=True), color=colour, marker=marker, label=curve.name, linewidth=2
+            flops,
+            curve.scores[shown],
+            color=colour,
+            marker=marker,
+            label=curve.name,
+            linewidth=2,
         )
+        if curve.lows:
+            axes.fill_between(
+                flops, curve.lows[shown], curve.highs[shown], color=colour, alpha=0.15, linewidth=0
+            )
     if log_x:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(LogFormatter())

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from ..errors import InputError
 from ..language.initialise import INITIALISERS, initialise
 from ..language.side import language_side_of, with_language_side
 from ..language.vocabulary import fingerprint
+from ..models.accounting import record_waiting
 from ..nn import cpu
 from ..nn.architectures import ARCHITECTURES
 from .masked_blocks import MaskedBlocks, Masking
@@ -151,6 +152,11 @@ class LanguageAdaptationTask(MaskedLMTask):
     def get_batch_iterator(self, *args, **kwargs) -> TimedBatches:
         """fairseq's batches; the time that the run waits for them is logged."""
         return TimedBatches(super().get_batch_iterator(*args, **kwargs))
+
+    def train_step(self, *args, **kwargs) -> tuple[Any, ...]:
+        """fairseq's step; the log of training, and not that of validation, shows the waiting."""
+        record_waiting()
+        return super().train_step(*args, **kwargs)
 
     def _adopt_body(self, cfg: DictConfig, checkpoint: Checkpoint) -> None:
         """Take the body's sizes from a checkpoint, so that they are saved with this run's."""

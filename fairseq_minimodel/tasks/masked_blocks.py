@@ -9,6 +9,8 @@ from fairseq.data import Dictionary, FairseqDataset
 from fairseq.data.data_utils import collate_tokens
 from torch import Tensor
 
+from ..errors import InputError
+
 
 @dataclass(frozen=True)
 class Masking:
@@ -20,6 +22,9 @@ class Masking:
         probability: share of the tokens of a block that is predicted, special tokens included.
         leave_unmasked: share of these that stays as it is.
         random_token: share of these that becomes a random token; the rest becomes the mask.
+
+    Raises:
+        InputError: a share is out of range.
     """
 
     mask: int
@@ -28,6 +33,16 @@ class Masking:
     probability: float = 0.15
     leave_unmasked: float = 0.1
     random_token: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.probability <= 1:
+            raise InputError(f"--mask-prob {self.probability} is not above 0 and at most 1")
+        shares = (self.leave_unmasked, self.random_token)
+        if min(shares) < 0 or sum(shares) > 1:
+            raise InputError(
+                f"--leave-unmasked-prob {shares[0]} and --random-token-prob {shares[1]} are not "
+                "shares: 0 or more each, and together at most 1"
+            )
 
     def __call__(
         self, tokens: np.ndarray, lengths: np.ndarray, generator: np.random.Generator

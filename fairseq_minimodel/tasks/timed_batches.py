@@ -6,7 +6,7 @@ from typing import Any
 from fairseq.data.iterators import CountingIterator, EpochBatchIterating
 from fairseq.logging import metrics
 
-from ..models.accounting import DATA_SECONDS, record_waiting
+from ..models.accounting import DATA_SECONDS
 
 
 class TimedBatches:
@@ -43,5 +43,4 @@ class _TimedEpoch:
             metrics.log_stop_time(DATA_SECONDS)
             if batch is None:
                 return
-            record_waiting()
             yield batch

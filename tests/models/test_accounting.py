@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 from conftest import LENGTH, SMALL_MODEL, run, train
+from models.test_minimodel_roberta import make_model, random_tokens
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fairseq_minimodel.checkpoint.cost import training_cost
 from fairseq_minimodel.checkpoint.load import read_checkpoint
 from fairseq_minimodel.compute import Shape, masked_lm_flops
-from models.test_minimodel_roberta import make_model, random_tokens
 
 PRETRAIN = ["--task", "masked_lm", "--criterion", "joint_masked_lm", *SMALL_MODEL, *LENGTH]
 

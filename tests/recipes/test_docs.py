@@ -101,7 +101,9 @@ def test_the_readme(readme, folder):
             assert run_block(kind, text, folder).strip() in "0123"
 
 
-@pytest.mark.parametrize("page", ["docs/method.md", "docs/training.md", "docs/prepare.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/method.md", "docs/training.md", "docs/prepare.md", "docs/performance.md"]
+)
 def test_a_page(page, readme, folder):
     found = blocks(page)
     assert found

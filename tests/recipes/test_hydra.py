@@ -46,7 +46,8 @@ def test_pretraining_means_the_same_on_the_command_line(pretrained, source_data,
     train(
         source_data, tmp_path, "--task", "masked_lm", "--criterion", "joint_masked_lm",
         *SMALL_MODEL, "--arch", "minimodel_roberta_base", *LENGTH, "--auxiliary-head-layers", "2",
-        "--max-update", "2", "--seed", "1", "--lr", "0.0007", "--adam-eps", "1e-6",
+        "--max-update", "2", "--seed", "1", "--optimizer", "fused_adam", "--lr", "0.0007",
+        "--adam-eps", "1e-6",
         "--lr-scheduler", "polynomial_decay", "--warmup-updates", "1",
         "--total-num-update", "125000", "--clip-norm", "0",
     )  # fmt: skip
