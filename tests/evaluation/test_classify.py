@@ -70,7 +70,10 @@ def test_a_pack_holds_the_language_side_and_how_it_came_about(packs, target_data
     # 4 batches of 8 blocks of at most 32 tokens
     assert 4 * 8 * 10 < about.tokens <= 4 * 8 * 32
     shape = Shape(layers=2, width=16, ffn=32, heads=2, vocabulary=80)
-    assert about.flops == round(masked_lm_flops(shape, about.tokens, 32, freeze="body").total)
+    # the last layer is computed for predicted tokens only, and these are 15 % within rounding
+    all_tokens = masked_lm_flops(shape, about.tokens, 32, freeze="body").total
+    predicted = masked_lm_flops(shape, about.tokens, 32, freeze="body", predictions_only=True).total
+    assert 0.95 * predicted < about.flops < all_tokens
 
 
 def test_fine_tuning_leaves_the_language_side_and_changes_the_body(fine_tuned, joint_checkpoint):
