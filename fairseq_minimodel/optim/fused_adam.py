@@ -26,3 +26,8 @@ class FusedAdam(FairseqAdam):
                 "--optimizer adam for these"
             )
         self._optimizer = torch.optim.AdamW(params, fused=True, **self.optimizer_config)
+
+    @property
+    def supports_flat_params(self) -> bool:
+        """Whether --fp16 may hand over all parameters as one tensor: it computes by elements."""
+        return True

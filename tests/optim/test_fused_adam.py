@@ -20,6 +20,17 @@ def make_optimiser(parameters, **settings):
     return FusedAdam(FairseqAdamConfig(lr=[RATES[0]], **settings), parameters)
 
 
+def test_it_takes_all_parameters_in_one_piece_as_fp16_training_gives_them():
+    parameters = [torch.ones(3, requires_grad=True), torch.ones(2, requires_grad=True)]
+    flat = torch.ones(5, requires_grad=True)
+    gradient = torch.arange(5.0)
+    parameters[0].grad, parameters[1].grad, flat.grad = gradient[:3], gradient[3:], gradient
+    in_pieces, in_one = make_optimiser(parameters), make_optimiser([flat])
+    in_pieces.step(), in_one.step()
+    assert in_one.supports_flat_params  # else fairseq refuses it
+    assert torch.equal(torch.cat(parameters), flat)
+
+
 def test_five_steps_are_those_of_the_papers():
     """Kingma and Ba, algorithm 1; Loshchilov and Hutter, algorithm 2, with the rate on the decay."""
     generator = torch.Generator().manual_seed(1)
