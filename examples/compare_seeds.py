@@ -8,7 +8,6 @@ seeds might have given, not what other test sentences might have.
 """
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy
 from compare_variants import NAMES, NEARLY, SCORE, describe_match, per_cent, read_run
 from scipy.stats import bootstrap
 
-from fairseq_minimodel.atomic import atomic_file
+from fairseq_minimodel.atomic import write_json
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.report.curves import (
     Curve,
@@ -43,8 +42,7 @@ def main(outs: Sequence[Path], output: Path) -> None:
         "variants": [summary(index, [run for run, _ in runs]) for index in range(len(NAMES))],
         "compute_to_match": list(matches(runs)),
     }
-    with atomic_file(output / "results.json") as partial:
-        partial.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_json(output / "results.json", results)
     draw_score_against_flops(
         [mean_curve([curves[name] for _, curves in runs]) for name in NAMES],
         output / "score_against_flops.png",

@@ -12,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-from fairseq_minimodel.atomic import atomic_file
+from fairseq_minimodel.atomic import write_json
 from fairseq_minimodel.checkpoint.cost import shape_of, training_cost
 from fairseq_minimodel.checkpoint.load import read_checkpoint
 from fairseq_minimodel.checkpoint.surgery import head_layers
@@ -37,8 +37,7 @@ def main(out: Path) -> None:
         }
         for fraction in (1.0, NEARLY)
     )
-    with atomic_file(out / "results.json") as partial:
-        partial.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_json(out / "results.json", results)
     draw_score_against_flops(
         list(curves.values()),
         out / "score_against_flops.png",

@@ -1,5 +1,6 @@
 """Writing files so that a reader sees the old content or the new, never a part of the new."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -26,6 +27,13 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write a value as JSON, whole or not at all."""
+    with atomic_file(path) as partial:
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 @contextmanager

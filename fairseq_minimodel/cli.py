@@ -83,21 +83,39 @@ def _add_plug(verbs: argparse._SubParsersAction) -> None:
 
 def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
     parser = verbs.add_parser(
-        "evaluate", help="score a fine-tuned body in the languages of packs (classification)"
+        "evaluate",
+        help="score fine-tuned bodies in the languages of packs (classification)",
+        description="Either on files of examples (--test, once a language), or on a benchmark as it "
+        "was published (--benchmark, --data, --packs).",
     )
-    parser.set_defaults(run="fairseq_minimodel.evaluation.classify:evaluate")
+    parser.set_defaults(run="fairseq_minimodel.evaluation.zero_shot:evaluate")
     parser.add_argument(
-        "--body", type=Path, required=True, metavar="FILE", help="fine-tuned checkpoint"
+        "--body",
+        dest="bodies",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="fine-tuned checkpoints; several are compared in one table",
     )
-    parser.add_argument(
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument(
         "--test",
         dest="tests",
         nargs=2,
         action="append",
-        required=True,
         metavar=("PACK", "FILE"),
         help="a language pack and labelled examples in its language (TSV or JSON Lines); repeat it "
         "for more languages",
+    )
+    where.add_argument("--benchmark", metavar="NAME", help="xnli, pawsx, sib200 and others")
+    parser.add_argument("--packs", type=Path, metavar="FOLDER", help="one pack a language")
+    parser.add_argument(
+        "--data", type=Path, metavar="PATH", help="the benchmark's archive, folder or file"
+    )
+    parser.add_argument("--split", default="test", help="of the benchmark (default: test)")
+    parser.add_argument(
+        "--languages", nargs="+", metavar="CODE", help="of the benchmark (default: those of packs)"
     )
     parser.add_argument(
         "--text-columns",
@@ -117,6 +135,99 @@ def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--max-tokens", type=int, default=8192, help="tokens a batch (default: 8192)"
+    )
+    parser.add_argument("--device", help="of PyTorch (default: a GPU if there is one)")
+    parser.add_argument(
+        "--json",
+        dest="output",
+        type=Path,
+        metavar="FILE",
+        help="write scores too; those that it has already are not computed again",
+    )
+
+
+def _add_retrieve(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "retrieve",
+        help="find translations by the hidden states of a body in the languages of packs (no "
+        "labels needed)",
+        description="For each sentence of Tatoeba in a pack's language, looks for its English "
+        "translation among all, and the other way: the sentence whose mean hidden state is the most "
+        "similar.",
+    )
+    parser.set_defaults(run="fairseq_minimodel.evaluation.retrieval:retrieve")
+    parser.add_argument("--body", type=Path, required=True, metavar="FILE", help="checkpoint")
+    parser.add_argument(
+        "--source-pack", type=Path, required=True, metavar="PACK", help="pack of English"
+    )
+    parser.add_argument(
+        "--pack",
+        dest="packs",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="PACK",
+        help="pack of another language; repeat it for more languages",
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="FOLDER", help="Tatoeba as LASER publishes it"
+    )
+    parser.add_argument(
+        "--layer",
+        type=int,
+        metavar="K",
+        help="compare the hidden states after this layer, from 1; 0: the embeddings (default: the "
+        "one above the middle, 7 of 12)",
+    )
+    parser.add_argument(
+        "--similarity",
+        dest="similarities",
+        nargs="+",
+        choices=("cosine", "csls"),
+        default=["cosine", "csls"],
+        help="by which the nearest sentence is found (default: both, side by side)",
+    )
+    parser.add_argument(
+        "--neighbours", type=int, default=10, metavar="N", help="of CSLS (default: %(default)s)"
+    )
+    _add_prediction(parser)
+
+
+def _add_perplexity(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "perplexity",
+        help="MLM loss of a body on plain text in the languages of packs (no labels needed)",
+        description="Masks 15 % of a text's tokens and says how well the body, with the language of "
+        "a pack, predicts them. Give a pretrained body: fine-tuning leaves the MLM head as it was "
+        "and changes the layers below it.",
+    )
+    parser.set_defaults(run="fairseq_minimodel.evaluation.perplexity:perplexity")
+    parser.add_argument(
+        "--body", type=Path, required=True, metavar="FILE", help="pretrained checkpoint"
+    )
+    parser.add_argument(
+        "--pack",
+        dest="tests",
+        nargs=2,
+        action="append",
+        required=True,
+        metavar=("PACK", "TEXT"),
+        help="a language pack and plain text in its language, one sentence or document a line, "
+        "perhaps compressed (.gz, .xz, .zst); repeat it for more languages",
+    )
+    parser.add_argument(
+        "--depth",
+        type=int,
+        metavar="N",
+        help="measure the MLM head after this layer (default: the last)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the masks (default: %(default)s)")
+    _add_prediction(parser)
+
+
+def _add_prediction(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-tokens", type=int, default=8192, help="tokens a batch (default: %(default)s)"
     )
     parser.add_argument("--device", help="of PyTorch (default: a GPU if there is one)")
     parser.add_argument("--json", dest="output", type=Path, metavar="FILE", help="write scores too")
@@ -288,6 +399,8 @@ def build_parser() -> argparse.ArgumentParser:
         _add_pack,
         _add_plug,
         _add_evaluate,
+        _add_retrieve,
+        _add_perplexity,
         _add_flops,
         _add_toy,
         _add_user_dir,

@@ -1,9 +1,8 @@
-"""Zero-shot classification: a fine-tuned body, language packs, test sets; accuracies."""
+"""Classification: a fine-tuned body in the language of a pack, and its accuracy."""
 
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy
@@ -11,14 +10,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from ..atomic import atomic_file
-from ..checkpoint.load import Checkpoint, find_training_file, read_checkpoint
+from ..checkpoint.load import Checkpoint, find_training_file
 from ..checkpoint.surgery import plug
-from ..corpus.examples import Example, read_examples
-from ..corpus.vocabulary import EOS, PAD, Vocabulary, read_dictionary
+from ..corpus.examples import Example
+from ..corpus.vocabulary import EOS, Vocabulary, read_dictionary
 from ..errors import InputError
-from ..language.pack import LanguagePack, load_pack
+from ..language.pack import LanguagePack
 from ..report.table import format_table
+from .batches import padded_batches
 from .build import build_model
 from .metrics import accuracy, chance_accuracy, majority_accuracy
 
@@ -30,13 +29,14 @@ class Score:
     """Accuracy of one body in one language.
 
     Attributes:
-        language, pack, data: which language, by which pack, on which file.
+        body, language, pack, data: which body, in which language, by which pack, on which data.
         examples, correct: how many.
         accuracy, low, high: share of correct answers, and its Wilson 95 % interval.
         chance: one over the number of classes; majority: share of the most frequent label.
         truncated: examples cut because they were longer than the body has positions.
     """
 
+    body: str
     language: str
     pack: str
     data: str
@@ -50,58 +50,86 @@ class Score:
     truncated: int
 
 
-def evaluate(
-    body: Path,
-    tests: Sequence[tuple[str, str]],
-    text_columns: Sequence[str],
-    label_column: str,
-    labels: Path | None,
-    max_tokens: int,
-    device: str | None,
-    output: Path | None,
-) -> list[Score]:
-    """Score a fine-tuned body in the language of each pack, and print a table.
+class Classifier:
+    """A body fine-tuned by fairseq's task `sentence_prediction`, to be scored in any language.
 
     Args:
-        body: checkpoint of fairseq's task `sentence_prediction`.
-        tests: (pack, file of examples) pairs. For the source language, the pack made of the
-            pretrained body itself.
-        text_columns, label_column: where the texts (one or two) and the label stand in the files.
-        labels: dict.txt of the labels, in the order of the classes; None: the one that the body
-            was fine-tuned with.
-        max_tokens: tokens a batch, padding included.
-        device: of PyTorch; None: a GPU if there is one.
-        output: where to write the scores as JSON; None: nowhere.
+        path: of the body.
+        checkpoint: what is in it.
+        labels: dict.txt of the labels, in the order of the classes; None: the one that the body was
+            fine-tuned with.
 
     Raises:
-        InputError: the body has no classification head, a pack does not fit it, or a label of the
-            data is not one of the task's.
+        InputError: the labels are not those of the body.
     """
-    checkpoint = read_checkpoint(body)
-    if checkpoint.config.get("task", {}).get("_name") != "sentence_prediction":
-        raise InputError(
-            f"{body} was not fine-tuned for classification: train it with fairseq's task "
-            "sentence_prediction first"
+
+    def __init__(self, path: Path, checkpoint: Checkpoint, labels: Path | None) -> None:
+        self.path, self.checkpoint = path, checkpoint
+        self.task_config = checkpoint.config["task"]
+        self.head = self.task_config.get("classification_head_name", DEFAULT_HEAD)
+        self.classes = read_dictionary(labels or find_training_file(checkpoint, "label/dict.txt"))
+        outputs = checkpoint.state[f"classification_heads.{self.head}.out_proj.weight"].size(0)
+        if outputs != len(self.classes):
+            raise InputError(
+                f"{path} has {outputs} classes and the label dictionary {len(self.classes)}: name "
+                "the dict.txt of the labels it was fine-tuned with (--labels)"
+            )
+
+    def score(
+        self,
+        pack: LanguagePack,
+        examples: Sequence[Example],
+        data: str,
+        max_tokens: int,
+        device: str,
+    ) -> Score:
+        """Accuracy on the examples, in the language of the pack.
+
+        Args:
+            examples: with labels.
+            data: where they come from.
+            max_tokens: tokens a batch, padding included.
+            device: of PyTorch.
+
+        Raises:
+            InputError: the pack does not fit the body, or a label is not one of the task's.
+        """
+        answers = [self._class_of(example, data) for example in examples]
+        vocabulary = Vocabulary(pack.tokenizer, pack.dictionary)
+        sequences = [
+            token_sequence(example.texts, vocabulary, self.task_config) for example in examples
+        ]
+        longest = self.checkpoint.body_settings()["max_positions"]
+        predictions = predict(
+            build_model(plug(self.checkpoint, pack)[0], pack.symbols),
+            self.head,
+            [sequence[:longest] for sequence in sequences],
+            max_tokens,
+            device,
         )
-    head = checkpoint.config["task"].get("classification_head_name", DEFAULT_HEAD)
-    classes = read_dictionary(labels or find_training_file(checkpoint, "label/dict.txt"))
-    outputs = checkpoint.state[f"classification_heads.{head}.out_proj.weight"].size(0)
-    if outputs != len(classes):
-        raise InputError(
-            f"{body} has {outputs} classes and the label dictionary {len(classes)}: name the "
-            "dict.txt of the labels it was fine-tuned with (--labels)"
+        result = accuracy(predictions, answers)
+        return Score(
+            body=str(self.path),
+            language=pack.description.language,
+            pack=str(pack.folder),
+            data=data,
+            examples=result.count,
+            correct=result.correct,
+            accuracy=result.value,
+            low=result.low,
+            high=result.high,
+            chance=chance_accuracy(len(self.classes)),
+            majority=majority_accuracy(answers),
+            truncated=sum(len(sequence) > longest for sequence in sequences),
         )
-    scores = [
-        _score(checkpoint, head, load_pack(pack), Path(data), classes, text_columns, label_column,
-               max_tokens, device)
-        for pack, data in tests
-    ]  # fmt: skip
-    print(score_table(scores))
-    if output:
-        text = json.dumps([asdict(score) for score in scores], indent=2, ensure_ascii=False)
-        with atomic_file(output) as partial:
-            partial.write_text(text + "\n", encoding="utf-8")
-    return scores
+
+    def _class_of(self, example: Example, data: str) -> int:
+        if example.label not in self.classes:
+            raise InputError(
+                f'{data} has the label "{example.label}", and the body knows '
+                f"{', '.join(self.classes)}"
+            )
+        return self.classes.index(example.label)
 
 
 def score_table(scores: Sequence[Score]) -> str:
@@ -127,25 +155,15 @@ def predict(
 
     Sequences of like length share a batch, so that little padding is computed.
     """
-    by_length = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
-    batches: list[list[int]] = [[]]
-    for index in by_length:
-        # the longest sequence of a batch is its last, and all others are padded to it
-        if batches[-1] and (len(batches[-1]) + 1) * len(sequences[index]) > max_tokens:
-            batches.append([])
-        batches[-1].append(index)
     model = model.to(device)
     predictions = [0] * len(sequences)
-    with torch.inference_mode():
-        for batch in tqdm(batches, unit="batch", disable=not sys.stderr.isatty()):
-            tokens = nn.utils.rnn.pad_sequence(
-                [torch.from_numpy(sequences[index]) for index in batch],
-                batch_first=True,
-                padding_value=PAD,
-            )
+    progress = tqdm(total=len(sequences), unit="example", disable=not sys.stderr.isatty())
+    with torch.inference_mode(), progress:
+        for batch, tokens in padded_batches(sequences, max_tokens):
             logits, _ = model(tokens.to(device), classification_head_name=head)
             for index, prediction in zip(batch, logits.argmax(dim=-1).tolist(), strict=True):
                 predictions[index] = prediction
+            progress.update(len(batch))
     return predictions
 
 
@@ -162,53 +180,3 @@ def token_sequence(
         before = task_config.get("init_token" if index == 0 else "separator_token")
         parts += [[] if before is None else [before], vocabulary.encode(text), [EOS]]
     return numpy.concatenate(parts).astype(numpy.int64)
-
-
-def _score(
-    body: Checkpoint,
-    head: str,
-    pack: LanguagePack,
-    data: Path,
-    classes: list[str],
-    text_columns: Sequence[str],
-    label_column: str,
-    max_tokens: int,
-    device: str | None,
-) -> Score:
-    task_config = body.config["task"]
-    examples = list(read_examples(data, text_columns, label_column))
-    answers = [_class_of(example, classes, data) for example in examples]
-    vocabulary = Vocabulary(pack.tokenizer, pack.dictionary)
-    sequences = [token_sequence(example.texts, vocabulary, task_config) for example in examples]
-    longest = body.body_settings()["max_positions"]
-    truncated = sum(len(sequence) > longest for sequence in sequences)
-
-    predictions = predict(
-        build_model(plug(body, pack)[0], pack.symbols),
-        head,
-        [sequence[:longest] for sequence in sequences],
-        max_tokens,
-        device or ("cuda" if torch.cuda.is_available() else "cpu"),
-    )
-    result = accuracy(predictions, answers)
-    return Score(
-        language=pack.description.language,
-        pack=str(pack.folder),
-        data=str(data),
-        examples=result.count,
-        correct=result.correct,
-        accuracy=result.value,
-        low=result.low,
-        high=result.high,
-        chance=chance_accuracy(len(classes)),
-        majority=majority_accuracy(answers),
-        truncated=truncated,
-    )
-
-
-def _class_of(example: Example, classes: list[str], data: Path) -> int:
-    if example.label not in classes:
-        raise InputError(
-            f'{data} has the label "{example.label}", and the body knows {", ".join(classes)}'
-        )
-    return classes.index(example.label)

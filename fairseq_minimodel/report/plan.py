@@ -5,12 +5,11 @@ checkpoint.
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..atomic import atomic_file
+from ..atomic import write_json
 from ..compute import (
     Flops,
     Shape,
@@ -232,8 +231,7 @@ def flops(
             "steps": [_step_json(step, machine) for step in steps],
             "totals": [_total_json(total, totals, machine) for total in totals],
         }
-        with atomic_file(output) as partial:
-            partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(output, result)
         print(f"\n{output}")
 
 

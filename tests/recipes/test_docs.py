@@ -81,6 +81,12 @@ def folder(tmp_path_factory):
     }.items():
         lines = (folder / "text" / origin).read_text().split("\n")
         (folder / name).write_text("\n".join(lines[:80]) + "\n")
+    for name, side in {"english": "source", "german": "target"}.items():
+        lines = [line for line in (folder / "text" / side / "mono.txt").open() if line.strip()]
+        (folder / f"{name}_sentences.txt").write_text("".join(lines[:20]))
+        code = "eng" if name == "english" else "deu"
+        (folder / "tatoeba/v1").mkdir(parents=True, exist_ok=True)
+        (folder / f"tatoeba/v1/tatoeba.deu-eng.{code}").write_text("".join(lines[:20]))
     (folder / "examples").symlink_to(ROOT / "examples")
     return folder
 
@@ -102,7 +108,14 @@ def test_the_readme(readme, folder):
 
 
 @pytest.mark.parametrize(
-    "page", ["docs/method.md", "docs/training.md", "docs/prepare.md", "docs/performance.md"]
+    "page",
+    [
+        "docs/method.md",
+        "docs/training.md",
+        "docs/prepare.md",
+        "docs/performance.md",
+        "docs/evaluate.md",
+    ],
 )
 def test_a_page(page, readme, folder):
     found = blocks(page)

@@ -1,0 +1,267 @@
+"""Without labels: how well a body predicts masked tokens in the language of a pack."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy
+import torch
+from scipy import stats
+from torch import nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from ..atomic import write_json
+from ..checkpoint.load import Checkpoint, read_checkpoint
+from ..checkpoint.surgery import HEAD, plug, truncate
+from ..corpus.reading import TextFile, decode
+from ..corpus.vocabulary import BOS, EOS, MASK_SYMBOL, SPECIAL_SYMBOLS, UNK, Vocabulary
+from ..errors import InputError
+from ..language.pack import LanguagePack, load_pack
+from ..report.table import format_table
+from ..tasks.masked_blocks import Masking
+from .batches import padded_batches
+from .build import build_model
+
+
+@dataclass(frozen=True)
+class PerplexityScore:
+    """How well one body predicts the masked tokens of one text.
+
+    Attributes:
+        language, pack, data: which language, by which pack, on which file.
+        depth: layers of the body below the MLM head.
+        lines, characters, tokens: of the text; tokens without <s> and </s>.
+        unknown: share of the tokens that is <unk>, which is easily predicted and says little.
+        masked: tokens predicted.
+        bits, low, high: mean cross-entropy of a masked token, and its 95 % interval over lines.
+        perplexity: 2 to the power of `bits`.
+        bits_per_character: `bits` times `tokens` over `characters`.
+    """
+
+    language: str
+    pack: str
+    data: str
+    depth: int
+    lines: int
+    characters: int
+    tokens: int
+    unknown: float
+    masked: int
+    bits: float
+    low: float
+    high: float
+    perplexity: float
+    perplexity_low: float
+    perplexity_high: float
+    bits_per_character: float
+    bits_per_character_low: float
+    bits_per_character_high: float
+
+
+@dataclass(frozen=True)
+class MaskedSequence:
+    """A sequence of tokens between <s> and </s>, some of them masked.
+
+    Attributes:
+        line: of the text, from 0.
+        tokens: ids as the model sees them, (length,).
+        predicted: (length,), true where a token is to be predicted.
+        targets: ids of these tokens, in order.
+    """
+
+    line: int
+    tokens: numpy.ndarray
+    predicted: numpy.ndarray
+    targets: numpy.ndarray
+
+
+def perplexity(
+    body: str | Path,
+    tests: Sequence[tuple[str | Path, str | Path]],
+    depth: int | None = None,
+    seed: int = 1,
+    max_tokens: int = 8192,
+    device: str | None = None,
+    output: str | Path | None = None,
+) -> list[PerplexityScore]:
+    """MLM loss and perplexity of a body in the language of each pack; print a table.
+
+    Args:
+        body: checkpoint of masked language modelling.
+        tests: (pack, text) pairs; a text has one sentence or document a line.
+        depth: layer after which the MLM head to measure stands; None: the last.
+        seed: of the masks. They depend on nothing else but a line's number and its tokens.
+        max_tokens: tokens a batch, padding included.
+        device: of PyTorch; None: a GPU if there is one.
+        output: where to write the scores as JSON; None: nowhere.
+
+    Raises:
+        InputError: the body has no such head, a pack does not fit it, the seed is negative, or a
+            text cannot be read or is too short.
+    """
+    if seed < 0:
+        raise InputError(f"--seed {seed}: give 0 or more")
+    checkpoint = read_checkpoint(body)
+    if depth is not None:
+        checkpoint, _ = truncate(checkpoint, depth)
+    if f"{HEAD}dense.weight" not in checkpoint.state:
+        raise InputError(
+            f"{body} has no MLM head: give a body that was pretrained by masked language modelling"
+        )
+    packs = [load_pack(pack) for pack, _ in tests]
+    for pack in packs:
+        plug(checkpoint, pack)  # what does not fit is refused before the work begins
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    scores = [
+        _score(checkpoint, pack, Path(text), seed, max_tokens, device)
+        for pack, (_, text) in zip(packs, tests, strict=True)
+    ]
+    print(score_table(scores))
+    if output:
+        write_json(output, [asdict(score) for score in scores])
+    return scores
+
+
+def score_table(scores: Sequence[PerplexityScore]) -> str:
+    """The scores as a Markdown table, bits with their 95 % intervals."""
+    return format_table(
+        ["language", "pack", "layers", "masked tokens", "bits a masked token", "perplexity",
+         "bits a character", "unknown (%)"],
+        [
+            [score.language, score.pack, score.depth, score.masked,
+             f"{score.bits:.3f} ({score.low:.3f} to {score.high:.3f})", f"{score.perplexity:.4g}",
+             f"{score.bits_per_character:.3f} ({score.bits_per_character_low:.3f} to "
+             f"{score.bits_per_character_high:.3f})", f"{100 * score.unknown:.1f}"]
+            for score in scores
+        ],
+    )  # fmt: skip
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a text file, which may be compressed, without blank ones.
+
+    Raises:
+        InputError: the file is missing, damaged or not UTF-8, or has fewer than two lines of text.
+    """
+    with TextFile(path) as file:
+        texts = [decode(line, path, number).strip() for number, line in file.lines()]
+    texts = [text for text in texts if text]
+    if len(texts) < 2:
+        raise InputError(
+            f"{path} has {len(texts)} lines of text; give a file with one sentence or document a "
+            "line, two or more, to tell how much they differ."
+        )
+    return texts
+
+
+def mask_lines(
+    lines: Sequence[numpy.ndarray], masking: Masking, longest: int, seed: int
+) -> list[MaskedSequence]:
+    """Mask lines of token ids; what is longer than the body has positions becomes several sequences.
+
+    <s> and </s> are put around each sequence and, other than in training, never masked: to predict
+    them is no knowledge of a language.
+
+    Args:
+        longest: the body's positions.
+        seed: of the masks; each line has its own random numbers.
+    """
+    sequences = []
+    for number, ids in enumerate(lines):
+        generator = numpy.random.default_rng([seed, number])
+        for start in range(0, len(ids), longest - 2):
+            part = ids[start : start + longest - 2]
+            masked, predicted = masking(part[None], numpy.array([len(part)]), generator)
+            tokens = numpy.concatenate([[BOS], masked[0], [EOS]])
+            framed = numpy.concatenate([[False], predicted[0], [False]])
+            sequences.append(MaskedSequence(number, tokens, framed, part[predicted[0]]))
+    return sequences
+
+
+def masked_bits(
+    model: nn.Module, sequences: Sequence[MaskedSequence], max_tokens: int, device: str
+) -> list[numpy.ndarray]:
+    """Cross-entropy in bits of each predicted token of each sequence."""
+    model = model.to(device)
+    bits: list[numpy.ndarray] = [numpy.empty(0)] * len(sequences)
+    progress = tqdm(total=len(sequences), unit="sequence", disable=not sys.stderr.isatty())
+    with torch.inference_mode(), progress:
+        for batch, tokens in padded_batches([item.tokens for item in sequences], max_tokens):
+            items = [sequences[index] for index in batch]
+            predicted = nn.utils.rnn.pad_sequence(
+                [torch.from_numpy(item.predicted) for item in items], batch_first=True
+            )
+            targets = torch.from_numpy(numpy.concatenate([item.targets for item in items]))
+            logits, _ = model(tokens.to(device), masked_tokens=predicted.to(device))
+            nats = functional.cross_entropy(logits.float(), targets.to(device), reduction="none")
+            losses = nats.double().cpu().numpy() / numpy.log(2)
+            ends = numpy.cumsum([len(item.targets) for item in items])
+            for index, values in zip(batch, numpy.split(losses, ends[:-1]), strict=True):
+                bits[index] = values
+            progress.update(len(batch))
+    return bits
+
+
+def ratio_interval(sums: numpy.ndarray, counts: numpy.ndarray) -> tuple[float, float, float]:
+    """A mean over tokens, and its 95 % interval over lines.
+
+    The mean is a ratio of two sums over lines; its variance is that of the ratio estimator, linearised
+    (Cochran 1977, Sampling Techniques, section 2.11), and the interval the normal one.
+
+    Args:
+        sums: of the values in each line, (lines,), of two lines or more.
+        counts: of the values in each line, (lines,).
+
+    Returns: the mean and the bounds.
+    """
+    mean, lines = sums.sum() / counts.sum(), len(sums)
+    residuals = sums - mean * counts
+    variance = (residuals**2).sum() / (lines - 1) / lines / counts.mean() ** 2
+    half = stats.norm.ppf(0.975) * variance**0.5
+    return float(mean), float(mean - half), float(mean + half)
+
+
+def _score(
+    body: Checkpoint, pack: LanguagePack, path: Path, seed: int, max_tokens: int, device: str
+) -> PerplexityScore:
+    texts = read_lines(path)
+    lines = Vocabulary(pack.tokenizer, pack.dictionary).encode_batch(texts)
+    masking = Masking(
+        mask=pack.symbols.index(MASK_SYMBOL),
+        random_from=len(SPECIAL_SYMBOLS),
+        random_to=len(pack.symbols),
+    )
+    sequences = mask_lines(lines, masking, body.body_settings()["max_positions"], seed)
+    masked = sum(len(item.targets) for item in sequences)
+    if not masked:
+        raise InputError(f"{path} is too short: none of its tokens is masked; give more text.")
+    model = build_model(plug(body, pack)[0], pack.symbols)
+    sums, counts = numpy.zeros(len(texts)), numpy.zeros(len(texts))
+    bits = masked_bits(model, sequences, max_tokens, device)
+    for item, values in zip(sequences, bits, strict=True):
+        sums[item.line] += values.sum()
+        counts[item.line] += len(values)
+    tokens, characters = sum(map(len, lines)), sum(map(len, texts))
+    mean, low, high = ratio_interval(sums, counts)
+    return PerplexityScore(
+        language=pack.description.language,
+        pack=str(pack.folder),
+        data=str(path),
+        depth=body.layers,
+        lines=len(texts),
+        characters=characters,
+        tokens=tokens,
+        unknown=sum(int((ids == UNK).sum()) for ids in lines) / tokens,
+        masked=masked,
+        bits=mean,
+        low=low,
+        high=high,
+        perplexity=2**mean,
+        perplexity_low=2**low,
+        perplexity_high=2**high,
+        bits_per_character=mean * tokens / characters,
+        bits_per_character_low=low * tokens / characters,
+        bits_per_character_high=high * tokens / characters,
+    )

@@ -1,0 +1,255 @@
+"""Without labels: how often a sentence's nearest neighbour in the other language is its translation."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy
+import torch
+from torch import nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from ..atomic import write_json
+from ..checkpoint.load import Checkpoint, read_checkpoint
+from ..checkpoint.surgery import plug
+from ..corpus.vocabulary import BOS, EOS, PAD, Vocabulary
+from ..errors import InputError
+from ..language.pack import LanguagePack, load_pack
+from ..report.table import format_table
+from .batches import padded_batches
+from .benchmarks.read import read_benchmark
+from .benchmarks.retrieval import Translation
+from .benchmarks.rows import Split
+from .build import build_model
+from .metrics import Accuracy, accuracy, chance_accuracy
+
+COSINE, CSLS = "cosine", "csls"
+SIMILARITIES = (COSINE, CSLS)
+TO_ENGLISH, FROM_ENGLISH = "to English", "from English"
+
+
+@dataclass(frozen=True)
+class RetrievalScore:
+    """How often the right translation is found, by one pack's language.
+
+    Attributes:
+        language, pack, data: which language, by which pack, in which files.
+        layer: whose hidden states were compared.
+        pairs: sentences of each side, among which the translation is sought.
+        chance: accuracy of guessing, one over `pairs`.
+        truncated: sentences of either side cut because the body has no more positions.
+        accuracies: by similarity, then by direction.
+    """
+
+    language: str
+    pack: str
+    data: str
+    layer: int
+    pairs: int
+    chance: float
+    truncated: int
+    accuracies: dict[str, dict[str, Accuracy]]
+
+
+def retrieve(
+    body: str | Path,
+    source_pack: str | Path,
+    packs: Sequence[str | Path],
+    data: str | Path,
+    layer: int | None = None,
+    similarities: Sequence[str] = SIMILARITIES,
+    neighbours: int = 10,
+    max_tokens: int = 8192,
+    device: str | None = None,
+    output: str | Path | None = None,
+) -> list[RetrievalScore]:
+    """Find translations by a body's hidden states in the language of each pack; print a table.
+
+    Args:
+        body: any checkpoint of the packs' lineage, fine-tuned or not.
+        source_pack: of English, into which Tatoeba's sentences are translated.
+        packs: their languages are looked up in the benchmark (`ALIASES`).
+        data: files of Tatoeba, see `read_benchmark`.
+        layer: after which the hidden states are taken, from 1; 0: the embeddings. None: the one above
+            the middle (`middle_layer`).
+        similarities: of `SIMILARITIES`.
+        neighbours: k of CSLS.
+        max_tokens: tokens a batch, padding included.
+        device: of PyTorch; None: a GPU if there is one.
+        output: where to write the scores as JSON; None: nowhere.
+
+    Raises:
+        InputError: the body does not have the layer, a pack does not fit it, or the data have no
+            sentences in a pack's language or fewer than `neighbours`.
+    """
+    checkpoint = read_checkpoint(body)
+    if layer is None:
+        layer = middle_layer(checkpoint.layers)
+    if not 0 <= layer <= checkpoint.layers:
+        raise InputError(
+            f"--layer {layer}: {body} has the layers 1 to {checkpoint.layers} (0: the embeddings)"
+        )
+    source, targets = load_pack(source_pack), [load_pack(pack) for pack in packs]
+    for pack in (source, *targets):
+        plug(checkpoint, pack)  # what does not fit is refused before the work begins
+    splits = read_benchmark(
+        "tatoeba", data, "test", list(dict.fromkeys(pack.description.language for pack in targets))
+    )
+    for split in splits.values():
+        if CSLS in similarities and not 1 <= neighbours <= len(split.rows):
+            raise InputError(
+                f"--neighbours {neighbours}: {split.files[0]} has {len(split.rows)} sentences; give "
+                "a number from 1 to that, or --similarity cosine"
+            )
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    english = _Encoder(checkpoint, source, layer, max_tokens, device)
+    scores = []
+    for pack in targets:
+        foreign = _Encoder(checkpoint, pack, layer, max_tokens, device)
+        split = splits[pack.description.language]
+        scores.append(_score(foreign, english, split, similarities, neighbours))
+    print(score_table(scores))
+    if output:
+        records = [asdict(score) | {"accuracies": _named(score)} for score in scores]
+        write_json(output, records)
+    return scores
+
+
+def middle_layer(layers: int) -> int:
+    """The layer just above the middle: 7 of 12, 13 of 24, as in XTREME's script for Tatoeba.
+
+    (Hu et al. 2020, arXiv 2003.11080; scripts/run_tatoeba.sh.) The lowest layers still tell the words
+    of the two languages apart, the highest prepare the prediction of words of the one.
+    """
+    return layers // 2 + 1
+
+
+def score_table(scores: Sequence[RetrievalScore]) -> str:
+    """The scores as a Markdown table, accuracies in per cent with their Wilson 95 % intervals."""
+    kinds = [
+        (similarity, direction)
+        for similarity, directions in scores[0].accuracies.items()
+        for direction in directions
+    ]
+    return format_table(
+        ["language", "pack", "layer", "pairs",
+         *(f"{similarity}, {direction} (%)" for similarity, direction in kinds), "chance (%)"],
+        [
+            [score.language, score.pack, score.layer, score.pairs,
+             *(_percent(score.accuracies[similarity][direction]) for similarity, direction in kinds),
+             f"{100 * score.chance:.2f}"]
+            for score in scores
+        ],
+    )  # fmt: skip
+
+
+def sentence_vectors(
+    model: nn.Module, sequences: Sequence[numpy.ndarray], layer: int, max_tokens: int, device: str
+) -> numpy.ndarray:
+    """Mean hidden state after `layer` of each sequence's tokens: sequences x width, float32.
+
+    <s>, </s> and padding are left out of the mean. Without any other token it is 0.
+    """
+    model = model.to(device)
+    vectors: list[numpy.ndarray] = [numpy.empty(0)] * len(sequences)
+    progress = tqdm(total=len(sequences), unit="sentence", disable=not sys.stderr.isatty())
+    with torch.inference_mode(), progress:
+        for batch, tokens in padded_batches(sequences, max_tokens):
+            tokens = tokens.to(device)
+            _, extra = model(tokens, features_only=True, return_all_hiddens=True)
+            hidden = extra["inner_states"][layer].transpose(0, 1).float()
+            real = (tokens != PAD) & (tokens != BOS) & (tokens != EOS)
+            sums = (hidden * real.unsqueeze(-1)).sum(dim=1)
+            means = sums / real.sum(dim=1, keepdim=True).clamp(min=1)
+            for index, vector in zip(batch, means.cpu().numpy(), strict=True):
+                vectors[index] = vector
+            progress.update(len(batch))
+    return numpy.stack(vectors)
+
+
+def cosines(rows: numpy.ndarray, columns: numpy.ndarray) -> numpy.ndarray:
+    """Cosine of each vector of `rows` (n x width) with each of `columns` (m x width): n x m."""
+    unit = [functional.normalize(torch.from_numpy(side).double()) for side in (rows, columns)]
+    return (unit[0] @ unit[1].T).numpy()
+
+
+def csls(similarities: numpy.ndarray, neighbours: int) -> numpy.ndarray:
+    """Cross-domain similarity local scaling of cosines, n x m.
+
+    CSLS(x, y) = 2 cos(x, y) - r(x) - r(y), where r is the mean cosine with the `neighbours` nearest
+    vectors of the other language: vectors that are near to everything count as less near. Conneau et
+    al. 2018 (arXiv 1710.04087), section 2.3.
+    """
+
+    def mean_of_nearest(axis: int) -> numpy.ndarray:
+        ascending = numpy.sort(similarities, axis=axis)
+        nearest = numpy.take(ascending, range(-neighbours, 0), axis=axis)
+        return nearest.mean(axis=axis, keepdims=True)
+
+    return 2 * similarities - mean_of_nearest(1) - mean_of_nearest(0)
+
+
+def found(similarities: numpy.ndarray) -> Accuracy:
+    """How often row i is most similar to column i, among all columns (of equals, to the first)."""
+    return accuracy(similarities.argmax(axis=1).tolist(), range(len(similarities)))
+
+
+class _Encoder:
+    """Texts to vectors: a body with the language of a pack."""
+
+    def __init__(
+        self, body: Checkpoint, pack: LanguagePack, layer: int, max_tokens: int, device: str
+    ) -> None:
+        self.pack, self.layer = pack, layer
+        self.max_tokens, self.device = max_tokens, device
+        self.longest = body.body_settings()["max_positions"] - 2  # without <s> and </s>
+        self.vocabulary = Vocabulary(pack.tokenizer, pack.dictionary)
+        self.model = build_model(plug(body, pack)[0], pack.symbols)
+
+    def __call__(self, texts: Sequence[str]) -> tuple[numpy.ndarray, int]:
+        """Vectors, texts x width, and how many texts were cut to the body's length."""
+        encoded = self.vocabulary.encode_batch(texts)
+        sequences = [numpy.concatenate([[BOS], ids[: self.longest], [EOS]]) for ids in encoded]
+        truncated = sum(len(ids) > self.longest for ids in encoded)
+        vectors = sentence_vectors(self.model, sequences, self.layer, self.max_tokens, self.device)
+        return vectors, truncated
+
+
+def _score(
+    foreign: _Encoder,
+    english: _Encoder,
+    split: Split[Translation],
+    similarities: Sequence[str],
+    neighbours: int,
+) -> RetrievalScore:
+    vectors, truncated = foreign([row.text for row in split.rows])
+    english_vectors, english_truncated = english([row.english for row in split.rows])
+    cosine = cosines(vectors, english_vectors)
+    accuracies = {}
+    for similarity in similarities:
+        matrix = cosine if similarity == COSINE else csls(cosine, neighbours)
+        accuracies[similarity] = {TO_ENGLISH: found(matrix), FROM_ENGLISH: found(matrix.T)}
+    return RetrievalScore(
+        language=foreign.pack.description.language,
+        pack=str(foreign.pack.folder),
+        data=", ".join(split.files),
+        layer=foreign.layer,
+        pairs=len(split.rows),
+        chance=chance_accuracy(len(split.rows)),
+        truncated=truncated + english_truncated,
+        accuracies=accuracies,
+    )
+
+
+def _percent(result: Accuracy) -> str:
+    return f"{100 * result.value:.1f} ({100 * result.low:.1f} to {100 * result.high:.1f})"
+
+
+def _named(score: RetrievalScore) -> dict[str, dict[str, dict[str, float]]]:
+    """The accuracies with their fields' names, which JSON would lose."""
+    return {
+        similarity: {direction: result._asdict() for direction, result in directions.items()}
+        for similarity, directions in score.accuracies.items()
+    }
