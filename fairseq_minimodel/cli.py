@@ -386,6 +386,31 @@ def _add_prepare_classification(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
 
 
+def _add_prepare_questions(verbs: argparse._SubParsersAction) -> None:
+    from .corpus.window_options import add_window_arguments
+
+    parser = verbs.add_parser(
+        "prepare-questions",
+        help="questions with answers in a text (SQuAD's form) to data for the task span_qa",
+        description="Files are JSON in the form of SQuAD v1.1, as MLQA, XQuAD and TyDiQA-GoldP are "
+        "published in, each perhaps compressed.",
+    )
+    parser.set_defaults(run="fairseq_minimodel.corpus.questions:prepare_questions")
+    parser.add_argument("--train", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--valid", type=Path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--language",
+        metavar="CODE",
+        help='take the questions of one language out of the files of TyDi QA, "en" (default: all)',
+    )
+    parser.add_argument("--sentencepiece-model", type=Path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--dict", dest="dictionary", type=Path, required=True, metavar="FILE", help="dict.txt"
+    )
+    add_window_arguments(parser)
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command, one sub-parser a verb."""
     parser = argparse.ArgumentParser(
@@ -406,6 +431,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_user_dir,
         _add_prepare,
         _add_prepare_classification,
+        _add_prepare_questions,
     ):
         add_verb(verbs)
     return parser

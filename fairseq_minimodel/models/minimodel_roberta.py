@@ -11,12 +11,13 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.roberta.model import RobertaEncoder, RobertaModel
+from fairseq.modules.transformer_sentence_encoder import init_bert_params
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..checkpoint.identity import LINEAGE, VOCABULARY, decode, encode, lineage_of, new_lineage
-from ..compute import Flops, Shape, classification_flops, masked_lm_flops
+from ..compute import Flops, Shape, classification_flops, masked_lm_flops, span_flops
 from ..errors import InputError
 from ..language.side import StateDict, is_language_side
 from ..language.vocabulary import fingerprint
@@ -96,6 +97,10 @@ class MiniModelRobertaConfig(FairseqDataclass):
 class MiniModelRoberta(RobertaModel):
     """fairseq's RoBERTa with auxiliary MLM heads (Marchisio et al. 2023, MiniJoint)."""
 
+    def __init__(self, cfg: DictConfig, encoder: "MiniModelEncoder") -> None:
+        super().__init__(cfg, encoder)
+        self.span_head: nn.Linear | None = None
+
     @classmethod
     def hub_models(cls) -> dict[str, str]:
         return {}
@@ -131,21 +136,37 @@ class MiniModelRoberta(RobertaModel):
         return_all_hiddens: bool = False,
         classification_head_name: str | None = None,
         masked_tokens: Tensor | None = None,
+        span_scores: bool = False,
         **kwargs,
     ) -> tuple[Tensor | None, dict]:
-        """fairseq's forward pass; in training, its cost goes into the log (`accounting.py`)."""
+        """fairseq's forward pass; in training, its cost goes into the log (`accounting.py`).
+
+        With `span_scores`, what comes first is the span head's scores: batch x length x 2.
+        """
         if self.training:
             all_heads = kwargs.get("all_heads") or kwargs.get("targets") is not None
-            flops = self._flops(src_tokens, masked_tokens, classification_head_name, all_heads)
+            flops = self._flops(
+                src_tokens, masked_tokens, classification_head_name, all_heads, span_scores
+            )
             record_flops(flops.total)
-        return super().forward(
+        output, extra = super().forward(
             src_tokens,
-            features_only,
+            features_only or span_scores,
             return_all_hiddens,
             classification_head_name,
             masked_tokens=masked_tokens,
             **kwargs,
         )
+        return (self.span_head(output) if span_scores else output), extra
+
+    def register_span_head(self) -> None:
+        """Add the head that scores each token as the first and the last of an answer, if need be.
+
+        Devlin et al. 2019 (arXiv 1810.04805), section 4.2. In the state dict: `span_head.*`.
+        """
+        if self.span_head is None:
+            self.span_head = nn.Linear(self.args.encoder_embed_dim, 2)
+            init_bert_params(self.span_head)
 
     def _flops(
         self,
@@ -153,6 +174,7 @@ class MiniModelRoberta(RobertaModel):
         masked_tokens: Tensor | None,
         classification_head: str | None,
         all_heads: bool,
+        span_scores: bool = False,
     ) -> Flops:
         """The cost of one training pass over a batch. Arguments as in the encoder's `forward`."""
         cfg, positions, length = self.args, src_tokens.numel(), src_tokens.shape[1]
@@ -168,6 +190,8 @@ class MiniModelRoberta(RobertaModel):
             return classification_flops(
                 shape, positions, length, classes=classes, freeze=cfg.freeze
             )
+        if span_scores:
+            return span_flops(shape, positions, length, freeze=cfg.freeze)
         predicted = positions if masked_tokens is None else int(masked_tokens.sum())
         if self.encoder.frozen is not None and masked_tokens is not None:
             real = int(src_tokens.ne(self.encoder.dictionary.pad()).sum())
@@ -207,6 +231,7 @@ class MiniModelRoberta(RobertaModel):
                 "use the dict.txt of the checkpoint's training data, or the task "
                 "language_adaptation to give the model another language"
             )
+        self._fit_span_head(state_dict)
         prefix = "encoder.auxiliary_lm_heads."
         own_heads = self.encoder.auxiliary_lm_heads
         for key in [key for key in state_dict if key.startswith(prefix)]:
@@ -215,6 +240,21 @@ class MiniModelRoberta(RobertaModel):
                     "dropped from the checkpoint, as this model has no such head: %s", key
                 )
                 del state_dict[key]
+
+    def _fit_span_head(self, state_dict: StateDict) -> None:
+        """Do with the span head what fairseq does with classification heads."""
+        keys = [f"span_head.{name}" for name in ("weight", "bias")]
+        if keys[0] in state_dict and self.args.load_checkpoint_heads:
+            self.register_span_head()
+        if self.span_head is None:
+            for key in keys:
+                if state_dict.pop(key, None) is not None:
+                    logger.warning(
+                        "dropped from the checkpoint, as this model has no such head: %s", key
+                    )
+        elif keys[0] not in state_dict:
+            logger.info("the checkpoint has no span head: a new one is trained")
+            state_dict.update(zip(keys, self.span_head.parameters(), strict=True))
 
 
 class MiniModelEncoder(RobertaEncoder):

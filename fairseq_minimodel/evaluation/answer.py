@@ -1,0 +1,312 @@
+"""Question answering: a fine-tuned body in the language of a pack, its exact match and F1."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from ..checkpoint.load import Checkpoint, read_checkpoint
+from ..checkpoint.surgery import plug
+from ..corpus.questions import (
+    AlignedText,
+    AligningVocabulary,
+    Window,
+    WindowOptions,
+    make_windows,
+    read_question_file,
+)
+from ..errors import InputError
+from ..language.pack import LanguagePack, load_pack
+from ..report.table import format_table
+from .answer_metrics import exact_match, f1, normaliser
+from .batches import padded_batches
+from .benchmarks.questions import Question
+from .benchmarks.rows import Split
+from .build import build_model
+
+HEAD = "span_head.weight"
+N_BEST = 20
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class AnswerScore:
+    """How well one body answers questions in one language.
+
+    Attributes:
+        body, language, pack, data: which body, in which language, by which pack, on which questions.
+        metric: whose rules compare answers, "squad" or "mlqa".
+        questions: how many; answered: to how many of them there is an answer that is not empty.
+        exact_match, f1: means over the questions, 0 to 1; a question without an answer counts 0.
+        ..._low, ..._high: bounds of their 95 % intervals, see `bootstrap_interval`.
+    """
+
+    body: str
+    language: str
+    pack: str
+    data: str
+    metric: str
+    questions: int
+    answered: int
+    exact_match: float
+    exact_match_low: float
+    exact_match_high: float
+    f1: float
+    f1_low: float
+    f1_high: float
+
+
+class Span(NamedTuple):
+    """A span of tokens, both ends included, and the sum of its scores."""
+
+    score: float
+    first: int
+    last: int
+
+
+class Answerer:
+    """A body fine-tuned by the task `span_qa`, to be scored in any language.
+
+    Args:
+        path: of the body.
+        checkpoint: what is in it.
+        options: of the windows; as in training.
+        max_answer: tokens of the longest answer.
+        metric: "squad", also for XQuAD and TyDiQA-GoldP, or "mlqa" (`answer_metrics.py`).
+
+    Raises:
+        InputError: the body was not fine-tuned for questions or has fewer positions than a window,
+            or an answer may have no token.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        checkpoint: Checkpoint,
+        options: WindowOptions,
+        max_answer: int,
+        metric: str,
+    ) -> None:
+        if HEAD not in checkpoint.state:
+            raise InputError(
+                f"{path} was not fine-tuned for questions: train it with the task span_qa first"
+            )
+        positions = checkpoint.body_settings()["max_positions"]
+        if options.max_length > positions:
+            raise InputError(
+                f"--max-length {options.max_length} is more than the {positions} positions of "
+                f"{path}: give the one that its training data was prepared with"
+            )
+        if max_answer < 1:
+            raise InputError(f"--max-answer is {max_answer}, but it must be at least 1")
+        self.path, self.checkpoint = path, checkpoint
+        self.options, self.max_answer, self.metric = options, max_answer, metric
+
+    def score(
+        self,
+        pack: LanguagePack,
+        questions: Sequence[Question],
+        data: str,
+        max_tokens: int,
+        device: str,
+        language: str | None = None,
+    ) -> AnswerScore:
+        """Exact match and F1 on the questions, in the language of the pack.
+
+        Args:
+            data: where the questions come from.
+            max_tokens: tokens a batch, padding included.
+            device: of PyTorch.
+            language: of the contexts, for the metric; None: what the pack calls its language.
+
+        Raises:
+            InputError: the pack does not fit the body, or the metric does not know the language.
+        """
+        language = language or pack.description.language
+        normalise = normaliser(self.metric, language)
+        answers = self.answers(pack, questions, max_tokens, device)
+        values = numpy.zeros((len(questions), 2))
+        for number, (answer, question) in enumerate(zip(answers, questions, strict=True)):
+            if answer:
+                right = [one.text for one in question.answers]
+                values[number] = exact_match(answer, right, normalise), f1(answer, right, normalise)
+        mean, (low, high) = values.mean(axis=0), bootstrap_interval(values)
+        return AnswerScore(
+            body=str(self.path),
+            language=language,
+            pack=str(pack.folder),
+            data=data,
+            metric=self.metric,
+            questions=len(questions),
+            answered=sum(map(bool, answers)),
+            exact_match=float(mean[0]),
+            exact_match_low=float(low[0]),
+            exact_match_high=float(high[0]),
+            f1=float(mean[1]),
+            f1_low=float(low[1]),
+            f1_high=float(high[1]),
+        )
+
+    def answers(
+        self, pack: LanguagePack, questions: Sequence[Question], max_tokens: int, device: str
+    ) -> list[str]:
+        """The answer to each question, "" where there is none. Arguments as in `score`."""
+        vocabulary = AligningVocabulary(pack.tokenizer, pack.dictionary)
+        contexts = {text: vocabulary.align(text) for text in {row.context for row in questions}}
+        windows, owners = [], []
+        for number, row in enumerate(questions):
+            asked = vocabulary.align(row.question)
+            for window in make_windows(asked.ids, contexts[row.context].ids, self.options):
+                windows.append(window)
+                owners.append(number)
+        model = build_model(plug(self.checkpoint, pack)[0], pack.symbols)
+        scores = token_scores(model, [window.tokens for window in windows], max_tokens, device)
+        spans: list[list[Span]] = [[] for _ in questions]
+        for owner, window, scored in zip(owners, windows, scores, strict=True):
+            spans[owner] += context_spans(window, scored, self.max_answer)
+        return [
+            best_text(contexts[row.context], found)
+            for row, found in zip(questions, spans, strict=True)
+        ]
+
+
+def evaluate_questions(
+    body: str | Path,
+    tests: Sequence[tuple[str | Path, str | Path | Split[Question], str]],
+    metric: str = "squad",
+    max_length: int = WindowOptions.max_length,
+    stride: int = WindowOptions.stride,
+    max_question: int = WindowOptions.max_question,
+    max_answer: int = 30,
+    max_tokens: int = 8192,
+    device: str | None = None,
+) -> list[AnswerScore]:
+    """Score a fine-tuned body in the language of each pack, and print a table.
+
+    Args:
+        body: checkpoint of the task `span_qa`.
+        tests: (pack, questions, language of the contexts: "de"). Questions are a file in the form of
+            SQuAD v1.1, or a split that `read_benchmark` read. For the source language, the pack made
+            of the pretrained body itself.
+        metric, max_answer: see `Answerer`.
+        max_length, stride, max_question: see `WindowOptions`; as in training.
+        max_tokens: tokens a batch, padding included.
+        device: of PyTorch; None: a GPU if there is one.
+
+    Raises:
+        InputError: as in `Answerer` and its `score`, or a file cannot be used.
+    """
+    options = WindowOptions(max_length, stride, max_question)
+    answerer = Answerer(body, read_checkpoint(body), options, max_answer, metric)
+    for _, _, language in tests:
+        normaliser(metric, language)  # refused before the work begins
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    scores = []
+    for pack, questions, language in tests:
+        if isinstance(questions, Split):
+            rows, data = questions.rows, ", ".join(questions.files)
+        else:
+            rows, data = list(read_question_file(questions)), str(questions)
+        scores.append(answerer.score(load_pack(pack), rows, data, max_tokens, device, language))
+    print(score_table(scores))
+    return scores
+
+
+def token_scores(
+    model: nn.Module, windows: Sequence[numpy.ndarray], max_tokens: int, device: str
+) -> list[numpy.ndarray]:
+    """The span head's two scores of each token of each window, (length, 2): as first, as last."""
+    model = model.to(device)
+    scores: list[numpy.ndarray] = [numpy.empty(0)] * len(windows)
+    progress = tqdm(total=len(windows), unit="window", disable=not sys.stderr.isatty())
+    with torch.inference_mode(), progress:
+        for batch, tokens in padded_batches(windows, max_tokens):
+            found = model(tokens.to(device), span_scores=True)[0].float().cpu().numpy()
+            for index, rows in zip(batch, found, strict=True):
+                scores[index] = rows[: len(windows[index])].copy()
+            progress.update(len(batch))
+    return scores
+
+
+def context_spans(window: Window, scores: numpy.ndarray, max_answer: int) -> list[Span]:
+    """The best spans of a window's context, the best first, in tokens of the whole context.
+
+    Args:
+        scores: (length, 2) of the window's tokens.
+        max_answer: tokens of the longest span.
+    """
+    inside = scores[window.offset : window.offset + window.context_tokens]
+    return [
+        Span(score, first + window.first, last + window.first)
+        for score, first, last in best_spans(inside[:, 0], inside[:, 1], max_answer)
+    ]
+
+
+def best_spans(first: numpy.ndarray, last: numpy.ndarray, max_answer: int) -> list[Span]:
+    """The `N_BEST` spans of at most `max_answer` tokens with the highest sums, the highest first.
+
+    A span's sum is that of its first token's score as first and its last token's score as last
+    (Devlin et al. 2019, section 4.2). Of equal sums, the span that begins first comes first, then
+    the shorter one.
+
+    Args:
+        first, last: scores of each token, (tokens,) each.
+    """
+    tokens = len(first)
+    sums = numpy.full((tokens, min(max_answer, tokens)), -numpy.inf)
+    for longer in range(sums.shape[1]):  # by so many tokens than one
+        sums[: tokens - longer, longer] = first[: tokens - longer] + last[longer:]
+    order = numpy.argsort(-sums, axis=None, kind="stable")[:N_BEST]
+    return [
+        Span(float(sums[begin, longer]), int(begin), int(begin + longer))
+        for begin, longer in zip(*numpy.unravel_index(order, sums.shape), strict=True)
+        if sums[begin, longer] > -numpy.inf
+    ]
+
+
+def best_text(context: AlignedText, spans: Sequence[Span]) -> str:
+    """The text of the span with the highest score whose text is not empty; "" if there is none."""
+    for _, first, last in sorted(spans, key=lambda span: -span.score):
+        if text := context.text_of((first, last)):
+            return text
+    return ""
+
+
+def bootstrap_interval(values: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Bounds of the 95 % intervals of the means, by the percentile bootstrap (Efron 1979).
+
+    Questions are drawn anew, with replacement, `RESAMPLES` times; always the same draws.
+
+    Args:
+        values: (questions, measures).
+
+    Returns: (measures,) each.
+    """
+    generator = numpy.random.default_rng(1)
+    means = [
+        values[generator.integers(len(values), size=len(values))].mean(axis=0)
+        for _ in range(RESAMPLES)
+    ]
+    low, high = numpy.percentile(means, [2.5, 97.5], axis=0)
+    return low, high
+
+
+def score_table(scores: Sequence[AnswerScore]) -> str:
+    """The scores as a Markdown table, exact match and F1 in per cent."""
+    return format_table(
+        ["language", "pack", "questions", "answered", "EM (%)", "95 % interval", "F1 (%)",
+         "95 % interval"],
+        [
+            [score.language, score.pack, score.questions, score.answered,
+             f"{100 * score.exact_match:.1f}",
+             f"{100 * score.exact_match_low:.1f} to {100 * score.exact_match_high:.1f}",
+             f"{100 * score.f1:.1f}", f"{100 * score.f1_low:.1f} to {100 * score.f1_high:.1f}"]
+            for score in scores
+        ],
+    )  # fmt: skip
