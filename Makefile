@@ -24,7 +24,7 @@ $(READY): requirements.txt requirements-dev.txt setup.py
 	touch $@
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 quickstart: setup
 	PATH="$(BIN):$$PATH" examples/quickstart/run.sh
