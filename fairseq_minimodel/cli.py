@@ -86,7 +86,8 @@ def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
         "evaluate",
         help="score fine-tuned bodies in the languages of packs (classification)",
         description="Either on files of examples (--test, once a language), or on a benchmark as it "
-        "was published (--benchmark, --data, --packs).",
+        "was published (--benchmark, --data, --packs). Scores that the file of --json has already are "
+        "not computed again.",
     )
     parser.set_defaults(run="fairseq_minimodel.evaluation.zero_shot:evaluate")
     parser.add_argument(
@@ -133,17 +134,7 @@ def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="dict.txt of the labels (default: the one the body was fine-tuned with)",
     )
-    parser.add_argument(
-        "--max-tokens", type=int, default=8192, help="tokens a batch (default: 8192)"
-    )
-    parser.add_argument("--device", help="of PyTorch (default: a GPU if there is one)")
-    parser.add_argument(
-        "--json",
-        dest="output",
-        type=Path,
-        metavar="FILE",
-        help="write scores too; those that it has already are not computed again",
-    )
+    _add_prediction(parser)
 
 
 def _add_retrieve(verbs: argparse._SubParsersAction) -> None:

@@ -1,5 +1,6 @@
 """The cost of a run in its log and checkpoints, against the formulas and PyTorch's own counter."""
 
+import dataclasses
 import json
 
 import pytest
@@ -65,8 +66,6 @@ def test_the_log_sums_over_updates_and_resumes(source_data, tmp_path):
 
 def training_cost_like(cost, path):
     """The cost in another checkpoint, with the seconds of `cost`, which no two runs share."""
-    import dataclasses
-
     return dataclasses.replace(training_cost(read_checkpoint(path)), seconds=cost.seconds)
 
 
