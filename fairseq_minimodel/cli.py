@@ -82,12 +82,14 @@ def _add_plug(verbs: argparse._SubParsersAction) -> None:
 
 
 def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
+    from .corpus.window_options import add_window_arguments
+
     parser = verbs.add_parser(
         "evaluate",
-        help="score fine-tuned bodies in the languages of packs (classification)",
-        description="Either on files of examples (--test, once a language), or on a benchmark as it "
-        "was published (--benchmark, --data, --packs). Scores that the file of --json has already are "
-        "not computed again.",
+        help="score fine-tuned bodies in the languages of packs: classification, questions",
+        description="Either on files of examples or questions (--test, once a language), or on a "
+        "benchmark as it was published (--benchmark, --data, --packs). Scores that the file of "
+        "--json has already are not computed again.",
     )
     parser.set_defaults(run="fairseq_minimodel.evaluation.zero_shot:evaluate")
     parser.add_argument(
@@ -106,10 +108,12 @@ def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
         nargs=2,
         action="append",
         metavar=("PACK", "FILE"),
-        help="a language pack and labelled examples in its language (TSV or JSON Lines); repeat it "
-        "for more languages",
+        help="a language pack and labelled examples (TSV or JSON Lines) or questions (SQuAD's JSON) "
+        "in its language; repeat it for more languages",
     )
-    where.add_argument("--benchmark", metavar="NAME", help="xnli, pawsx, sib200 and others")
+    where.add_argument(
+        "--benchmark", metavar="NAME", help="xnli, pawsx, sib200, mlqa, xquad and others"
+    )
     parser.add_argument("--packs", type=Path, metavar="FOLDER", help="one pack a language")
     parser.add_argument(
         "--data", type=Path, metavar="PATH", help="the benchmark's archive, folder or file"
@@ -134,6 +138,19 @@ def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="dict.txt of the labels (default: the one the body was fine-tuned with)",
     )
+    parser.add_argument(
+        "--metric",
+        choices=("squad", "mlqa"),
+        help="questions: whose rules compare answers (default: the benchmark's own, or squad)",
+    )
+    parser.add_argument(
+        "--max-answer",
+        type=int,
+        default=30,
+        metavar="N",
+        help="questions: tokens of the longest answer (default: 30)",
+    )
+    add_window_arguments(parser)
     _add_prediction(parser)
 
 

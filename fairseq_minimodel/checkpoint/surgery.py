@@ -184,6 +184,8 @@ def _components(names: Iterable[str]) -> list[str]:
             others["last MLM head"] = None
         elif name.startswith("classification_heads."):
             others[f"classification head {name.split('.')[1]}"] = None
+        elif name.startswith("span_head."):
+            others["span head"] = None
         elif "embed_positions" in name:
             others["position embeddings"] = None
         elif "layernorm_embedding" in name:

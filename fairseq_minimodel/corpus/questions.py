@@ -20,8 +20,8 @@ import numpy as np
 
 from ..atomic import atomic_folder
 from ..errors import InputError
-from ..evaluation.benchmarks.archive import open_source
-from ..evaluation.benchmarks.questions import Question, read_questions
+from .benchmarks.archive import open_source
+from .benchmarks.questions import Question, read_questions
 from .indexed import IndexedDatasetWriter, token_type
 from .vocabulary import BOS, EOS, Vocabulary
 from .window_options import NO_ANSWER, SPANS, WINDOWS, WindowOptions

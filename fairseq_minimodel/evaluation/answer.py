@@ -13,6 +13,8 @@ from tqdm import tqdm
 
 from ..checkpoint.load import Checkpoint, read_checkpoint
 from ..checkpoint.surgery import plug
+from ..corpus.benchmarks.questions import Question
+from ..corpus.benchmarks.rows import Split
 from ..corpus.questions import (
     AlignedText,
     AligningVocabulary,
@@ -26,8 +28,6 @@ from ..language.pack import LanguagePack, load_pack
 from ..report.table import format_table
 from .answer_metrics import exact_match, f1, normaliser
 from .batches import padded_batches
-from .benchmarks.questions import Question
-from .benchmarks.rows import Split
 from .build import build_model
 
 HEAD = "span_head.weight"

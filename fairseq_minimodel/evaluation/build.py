@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from types import SimpleNamespace
 
+from .. import compat  # noqa: F401  isort: skip  (before anything of fairseq)
+
 from fairseq.data import Dictionary
 from omegaconf import OmegaConf
 

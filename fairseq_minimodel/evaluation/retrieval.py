@@ -14,14 +14,14 @@ from tqdm import tqdm
 from ..atomic import write_json
 from ..checkpoint.load import Checkpoint, read_checkpoint
 from ..checkpoint.surgery import plug
+from ..corpus.benchmarks.read import read_benchmark
+from ..corpus.benchmarks.retrieval import Translation
+from ..corpus.benchmarks.rows import Split
 from ..corpus.vocabulary import BOS, EOS, PAD, Vocabulary
 from ..errors import InputError
 from ..language.pack import LanguagePack, load_pack
 from ..report.table import format_table
 from .batches import padded_batches
-from .benchmarks.read import read_benchmark
-from .benchmarks.retrieval import Translation
-from .benchmarks.rows import Split
 from .build import build_model
 from .metrics import Accuracy, accuracy, chance_accuracy
 

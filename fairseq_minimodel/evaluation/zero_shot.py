@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,19 +11,27 @@ import torch
 
 from ..atomic import write_json
 from ..checkpoint.load import Checkpoint, read_checkpoint
+from ..corpus.benchmarks.read import read_benchmark
+from ..corpus.benchmarks.rows import Split
+from ..corpus.benchmarks.table import BENCHMARKS, CLASSIFICATION, SPAN
 from ..corpus.examples import read_examples
+from ..corpus.questions import WindowOptions, read_question_file
 from ..errors import InputError
 from ..language.pack import LanguagePack, load_pack
 from ..report.table import format_table
-from .benchmarks.read import read_benchmark
-from .benchmarks.rows import Split
-from .benchmarks.table import BENCHMARKS, CLASSIFICATION
-from .classify import Classifier, Score, score_table
+from . import answer, classify
+from .answer import Answerer, AnswerScore
+from .classify import Classifier, Score
 
 logger = logging.getLogger(__name__)
 
 PACK_FILE = "language.json"
 MEAN = "mean"
+KINDS = {"sentence_prediction": CLASSIFICATION, "span_qa": SPAN}  # of the tasks
+FORMS = {
+    CLASSIFICATION: (Score, classify.score_table),
+    SPAN: (AnswerScore, answer.score_table),
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,11 @@ def evaluate(
     text_columns: Sequence[str],
     label_column: str,
     labels: Path | None,
+    metric: str | None,
+    max_length: int,
+    stride: int,
+    max_question: int,
+    max_answer: int,
     max_tokens: int,
     device: str | None,
     output: Path | None,
@@ -65,9 +78,9 @@ def evaluate(
     has are not computed again.
 
     Args:
-        bodies: checkpoints of fairseq's task `sentence_prediction`.
-        tests: (pack, file of examples) pairs. For the source language, the pack made of the
-            pretrained body itself.
+        bodies: checkpoints of fairseq's task `sentence_prediction`, or of our task `span_qa`.
+        tests: (pack, file of examples or of questions) pairs. For the source language, the pack made
+            of the pretrained body itself.
         packs: folder of packs, at any depth.
         benchmark: one of `BENCHMARKS`.
         data: its archive, folder or file, as published.
@@ -77,6 +90,8 @@ def evaluate(
             `tests`.
         labels: dict.txt of the labels, in the order of the classes; None: the one that a body was
             fine-tuned with.
+        metric: of answers, "squad" or "mlqa"; None: the benchmark's own.
+        max_length, stride, max_question, max_answer: of questions, see `Answerer`.
         max_tokens: tokens a batch, padding included.
         device: of PyTorch; None: a GPU if there is one.
         output: where to write the scores as JSON; None: nowhere.
@@ -86,53 +101,78 @@ def evaluate(
             does not fit it, or a label of the data is not one of the task's.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    classifiers = [Classifier(path, _read_body(path), labels) for path in bodies]
+    checkpoints = {path: read_checkpoint(path) for path in bodies}
+    kind = _kind(checkpoints)
+    options = WindowOptions(max_length, stride, max_question) if kind == SPAN else None
+    metric = metric or ("mlqa" if benchmark == "mlqa" else "squad")
+    scorers = [
+        Classifier(path, checkpoint, labels)
+        if kind == CLASSIFICATION
+        else Answerer(path, checkpoint, options, max_answer, metric)
+        for path, checkpoint in checkpoints.items()
+    ]
     if benchmark is None:
-        cases = list(_cases_of_files(tests, text_columns, label_column))
+        cases = list(_cases_of_files(kind, tests, text_columns, label_column))
     else:
-        cases = list(_cases_of_benchmark(packs, benchmark, data, split, languages))
+        cases = list(_cases_of_benchmark(kind, packs, benchmark, data, split, languages))
     done = _read_done(output)
     results = []
-    for classifier in classifiers:
+    for scorer in scorers:
         for pack, rows in cases:
-            key = _key(classifier.path, pack.folder, rows.paths, split, text_columns, label_column,
-                       labels)  # fmt: skip
+            key = _key(scorer.path, pack.folder, rows.paths, split, text_columns, label_column,
+                       labels, metric, options, max_answer)  # fmt: skip
             if key in done:
                 logger.info("%s: %s is there already", output, pack.description.language)
                 results.append(done[key])
                 continue
-            score = classifier.score(pack, rows.rows, rows.name, max_tokens, device)
+            score = scorer.score(pack, rows.rows, rows.name, max_tokens, device)
             results.append({**asdict(score), "left_out": rows.left_out, "inputs": key})
             if output:
                 write_json(output, results)
     if output:
         write_json(output, results)
-    print(_table(results, split if benchmark is None else f"{benchmark} {split}", len(bodies)))
+    title = split if benchmark is None else f"{benchmark} {split}"
+    print(_table(kind, results, title, len(bodies)))
     return results
 
 
-def _read_body(path: Path) -> Checkpoint:
-    checkpoint = read_checkpoint(path)
-    if checkpoint.config.get("task", {}).get("_name") != "sentence_prediction":
+def _kind(checkpoints: Mapping[Path, Checkpoint]) -> str:
+    """What all the bodies were fine-tuned for."""
+    kinds = set()
+    for path, checkpoint in checkpoints.items():
+        task = checkpoint.config.get("task", {}).get("_name")
+        if task not in KINDS:
+            raise InputError(
+                f"{path} was not fine-tuned for a task that is scored: train it with fairseq's task "
+                "sentence_prediction, or with span_qa, first"
+            )
+        kinds.add(KINDS[task])
+    if len(kinds) > 1:
         raise InputError(
-            f"{path} was not fine-tuned for classification: train it with fairseq's task "
-            "sentence_prediction first"
+            "some of the bodies classify and some answer questions: score them one kind at a time"
         )
-    return checkpoint
+    return kinds.pop()
 
 
 def _cases_of_files(
-    tests: Sequence[tuple[str, str]] | None, text_columns: Sequence[str], label_column: str
+    kind: str,
+    tests: Sequence[tuple[str, str]] | None,
+    text_columns: Sequence[str],
+    label_column: str,
 ) -> Iterator[tuple[LanguagePack, Data]]:
     if not tests:
         raise InputError("there is nothing to evaluate on: give --test PACK FILE, or --benchmark")
     for pack, file in tests:
         path = Path(file)
-        rows = list(read_examples(path, text_columns, label_column))
+        if kind == SPAN:
+            rows = list(read_question_file(path))
+        else:
+            rows = list(read_examples(path, text_columns, label_column))
         yield load_pack(pack), Data(file, (path,), rows, {})
 
 
 def _cases_of_benchmark(
+    kind: str,
     packs: Path | None,
     benchmark: str,
     data: Path | None,
@@ -141,11 +181,9 @@ def _cases_of_benchmark(
 ) -> Iterator[tuple[LanguagePack, Data]]:
     if packs is None or data is None:
         raise InputError("--benchmark needs --packs FOLDER and --data PATH")
-    if BENCHMARKS.get(benchmark) and BENCHMARKS[benchmark].kind != CLASSIFICATION:
-        kinds = [name for name, one in BENCHMARKS.items() if one.kind == CLASSIFICATION]
-        raise InputError(
-            f"{benchmark} is not a classification benchmark; these are: {', '.join(kinds)}"
-        )
+    if BENCHMARKS.get(benchmark) and BENCHMARKS[benchmark].kind != kind:
+        kinds = [name for name, one in BENCHMARKS.items() if one.kind == kind]
+        raise InputError(f"{benchmark} is not a {kind} benchmark; these are: {', '.join(kinds)}")
     found = _packs_below(packs)
     wanted = list(found) if languages is None else languages
     for language in wanted:
@@ -197,11 +235,11 @@ def _read_done(output: Path | None) -> dict[str, dict]:
         ) from None
 
 
-def _table(results: Sequence[dict], title: str, bodies: int) -> str:
+def _table(kind: str, results: Sequence[dict], title: str, bodies: int) -> str:
     """A row a score for one body; languages by bodies for several."""
-    fields = Score.__dataclass_fields__
-    scores = [Score(**{name: row[name] for name in fields}) for row in results]
-    text = score_table(scores) if bodies == 1 else _comparison(scores, title)
+    form, table = FORMS[kind]
+    scores = [form(**{name: row[name] for name in form.__dataclass_fields__}) for row in results]
+    text = table(scores) if bodies == 1 else _comparison(scores, title)
     left_out = [
         f"{row['language']}: {count} {reason} rows of {row['data']} left out"
         for row in results
@@ -210,20 +248,32 @@ def _table(results: Sequence[dict], title: str, bodies: int) -> str:
     return "\n".join([text, *([""] if left_out else []), *dict.fromkeys(left_out)])
 
 
-def _comparison(scores: Sequence[Score], title: str) -> str:
+def _comparison(scores: Sequence[Score | AnswerScore], title: str) -> str:
+    """Accuracies, or F1, of several bodies."""
     bodies = list(dict.fromkeys(score.body for score in scores))
     languages = list(dict.fromkeys(score.language for score in scores))
-    by_place = {(score.language, score.body): score for score in scores}
+    by_place = {(score.language, score.body): _measure(score) for score in scores}
+    counts = {score.language: _count(score) for score in scores}
     rows = []
     for language in languages:
         cells = [by_place[language, body] for body in bodies]
         rows.append(
-            [language, cells[0].examples]
-            + [f"{100 * s.accuracy:.1f} ({100 * s.low:.1f} to {100 * s.high:.1f})" for s in cells]
+            [language, counts[language]]
+            + [
+                f"{100 * mean:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+                for mean, low, high in cells
+            ]
         )
-    means = [
-        sum(score.accuracy for score in scores if score.body == body) / len(languages)
-        for body in bodies
-    ]
+    means = [sum(by_place[name, body][0] for name in languages) / len(languages) for body in bodies]
     rows.append([MEAN, None, *(f"{100 * mean:.1f}" for mean in means)])
     return format_table([title, "examples", *bodies], rows)
+
+
+def _measure(score: Score | AnswerScore) -> tuple[float, float, float]:
+    if isinstance(score, Score):
+        return score.accuracy, score.low, score.high
+    return score.f1, score.f1_low, score.f1_high
+
+
+def _count(score: Score | AnswerScore) -> int:
+    return score.examples if isinstance(score, Score) else score.questions

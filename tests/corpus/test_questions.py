@@ -10,6 +10,7 @@ from corpus.generated_text import contents
 from fairseq.data.indexed_dataset import MMapIndexedDataset
 
 from fairseq_minimodel.cli import main
+from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
 from fairseq_minimodel.corpus.questions import (
     NO_ANSWER,
     AligningVocabulary,
@@ -21,7 +22,6 @@ from fairseq_minimodel.corpus.vocabulary import dictionary_pieces, load_sentence
 from fairseq_minimodel.corpus.window_options import WindowOptions
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.evaluation.answer_metrics import exact_match, normalise_squad
-from fairseq_minimodel.evaluation.benchmarks.read import read_benchmark
 
 # Characters that Unicode's NFKC, and with it SentencePiece, turns into none, one or more others.
 STRANGE = (

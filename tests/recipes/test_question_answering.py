@@ -8,10 +8,10 @@ from corpus.generated_questions import write_questions
 from fairseq_minimodel.checkpoint.cost import training_cost
 from fairseq_minimodel.checkpoint.load import read_checkpoint
 from fairseq_minimodel.compute import Shape, span_flops
+from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
 from fairseq_minimodel.corpus.questions import prepare_questions
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.evaluation.answer import evaluate_questions
-from fairseq_minimodel.evaluation.benchmarks.read import read_benchmark
 from fairseq_minimodel.language.side import EMBEDDING, OUTPUT_BIAS
 
 SOURCE_WORDS = [f"word{index}" for index in range(1, 60)]

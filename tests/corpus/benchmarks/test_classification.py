@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from evaluation.benchmarks.published import SHAPES, publish, tsv
+from corpus.benchmarks.published import SHAPES, publish, tsv
 
+from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
 from fairseq_minimodel.corpus.examples import Example
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.evaluation.benchmarks.read import read_benchmark
 
 PARSES = ("sentence1_binary_parse", "sentence2_binary_parse", "sentence1_parse", "sentence2_parse")
 XNLI_HEADER = (

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from ...corpus.reading import decode
 from ...errors import InputError
+from ..reading import decode
 from .archive import SourceFile
 from .rows import Reading
 

@@ -1,11 +1,11 @@
 """Tatoeba as LASER publishes it."""
 
 import pytest
-from evaluation.benchmarks.published import SHAPES, publish
+from corpus.benchmarks.published import SHAPES, publish
 
+from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
+from fairseq_minimodel.corpus.benchmarks.retrieval import Translation
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.evaluation.benchmarks.read import read_benchmark
-from fairseq_minimodel.evaluation.benchmarks.retrieval import Translation
 
 FOLDER = "LASER-main/data/tatoeba/v1/"
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from fairseq_minimodel.evaluation.benchmarks.read import read_benchmark
+from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
 
 
 def labels(split):

@@ -1,11 +1,11 @@
 """Which benchmark, split, files and languages are meant."""
 
 import pytest
-from evaluation.benchmarks.published import publish
+from corpus.benchmarks.published import publish
 
+from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
+from fairseq_minimodel.corpus.benchmarks.table import ALIASES, BENCHMARKS
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.evaluation.benchmarks.read import read_benchmark
-from fairseq_minimodel.evaluation.benchmarks.table import ALIASES, BENCHMARKS
 
 PAIR = "a\tb\tneutral\n"
 TOPIC = "index_id\tcategory\ttext\n1\ttravel\tx\n"

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ...corpus.reading import decode
 from ...errors import InputError
+from ..reading import decode
 from .archive import SourceFile
 from .rows import UNLABELLED, Reading
 

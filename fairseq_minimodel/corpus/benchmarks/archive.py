@@ -12,8 +12,8 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from ...corpus.reading import COMPRESSED, TextFile
 from ...errors import InputError
+from ..reading import COMPRESSED, TextFile
 
 Lines = Iterator[tuple[int, bytes]]
 

@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from evaluation.benchmarks.published import SHAPES, publish
+from corpus.benchmarks.published import SHAPES, publish
 
+from fairseq_minimodel.corpus.benchmarks.questions import Answer, Question
+from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.evaluation.benchmarks.questions import Answer, Question
-from fairseq_minimodel.evaluation.benchmarks.read import read_benchmark
 
 CONTEXT = "Der Zug 🚆 nach Köln fährt um neun."  # the train is one character
 

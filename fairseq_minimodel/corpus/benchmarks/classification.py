@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ...corpus.examples import Column, Example
-from ...corpus.reading import decode, is_json_lines
 from ...errors import InputError
+from ..examples import Column, Example
+from ..reading import decode, is_json_lines
 from .archive import Lines, SourceFile
 from .rows import UNLABELLED, UNTRANSLATED, Reading
 

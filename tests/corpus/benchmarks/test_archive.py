@@ -5,10 +5,10 @@ import lzma
 
 import pytest
 import zstandard
-from evaluation.benchmarks.published import SHAPES, publish
+from corpus.benchmarks.published import SHAPES, publish
 
+from fairseq_minimodel.corpus.benchmarks.archive import open_source
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.evaluation.benchmarks.archive import open_source
 
 FILES = {"data/b.txt": "\ufeffeins\nzwei\u2028\n", "data/deep/a.txt": "drei"}
 
