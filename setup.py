@@ -25,5 +25,8 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["fairseq_minimodel", "fairseq_minimodel.*"]),
     install_requires=REQUIREMENTS,
+    # for models from Hugging Face with a tokenizer that is not SentencePiece's; transformers itself
+    # is needed for nothing here but to load what export-hf writes
+    extras_require={"hf": ["tokenizers>=0.20", "transformers>=4.45"]},
     entry_points={"console_scripts": ["fairseq-minimodel = fairseq_minimodel.cli:main"]},
 )

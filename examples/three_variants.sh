@@ -13,35 +13,17 @@
 #   PRETRAIN_UPDATES POST_UPDATES ADAPT_UPDATES EVALUATE_EVERY FINETUNE_UPDATES
 #   PRETRAIN_LR ADAPT_LR FINETUNE_LR DROPOUT SEED INITIALISE
 
+# shellcheck source=examples/steps.sh
+source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
+
 USER_DIR=$(fairseq-minimodel user-dir)
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # two spinning pools on busy cores are slower than one
 DEVICE=$(python -c 'import torch; print("" if torch.cuda.is_available() else "--cpu")')
-mkdir -p "$OUT/logs" "$OUT/packs"
+mkdir -p "$OUT/packs"
 
-# Results of other settings are not mixed: what the variables say must be what $OUT was made with.
-settings=$(for name in CLASSES MODEL LAYERS DEPTH NEW_LAYERS LENGTH BATCH BREAK_MODE \
-  PRETRAIN_UPDATES POST_UPDATES ADAPT_UPDATES EVALUATE_EVERY FINETUNE_UPDATES PRETRAIN_LR ADAPT_LR FINETUNE_LR \
-  DROPOUT SEED INITIALISE; do echo "$name=${!name}"; done)
-if [ -e "$OUT/settings.txt" ] && [ "$settings" != "$(cat "$OUT/settings.txt")" ]; then
-  echo "$OUT holds results of other settings (settings.txt): remove it, or give OUT=FOLDER" >&2
-  exit 2
-fi
-echo "$settings" >"$OUT/settings.txt"
-
-# run NAME COMMAND...: one step, once; its output goes to logs/NAME.log
-run() {
-  local name=$1 started=$SECONDS
-  shift
-  if [ -e "$OUT/logs/$name.done" ]; then return; fi
-  printf '%-34s' "$name"
-  if ! "$@" >"$OUT/logs/$name.log" 2>&1; then
-    echo "failed:"
-    tail -n 15 "$OUT/logs/$name.log"
-    exit 1
-  fi
-  touch "$OUT/logs/$name.done"
-  echo "$((SECONDS - started)) s"
-}
+keep_settings CLASSES MODEL LAYERS DEPTH NEW_LAYERS LENGTH BATCH BREAK_MODE PRETRAIN_UPDATES \
+  POST_UPDATES ADAPT_UPDATES EVALUATE_EVERY FINETUNE_UPDATES PRETRAIN_LR ADAPT_LR FINETUNE_LR \
+  DROPOUT SEED INITIALISE
 
 # train NAME DATA UPDATES WARM_UP LR OPTIONS...: fairseq-train into $OUT/NAME
 train() {

@@ -78,6 +78,99 @@ def _add_plug(verbs: argparse._SubParsersAction) -> None:
     parser.set_defaults(run="fairseq_minimodel.checkpoint.commands:plug")
     parser.add_argument("--body", type=Path, required=True, metavar="FILE", help="checkpoint")
     parser.add_argument("--pack", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument(
+        "--module", type=Path, metavar="FOLDER", help="task module that was trained over the body"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER")
+
+
+def _add_module(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "module", help="write the task module of a checkpoint, apart from its body"
+    )
+    parser.set_defaults(run="fairseq_minimodel.checkpoint.commands:module")
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="FILE", help="trained with --task-module"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="dict.txt of the labels (default: the one in the checkpoint's data folder)",
+    )
+
+
+def _add_structure(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "structure", help="print, and draw, the structure that a task module (tams) has chosen"
+    )
+    parser.set_defaults(run="fairseq_minimodel.report.structure:structure")
+    parser.add_argument("--module", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--drawing", type=Path, metavar="FILE", help="PNG to draw it in")
+
+
+def _add_merge(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "merge", help="write a body with a task module (mask, lora, tarp) merged into its weights"
+    )
+    parser.set_defaults(run="fairseq_minimodel.checkpoint.commands:merge")
+    parser.add_argument(
+        "--body", type=Path, required=True, metavar="FILE", help="that the module was trained over"
+    )
+    parser.add_argument("--module", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="checkpoint")
+
+
+def _add_import_hf(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "import-hf",
+        help="a RoBERTa, XLM-R or CamemBERT in Hugging Face's form to a body and a language pack",
+    )
+    parser.set_defaults(run="fairseq_minimodel.interop.import_hf:import_hf")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="with config.json, weights and tokenizer",
+    )
+    parser.add_argument("--language", required=True, help='its name, as you call it ("en")')
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FOLDER", help="of body.pt and pack/"
+    )
+
+
+def _add_export_hf(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "export-hf",
+        help="a body in the language of a pack to a folder that Hugging Face's transformers loads",
+    )
+    parser.set_defaults(run="fairseq_minimodel.interop.export_hf:export_hf")
+    parser.add_argument("--body", type=Path, required=True, metavar="FILE", help="checkpoint")
+    parser.add_argument("--pack", type=Path, required=True, metavar="FOLDER")
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument(
+        "--module", type=Path, metavar="FOLDER", help="task module (mask, lora, tarp) to merge"
+    )
+    change.add_argument(
+        "--depth",
+        type=int,
+        metavar="N",
+        help="the bottom layers alone, with the MLM head after them (default: all layers)",
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="dict.txt of the labels (default: the one the body was fine-tuned with)",
+    )
+    parser.add_argument(
+        "--scores",
+        type=Path,
+        metavar="FILE",
+        help="what evaluate --json wrote, for the model card",
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER")
 
 
@@ -100,6 +193,14 @@ def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
         required=True,
         metavar="FILE",
         help="fine-tuned checkpoints; several are compared in one table",
+    )
+    parser.add_argument(
+        "--module",
+        dest="modules",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="task modules to score over --body, which is then the one that they were trained over",
     )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument(
@@ -394,6 +495,26 @@ def _add_prepare_classification(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
 
 
+def _add_export_benchmark(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "export-benchmark",
+        help="a benchmark's labelled sentences, as published, to JSON Lines for "
+        "prepare-classification",
+        description='Writes one split in one language: {"text": ..., "label": ...} a line, or '
+        '{"text1": ..., "text2": ..., "label": ...}.',
+    )
+    parser.set_defaults(run="fairseq_minimodel.corpus.benchmarks.export:export_benchmark")
+    parser.add_argument(
+        "--benchmark", required=True, metavar="NAME", help="multinli, snli, sib200 and others"
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="PATH", help="its archive, folder or file"
+    )
+    parser.add_argument("--split", default="train", help="of the benchmark (default: train)")
+    parser.add_argument("--language", default="en", metavar="CODE", help="(default: en)")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="NAME.jsonl")
+
+
 def _add_prepare_questions(verbs: argparse._SubParsersAction) -> None:
     from .corpus.window_options import add_window_arguments
 
@@ -431,6 +552,11 @@ def build_parser() -> argparse.ArgumentParser:
         _add_extend,
         _add_pack,
         _add_plug,
+        _add_module,
+        _add_structure,
+        _add_merge,
+        _add_import_hf,
+        _add_export_hf,
         _add_evaluate,
         _add_retrieve,
         _add_perplexity,
@@ -439,6 +565,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_user_dir,
         _add_prepare,
         _add_prepare_classification,
+        _add_export_benchmark,
         _add_prepare_questions,
     ):
         add_verb(verbs)

@@ -5,12 +5,17 @@ tests run on), `fairseq-fixed` 0.12.3.1, PyTorch 2.6 or newer, NumPy 1.24 or new
 """
 
 import argparse
+import atexit
 import collections
 import logging
 import os
 import sys
+import threading
+import time
 import types
 import typing
+import weakref
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy
@@ -40,9 +45,11 @@ try:
     import fairseq.checkpoint_utils
     import fairseq.data
     import fairseq.models
+    import fairseq.options
     import fairseq.tasks
     import fairseq.utils
     import fairseq.version
+    from fairseq.data import iterators
     from fairseq.distributed.utils import _TensorPlaceholder
     from fairseq.logging import metrics
 except Exception as error:  # the original fairseq 0.12.2 fails on Python 3.11 with a ValueError
@@ -134,7 +141,65 @@ def count_on_after_resume() -> None:
     metrics.load_state_dict = load_and_activate
 
 
+def keep_bfloat16_off_tpus() -> None:
+    """Let `fairseq-train --bf16` train on a GPU or a CPU.
+
+    fairseq takes bfloat16 on the command line for a TPU, and ends in an AttributeError where there
+    is none (fairseq/options.py, `parse_args_and_arch`); `fairseq-hydra-train` does not.
+    """
+    parse_args_and_arch = fairseq.options.parse_args_and_arch
+
+    def parse(*arguments: object, **options: object) -> object:
+        parsed = parse_args_and_arch(*arguments, **options)
+        args = parsed[0] if isinstance(parsed, tuple) else parsed
+        args.tpu = args.tpu and fairseq.utils.xm is not None
+        return parsed
+
+    fairseq.options.parse_args_and_arch = parse
+
+
+def end_reading_ahead() -> None:
+    """End the threads in which fairseq reads batches ahead before the interpreter ends.
+
+    A run that stops within an epoch (`--max-update`) leaves such a thread. If it is in PyTorch's
+    code when the interpreter ends, the process is aborted after training is done ("terminate called
+    without an active exception", exit status 134; fairseq/data/iterators.py, `BackgroundConsumer`).
+    """
+    reading: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+    class BackgroundConsumer(iterators.BackgroundConsumer):
+        ending = False
+
+        def start(self) -> None:
+            reading.add(self)
+            self._source = self._until_the_end(self._source)
+            super().start()
+
+        def _until_the_end(self, source: Iterable[object]) -> Iterator[object]:
+            for item in source:
+                if self.ending:
+                    return
+                yield item
+
+        def end(self) -> None:
+            self.ending = True
+            patience = time.monotonic() + 10  # then it waits for something that does not come
+            while self.is_alive() and time.monotonic() < patience:
+                while not self._queue.empty():
+                    self._queue.get()
+                self.join(0.01)
+
+    def end_all() -> None:
+        for thread in list(reading):
+            thread.end()
+
+    iterators.BackgroundConsumer = BackgroundConsumer
+    atexit.register(end_all)
+
+
 allow_checkpoint_classes()
 give_numpy_compat_back()
 accept_every_path_to_this_package()
 count_on_after_resume()
+keep_bfloat16_off_tpus()
+end_reading_ahead()

@@ -5,6 +5,7 @@ checkpoint. It ends a command (ours, `fairseq-train`, a script) with its sentenc
 code 2, without a traceback. A bug in this package raises anything else, and keeps its traceback.
 """
 
+import os
 import sys
 from types import TracebackType
 
@@ -38,3 +39,5 @@ def print_input_errors_plainly() -> None:
         raise SystemExit(2)
 
     sys.excepthook = hook
+    # Otherwise hydra reports errors itself (fairseq-hydra-train): with a traceback, and exit code 1.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")

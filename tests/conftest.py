@@ -15,6 +15,7 @@ import numpy
 import pytest
 import sentencepiece
 import torch
+from forked import COMMANDS, run_forked
 
 import fairseq_minimodel
 
@@ -126,6 +127,8 @@ LENGTH = ["--tokens-per-sample", "32", "--sample-break-mode", "complete"]
 def run(command: list[object], **options: object) -> subprocess.CompletedProcess:
     """Run a command of this environment (or `-c` for Python), capturing what it prints."""
     command = [str(part) for part in command]
+    if command[0] in COMMANDS and "env" not in options:
+        return run_forked(command, **options)
     program = Path(sys.executable).parent / command[0]
     return subprocess.run(
         [str(program), *command[1:]], capture_output=True, text=True, check=False, **options

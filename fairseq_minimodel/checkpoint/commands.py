@@ -9,8 +9,8 @@ import torch
 
 from .. import __version__
 from ..atomic import atomic_folder
-from ..language.pack import DICTIONARY, TOKENIZER, Description, load_pack, save_pack
-from ..language.side import language_side_of
+from ..corpus.vocabulary import TOKENIZER_FILES
+from ..language.pack import DICTIONARY, Description, load_pack, save_pack
 from ..language.vocabulary import fingerprint
 from . import surgery
 from .cost import training_cost
@@ -23,6 +23,7 @@ from .load import (
     symbols_of,
     write_checkpoint,
 )
+from .task_module import load_module, merge_module, plug_module, save_module
 
 MODEL = "model.pt"  # the checkpoint's name in a plugged folder, as fairseq's from_pretrained has it
 
@@ -59,10 +60,10 @@ def pack(
         description = describe(checkpoint, language, symbols_of(checkpoint, dictionary))
         save_pack(
             folder,
-            language_side_of(checkpoint.state),
+            checkpoint.language_side(),
             description,
             dictionary or find_training_file(checkpoint, DICTIONARY),
-            sentencepiece_model or find_training_file(checkpoint, TOKENIZER),
+            sentencepiece_model or find_training_file(checkpoint, *TOKENIZER_FILES),
         )
         print(
             f"{folder}: {language}, {description.vocabulary_size} x {description.width}, trained "
@@ -72,7 +73,7 @@ def pack(
 
 def describe(checkpoint: Checkpoint, language: str, symbols: Sequence[str]) -> Description:
     """What is known of the language side of a checkpoint."""
-    side, cost = language_side_of(checkpoint.state), training_cost(checkpoint)
+    side, cost = checkpoint.language_side(), training_cost(checkpoint)
     return Description(
         language=language,
         lineage=lineage_of(checkpoint.state),
@@ -93,27 +94,46 @@ def describe(checkpoint: Checkpoint, language: str, symbols: Sequence[str]) -> D
     )
 
 
-def plug(body: Path, pack: Path, output: Path) -> None:
-    """Write a folder that fairseq loads: the body with the language of the pack.
+def plug(body: Path, pack: Path, output: Path, module: Path | None = None) -> None:
+    """Write a folder that fairseq loads: the body with the language of the pack, and a task module.
 
     The folder holds the checkpoint (model.pt), the pack's dictionary and tokenizer and, for a body
     that was fine-tuned for classification, the dictionary of its labels.
     """
-    checkpoint, language = read_checkpoint(body), load_pack(pack)
+    checkpoint, language, labels = read_checkpoint(body), load_pack(pack), None
+    if module:
+        task = load_module(module)
+        checkpoint, labels = plug_module(checkpoint, task)[0], task.labels
     plugged, report = surgery.plug(checkpoint, language)
     with atomic_folder(output) as partial:
         write_checkpoint(partial / MODEL, plugged)
-        shutil.copyfile(language.tokenizer, partial / TOKENIZER)
+        shutil.copyfile(language.tokenizer, partial / language.tokenizer.name)
         shutil.copyfile(language.dictionary, partial / DICTIONARY)
         if checkpoint.config.get("task", {}).get("_name") == "sentence_prediction":
             # where fairseq's task looks for them
             for part, file in (
                 ("input0", language.dictionary),
-                ("label", find_training_file(checkpoint, "label/dict.txt")),
+                ("label", labels or find_training_file(checkpoint, "label/dict.txt")),
             ):
                 (partial / part).mkdir()
                 shutil.copyfile(file, partial / part / DICTIONARY)
     print(f"{output}: {report}")
+
+
+def module(checkpoint: Path, output: Path, labels: Path | None) -> None:
+    """Write the task module of a checkpoint that was trained with --task-module as a folder."""
+    save_module(output, read_checkpoint(checkpoint), labels)
+    saved = load_module(output)
+    about, size = saved.description, sum(tensor.nbytes for tensor in saved.tensors.values())
+    print(
+        f"{output}: {saved.settings.task_module}, {about.parameters:,} parameters in {size:,} bytes, "
+        f"lineage {about.lineage}, body {about.body}"
+    )
+
+
+def merge(body: Path, module: Path, output: Path) -> None:
+    """Write a body with a task module merged into its weights: a plain model, as a checkpoint."""
+    _write(output, *merge_module(read_checkpoint(body), load_module(module)))
 
 
 def _write(output: Path, checkpoint: Checkpoint, report: surgery.SurgeryReport) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from ..atomic import atomic_file
 from ..errors import InputError
-from ..language.side import EMBEDDING, StateDict
+from ..language.side import EMBEDDING, OUTPUT_BIAS, LanguageSide, StateDict, language_side_of
 from ..language.vocabulary import PAD_INDEX, fingerprint, read_symbols
 from ..nn.architectures import ARCHITECTURES
 from .identity import VOCABULARY, decode, lineage_of, with_identity
@@ -22,6 +22,15 @@ ENCODER = "encoder.sentence_encoder."
 LAYER = re.compile(rf"{re.escape(ENCODER)}layers\.(\d+)\.")
 # Forms of RoBERTa that this package's model does not have, by their fairseq options.
 UNSUPPORTED = ("encoder_normalize_before", "untie_weights_roberta", "encoder_layers_to_keep")
+# How fairseq called things before its 0.10, when roberta.* and xlmr.* were released, and since.
+FORMER_NAMES = (
+    (re.compile(r"^decoder\."), "encoder."),
+    (re.compile(r"\.emb_layer_norm\."), ".layernorm_embedding."),
+    (re.compile(r"\.layer_norms\.0\."), ".self_attn_layer_norm."),
+    (re.compile(r"\.layer_norms\.1\."), ".final_layer_norm."),
+)
+JOINT_PROJECTION = re.compile(r"(.+\.)in_proj_(weight|bias)$")
+VERSION = f"{ENCODER}version"
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,19 @@ class Checkpoint:
             "activation_fn": self.model_config.get("activation_fn", "gelu"),
         }
 
+    def language_side(self) -> LanguageSide:
+        """Its language side (the tensors themselves).
+
+        Raises:
+            InputError: it has no MLM head, and so no output bias.
+        """
+        if OUTPUT_BIAS not in self.state:
+            raise InputError(
+                f"{self.path} has no MLM head (no {OUTPUT_BIAS}), and so no whole language side; give "
+                "a checkpoint that kept the head, as those of fairseq-train do"
+            )
+        return language_side_of(self.state)
+
     @property
     def layers(self) -> int:
         """L, read off the tensors."""
@@ -107,11 +129,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise _damaged(path, error) from None
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise InputError(f"{path} is no fairseq checkpoint: it has no model")
-    state = content["model"]
+    state = with_present_names(content["model"])
     if EMBEDDING not in state:
-        raise InputError(
-            f"{path} is no RoBERTa checkpoint of a fairseq since 0.10: it has no {EMBEDDING}"
-        )
+        raise InputError(f"{path} is no RoBERTa checkpoint of fairseq: it has no {EMBEDDING}")
     history = content.get("optimizer_history") or [{}]
     return Checkpoint(
         path,
@@ -120,6 +140,26 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         history[-1].get("num_updates", 0),
         content.get("extra_state") or {},
     )
+
+
+def with_present_names(state: StateDict) -> StateDict:
+    """The state dict as fairseq has it since 0.10, whichever fairseq wrote it.
+
+    The changes are those that fairseq makes when a model loads such a state dict
+    (`upgrade_state_dict_named` of its modules), so that a lineage comes out the same here and there.
+    """
+    present: StateDict = {}
+    for name, tensor in state.items():
+        for former, new in FORMER_NAMES:
+            name = former.sub(new, name)
+        if match := JOINT_PROJECTION.match(name):  # query, key and value, one below the other
+            for part, rows in zip("qkv", tensor.chunk(3), strict=True):
+                present[f"{match[1]}{part}_proj.{match[2]}"] = rows.contiguous()
+        else:
+            present[name] = tensor
+    if EMBEDDING in present:
+        present.setdefault(VERSION, torch.Tensor([1]))
+    return present
 
 
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
@@ -172,8 +212,11 @@ def symbols_of(checkpoint: Checkpoint, dictionary: str | Path | None = None) -> 
     return symbols
 
 
-def find_training_file(checkpoint: Checkpoint, name: str) -> Path:
+def find_training_file(checkpoint: Checkpoint, *names: str) -> Path:
     """A file of a checkpoint's training data ("dict.txt"), or of the folder it lies in.
+
+    Args:
+        names: what it may be called; the first one that is there counts.
 
     Raises:
         InputError: it is in neither.
@@ -183,10 +226,11 @@ def find_training_file(checkpoint: Checkpoint, name: str) -> Path:
     if data:
         folders += [Path(data), Path(data) / "input0"]
     for folder in folders:
-        if (folder / name).is_file():
-            return folder / name
+        for name in names:
+            if (folder / name).is_file():
+                return folder / name
     raise InputError(
-        f"no {name} for {checkpoint.path}, neither beside it nor in the data folder it was trained "
+        f"no {names[0]} for {checkpoint.path}, neither beside it nor in the data folder it was trained "
         "on: put it beside the checkpoint, or name it (--dict, in fairseq-train --source-dict; "
         "--sentencepiece-model; --labels)"
     )

@@ -12,7 +12,8 @@ import torch
 
 from ..errors import InputError
 from ..language.pack import LanguagePack
-from ..language.side import StateDict, is_language_side, language_side_of, with_language_side
+from ..language.side import StateDict, is_language_side, with_language_side
+from ..nn.task_module import is_module_part
 from .identity import VOCABULARY, encode, lineage_of
 from .load import LAYER, Checkpoint
 
@@ -111,10 +112,11 @@ def plug(checkpoint: Checkpoint, pack: LanguagePack) -> tuple[Checkpoint, Surger
     """The body of `checkpoint` with the language of `pack`; everything else stays (step 4).
 
     Raises:
-        InputError: the pack is of another lineage or another width than the body.
+        InputError: the pack is of another lineage or another width than the body, or the body has no
+            MLM head.
     """
     description = pack.description
-    width = language_side_of(checkpoint.state).width
+    width = checkpoint.language_side().width
     if description.width != width:
         raise InputError(
             f"the pack {pack.folder} is {description.width} wide and the body {checkpoint.path} is "
@@ -140,7 +142,15 @@ def plug(checkpoint: Checkpoint, pack: LanguagePack) -> tuple[Checkpoint, Surger
 
 
 def _plain_model(checkpoint: Checkpoint, state: StateDict, layers: int) -> Checkpoint:
-    """A `minimodel_roberta` of so many layers and the last layer's head alone."""
+    """A `minimodel_roberta` of so many layers and the last layer's head alone.
+
+    Raises:
+        InputError: the checkpoint has a task module, which belongs to the whole body.
+    """
+    if any(is_module_part(name) for name in checkpoint.state):
+        raise InputError(
+            f"{checkpoint.path} has a task module inside: take the body that it was trained over"
+        )
     settings = {**checkpoint.body_settings(), "encoder_layers": layers}
     return checkpoint.replaced(
         state, _name="minimodel_roberta", auxiliary_head_layers="", freeze="none", **settings
@@ -174,7 +184,8 @@ def _components(names: Iterable[str]) -> list[str]:
     """Tensor names in a reader's words: "layers 1-4", "MLM head after layer 4"."""
     layers, others = set(), {}
     for name in names:
-        if match := LAYER.match(name):
+        match = LAYER.match(name)
+        if match and not is_module_part(name):
             layers.add(int(match[1]) + 1)
         elif is_language_side(name):
             others["language side"] = None
@@ -186,11 +197,13 @@ def _components(names: Iterable[str]) -> list[str]:
             others[f"classification head {name.split('.')[1]}"] = None
         elif name.startswith("span_head."):
             others["span head"] = None
+        elif is_module_part(name):
+            others["task module"] = None
         elif "embed_positions" in name:
             others["position embeddings"] = None
         elif "layernorm_embedding" in name:
             others["embedding LayerNorm"] = None
-        elif name.rsplit(".", 1)[-1] not in ("version", "lineage", "vocabulary"):
+        elif name.rsplit(".", 1)[-1] not in ("version", "lineage", "vocabulary", "task_body"):
             others[name] = None
     numbers = sorted(layers)
     if numbers:

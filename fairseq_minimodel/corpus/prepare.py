@@ -40,18 +40,19 @@ from .progress import Progress
 from .reading import TextFile
 from .vocabulary import (
     EOS,
+    SENTENCEPIECE_FILE,
     SPECIAL_SYMBOLS,
     UNK,
     Vocabulary,
     dictionary_pieces,
-    load_sentencepiece,
+    load_tokenizer,
+    tokenizer_file,
     train_sentencepiece,
     write_dictionary,
     write_sample,
 )
 from .workers import bounded_map, usable_cores, worker_pool
 
-MODEL_NAME = "sentencepiece.bpe.model"  # the name fairseq and its published models use
 RECORD_NAME = "prepare.json"
 
 SHARD_BYTES = 4_000_000_000
@@ -95,7 +96,7 @@ def prepare(
         with TextFile(path):  # a missing file shall be known before hours of work
             pass
     if run.given_model is not None:
-        load_sentencepiece(run.given_model)
+        load_tokenizer(run.given_model)
         if run.given_dictionary is not None:
             Vocabulary(run.given_model, run.given_dictionary)
     try:
@@ -263,8 +264,9 @@ def _valid_documents(folder: Path, wanted: int, most_bytes: float, buckets: int)
 
 
 def _vocabulary(run: _Run, buckets: list[BucketPlan]) -> tuple[Path, Path]:
-    """Paths of the SentencePiece model and of the dict.txt (without counts unless it is given)."""
-    model, dictionary = run.work / MODEL_NAME, run.work / "dict.txt"
+    """Paths of the tokenizer and of the dict.txt (without counts unless it is given)."""
+    model = run.work / tokenizer_file(run.given_model or SENTENCEPIECE_FILE)
+    dictionary = run.work / "dict.txt"
     if not model.exists():
         if run.given_model is not None:
             with atomic_file(model) as temporary:
@@ -275,7 +277,7 @@ def _vocabulary(run: _Run, buckets: list[BucketPlan]) -> tuple[Path, Path]:
         if run.given_dictionary is not None:
             shutil.copyfile(run.given_dictionary, temporary)
         else:
-            symbols = [piece for piece, _ in dictionary_pieces(load_sentencepiece(model))]
+            symbols = [piece for piece, _ in dictionary_pieces(load_tokenizer(model))]
             write_dictionary(temporary, symbols, [0] * len(symbols))
     return model, dictionary
 
@@ -350,7 +352,7 @@ def _assemble(
         # fairseq reads validation data from the first shard alone.
         _join(pieces, folders[0] / "valid", dtype, splits["valid"], progress)
         for folder in {output, *folders}:  # every shard is a whole data folder
-            shutil.copyfile(model_path, folder / MODEL_NAME)
+            shutil.copyfile(model_path, folder / model_path.name)
             if run.given_dictionary is not None:
                 shutil.copyfile(dictionary_path, folder / "dict.txt")
             else:

@@ -1,4 +1,8 @@
-"""Vocabulary: a SentencePiece model and fairseq's dict.txt, whose ids are never assumed equal."""
+"""Vocabulary: a tokenizer and fairseq's dict.txt, whose ids are never assumed equal.
+
+The tokenizer is a SentencePiece model or, of models that were imported from Hugging Face with
+another one, a tokenizer.json.
+"""
 
 import json
 import os
@@ -15,11 +19,15 @@ import numpy as np
 import sentencepiece
 
 from ..errors import InputError
+from .fast_tokenizer import FastTokenizer
 from .progress import SECONDS_BETWEEN_LINES
 from .reading import cut_position
 
 SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")  # fairseq's ids 0 to 3, never in dict.txt
 BOS, PAD, EOS, UNK = range(4)
+# How the file of a tokenizer is called: fairseq's name for one, Hugging Face's for the other.
+SENTENCEPIECE_FILE, FAST_TOKENIZER_FILE = "sentencepiece.bpe.model", "tokenizer.json"
+TOKENIZER_FILES = (SENTENCEPIECE_FILE, FAST_TOKENIZER_FILE)
 MASK_SYMBOL = "<mask>"  # fairseq's masked LM tasks add it behind the dictionary's last line
 CHARACTERS_A_PIECE = 200
 # Sums of floats over threads depend on their number: a fixed one makes training repeatable.
@@ -31,14 +39,17 @@ class Vocabulary:
     """Text to fairseq ids and back.
 
     fairseq's ids are 0 to 3 for `SPECIAL_SYMBOLS`, then one a line of dict.txt. A piece of the
-    SentencePiece model that is not in dict.txt becomes <unk>.
+    tokenizer that is not in dict.txt becomes <unk>.
+
+    Args:
+        model: a SentencePiece model; or a tokenizer.json, known by the end of its name.
 
     Raises:
         InputError: a file is missing or is not what it should be.
     """
 
     def __init__(self, model: str | Path, dictionary: str | Path) -> None:
-        self._model = load_sentencepiece(model)
+        self._model = load_tokenizer(model)
         self.symbols = (*SPECIAL_SYMBOLS, *read_dictionary(dictionary))
         ids = {symbol: index for index, symbol in enumerate(self.symbols)}
         pieces = list(dictionary_pieces(self._model))
@@ -53,7 +64,7 @@ class Vocabulary:
         if not any(piece in ids for piece, _ in pieces):
             raise InputError(
                 f"No piece of {model} is in {dictionary}: they do not belong together; give the "
-                "dict.txt that was made with this SentencePiece model."
+                "dict.txt that was made with this tokenizer."
             )
 
     def __len__(self) -> int:
@@ -83,8 +94,19 @@ class Vocabulary:
         return self._model.decode(pieces[pieces >= 0].tolist())
 
     def normalise(self, text: str) -> str:
-        """The text as SentencePiece sees it, which is what decode(encode(text)) gives back."""
+        """The text as the tokenizer sees it, which is what decode(encode(text)) gives back."""
         return self._model.normalize(text).replace("\u2581", " ").strip()
+
+
+def tokenizer_file(path: str | Path) -> str:
+    """The name that a copy of a tokenizer gets, by what kind it is."""
+    return FAST_TOKENIZER_FILE if Path(path).suffix == ".json" else SENTENCEPIECE_FILE
+
+
+def load_tokenizer(path: str | Path) -> sentencepiece.SentencePieceProcessor | FastTokenizer:
+    """Load a tokenizer of either kind. Raises InputError if the file is missing or is none."""
+    fast = tokenizer_file(path) == FAST_TOKENIZER_FILE
+    return FastTokenizer(path) if fast else load_sentencepiece(path)
 
 
 def load_sentencepiece(path: str | Path) -> sentencepiece.SentencePieceProcessor:
@@ -107,9 +129,9 @@ def load_sentencepiece(path: str | Path) -> sentencepiece.SentencePieceProcessor
 
 
 def dictionary_pieces(
-    model: sentencepiece.SentencePieceProcessor,
+    model: sentencepiece.SentencePieceProcessor | FastTokenizer,
 ) -> Iterable[tuple[str, int]]:
-    """(piece, SentencePiece id) of each piece that belongs into dict.txt, in the model's order.
+    """(piece, the tokenizer's id) of each piece that belongs into dict.txt, in the model's order.
 
     Control, unknown and unused pieces do not, nor does a piece spelled as a special symbol of
     fairseq: fairseq has those itself.

@@ -11,20 +11,18 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from ..checkpoint.load import Checkpoint, read_checkpoint
+from ..checkpoint.load import Checkpoint
 from ..checkpoint.surgery import plug
 from ..corpus.benchmarks.questions import Question
-from ..corpus.benchmarks.rows import Split
 from ..corpus.questions import (
     AlignedText,
     AligningVocabulary,
     Window,
     WindowOptions,
     make_windows,
-    read_question_file,
 )
 from ..errors import InputError
-from ..language.pack import LanguagePack, load_pack
+from ..language.pack import LanguagePack
 from ..report.table import format_table
 from .answer_metrics import exact_match, f1, normaliser
 from .batches import padded_batches
@@ -115,7 +113,6 @@ class Answerer:
         data: str,
         max_tokens: int,
         device: str,
-        language: str | None = None,
     ) -> AnswerScore:
         """Exact match and F1 on the questions, in the language of the pack.
 
@@ -123,12 +120,11 @@ class Answerer:
             data: where the questions come from.
             max_tokens: tokens a batch, padding included.
             device: of PyTorch.
-            language: of the contexts, for the metric; None: what the pack calls its language.
 
         Raises:
-            InputError: the pack does not fit the body, or the metric does not know the language.
+            InputError: the pack does not fit the body, or the metric does not know its language.
         """
-        language = language or pack.description.language
+        language = pack.description.language
         normalise = normaliser(self.metric, language)
         answers = self.answers(pack, questions, max_tokens, device)
         values = numpy.zeros((len(questions), 2))
@@ -174,48 +170,6 @@ class Answerer:
             best_text(contexts[row.context], found)
             for row, found in zip(questions, spans, strict=True)
         ]
-
-
-def evaluate_questions(
-    body: str | Path,
-    tests: Sequence[tuple[str | Path, str | Path | Split[Question], str]],
-    metric: str = "squad",
-    max_length: int = WindowOptions.max_length,
-    stride: int = WindowOptions.stride,
-    max_question: int = WindowOptions.max_question,
-    max_answer: int = 30,
-    max_tokens: int = 8192,
-    device: str | None = None,
-) -> list[AnswerScore]:
-    """Score a fine-tuned body in the language of each pack, and print a table.
-
-    Args:
-        body: checkpoint of the task `span_qa`.
-        tests: (pack, questions, language of the contexts: "de"). Questions are a file in the form of
-            SQuAD v1.1, or a split that `read_benchmark` read. For the source language, the pack made
-            of the pretrained body itself.
-        metric, max_answer: see `Answerer`.
-        max_length, stride, max_question: see `WindowOptions`; as in training.
-        max_tokens: tokens a batch, padding included.
-        device: of PyTorch; None: a GPU if there is one.
-
-    Raises:
-        InputError: as in `Answerer` and its `score`, or a file cannot be used.
-    """
-    options = WindowOptions(max_length, stride, max_question)
-    answerer = Answerer(body, read_checkpoint(body), options, max_answer, metric)
-    for _, _, language in tests:
-        normaliser(metric, language)  # refused before the work begins
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    scores = []
-    for pack, questions, language in tests:
-        if isinstance(questions, Split):
-            rows, data = questions.rows, ", ".join(questions.files)
-        else:
-            rows, data = list(read_question_file(questions)), str(questions)
-        scores.append(answerer.score(load_pack(pack), rows, data, max_tokens, device, language))
-    print(score_table(scores))
-    return scores
 
 
 def token_scores(

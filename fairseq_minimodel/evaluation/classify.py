@@ -63,7 +63,7 @@ class Classifier:
         InputError: the labels are not those of the body.
     """
 
-    def __init__(self, path: Path, checkpoint: Checkpoint, labels: Path | None) -> None:
+    def __init__(self, path: str | Path, checkpoint: Checkpoint, labels: Path | None) -> None:
         self.path, self.checkpoint = path, checkpoint
         self.task_config = checkpoint.config["task"]
         self.head = self.task_config.get("classification_head_name", DEFAULT_HEAD)
@@ -135,10 +135,12 @@ class Classifier:
 def score_table(scores: Sequence[Score]) -> str:
     """The scores as a Markdown table, accuracies in per cent."""
     return format_table(
-        ["language", "pack", "examples", "accuracy (%)", "95 % interval", "chance (%)"],
+        ["language", "pack", "examples", "accuracy (%)", "95 % interval", "chance (%)",
+         "most frequent label (%)"],
         [
             [score.language, score.pack, score.examples, f"{100 * score.accuracy:.1f}",
-             f"{100 * score.low:.1f} to {100 * score.high:.1f}", f"{100 * score.chance:.1f}"]
+             f"{100 * score.low:.1f} to {100 * score.high:.1f}", f"{100 * score.chance:.1f}",
+             f"{100 * score.majority:.1f}"]
             for score in scores
         ],
     )  # fmt: skip

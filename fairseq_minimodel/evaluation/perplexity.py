@@ -22,7 +22,7 @@ from ..language.pack import LanguagePack, load_pack
 from ..report.table import format_table
 from ..tasks.masked_blocks import Masking
 from .batches import padded_batches
-from .build import build_model
+from .build import build_model, ready_device
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,12 @@ def perplexity(
         output: where to write the scores as JSON; None: nowhere.
 
     Raises:
-        InputError: the body has no such head, a pack does not fit it, the seed is negative, or a
-            text cannot be read or is too short.
+        InputError: the body has no such head, a pack does not fit it, the seed is negative, the
+            device cannot be used, or a text cannot be read or is too short.
     """
     if seed < 0:
         raise InputError(f"--seed {seed}: give 0 or more")
+    device = ready_device(device)
     checkpoint = read_checkpoint(body)
     if depth is not None:
         checkpoint, _ = truncate(checkpoint, depth)
@@ -113,7 +114,6 @@ def perplexity(
     packs = [load_pack(pack) for pack, _ in tests]
     for pack in packs:
         plug(checkpoint, pack)  # what does not fit is refused before the work begins
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     scores = [
         _score(checkpoint, pack, Path(text), seed, max_tokens, device)
         for pack, (_, text) in zip(packs, tests, strict=True)

@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..language.pack import LanguagePack, load_pack
 from ..report.table import format_table
 from .batches import padded_batches
-from .build import build_model
+from .build import build_model, ready_device
 from .metrics import Accuracy, accuracy, chance_accuracy
 
 COSINE, CSLS = "cosine", "csls"
@@ -81,9 +81,10 @@ def retrieve(
         output: where to write the scores as JSON; None: nowhere.
 
     Raises:
-        InputError: the body does not have the layer, a pack does not fit it, or the data have no
-            sentences in a pack's language or fewer than `neighbours`.
+        InputError: the body does not have the layer, a pack does not fit it, the device cannot be
+            used, or the data have no sentences in a pack's language or fewer than `neighbours`.
     """
+    device = ready_device(device)
     checkpoint = read_checkpoint(body)
     if layer is None:
         layer = middle_layer(checkpoint.layers)
@@ -103,7 +104,6 @@ def retrieve(
                 f"--neighbours {neighbours}: {split.files[0]} has {len(split.rows)} sentences; give "
                 "a number from 1 to that, or --similarity cosine"
             )
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     english = _Encoder(checkpoint, source, layer, max_tokens, device)
     scores = []
     for pack in targets:

@@ -3,14 +3,13 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
 from ..atomic import write_json
 from ..checkpoint.load import Checkpoint, read_checkpoint
+from ..checkpoint.task_module import DESCRIPTION, WEIGHTS, load_module, plug_module
 from ..corpus.benchmarks.read import read_benchmark
 from ..corpus.benchmarks.rows import Split
 from ..corpus.benchmarks.table import BENCHMARKS, CLASSIFICATION, SPAN
@@ -21,6 +20,8 @@ from ..language.pack import LanguagePack, load_pack
 from ..report.table import format_table
 from . import answer, classify
 from .answer import Answerer, AnswerScore
+from .answer_metrics import normaliser
+from .build import ready_device
 from .classify import Classifier, Score
 
 logger = logging.getLogger(__name__)
@@ -35,13 +36,30 @@ FORMS = {
 
 
 @dataclass(frozen=True)
+class Subject:
+    """What is scored: a fine-tuned body, or a body with a task module.
+
+    Attributes:
+        name: as it is shown.
+        files: that its scores depend on.
+        checkpoint: the whole model.
+        labels: dict.txt of the labels, where it is known already.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    checkpoint: Checkpoint
+    labels: Path | None
+
+
+@dataclass(frozen=True)
 class Data:
     """What a body is scored on in one language.
 
     Attributes:
         name: of the file or files.
         paths: of what the rows were read from.
-        rows: examples with labels.
+        rows: examples with labels, or questions with answers.
         left_out: rows that are not used, for each reason.
     """
 
@@ -53,6 +71,7 @@ class Data:
 
 def evaluate(
     bodies: Sequence[Path],
+    modules: Sequence[Path] | None,
     tests: Sequence[tuple[str, str]] | None,
     packs: Path | None,
     benchmark: str | None,
@@ -79,6 +98,8 @@ def evaluate(
 
     Args:
         bodies: checkpoints of fairseq's task `sentence_prediction`, or of our task `span_qa`.
+        modules: task modules of these tasks; then there is one body, the one that they were trained
+            over. None: the bodies are scored as they are.
         tests: (pack, file of examples or of questions) pairs. For the source language, the pack made
             of the pretrained body itself.
         packs: folder of packs, at any depth.
@@ -97,30 +118,37 @@ def evaluate(
         output: where to write the scores as JSON; None: nowhere.
 
     Raises:
-        InputError: the options contradict each other, a body has no classification head, a pack
-            does not fit it, or a label of the data is not one of the task's.
+        InputError: the options contradict each other, the bodies were fine-tuned for other tasks, or
+            for tasks of two kinds, a pack does not fit, a label of the data is not one of the task's,
+            the metric does not know a language, a module belongs to another body, or the device
+            cannot be used.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    checkpoints = {path: read_checkpoint(path) for path in bodies}
-    kind = _kind(checkpoints)
+    device = ready_device(device)
+    subjects = list(_subjects(bodies, modules, labels))
+    kind = _kind(subjects)
     options = WindowOptions(max_length, stride, max_question) if kind == SPAN else None
     metric = metric or ("mlqa" if benchmark == "mlqa" else "squad")
     scorers = [
-        Classifier(path, checkpoint, labels)
+        Classifier(subject.name, subject.checkpoint, subject.labels)
         if kind == CLASSIFICATION
-        else Answerer(path, checkpoint, options, max_answer, metric)
-        for path, checkpoint in checkpoints.items()
+        else Answerer(subject.name, subject.checkpoint, options, max_answer, metric)
+        for subject in subjects
     ]
     if benchmark is None:
         cases = list(_cases_of_files(kind, tests, text_columns, label_column))
     else:
         cases = list(_cases_of_benchmark(kind, packs, benchmark, data, split, languages))
+    if kind == SPAN:
+        for pack, _ in cases:
+            normaliser(metric, pack.description.language)  # refused before the work begins
     done = _read_done(output)
     results = []
-    for scorer in scorers:
+    for subject, scorer in zip(subjects, scorers, strict=True):
         for pack, rows in cases:
-            key = _key(scorer.path, pack.folder, rows.paths, split, text_columns, label_column,
-                       labels, metric, options, max_answer)  # fmt: skip
+            files = (*subject.files, pack.folder / "language.safetensors", *rows.paths)
+            key = _key(
+                files, split, text_columns, label_column, labels, metric, options, max_answer
+            )
             if key in done:
                 logger.info("%s: %s is there already", output, pack.description.language)
                 results.append(done[key])
@@ -132,19 +160,39 @@ def evaluate(
     if output:
         write_json(output, results)
     title = split if benchmark is None else f"{benchmark} {split}"
-    print(_table(kind, results, title, len(bodies)))
+    print(_table(kind, results, title, len(subjects)))
     return results
 
 
-def _kind(checkpoints: Mapping[Path, Checkpoint]) -> str:
-    """What all the bodies were fine-tuned for."""
+def _subjects(
+    bodies: Sequence[Path], modules: Sequence[Path] | None, labels: Path | None
+) -> Iterator[Subject]:
+    if not modules:
+        for path in bodies:
+            yield Subject(str(path), (path,), read_checkpoint(path), labels)
+        return
+    if len(bodies) > 1:
+        raise InputError(
+            f"--module needs one --body, the one that the modules were trained over, and there are "
+            f"{len(bodies)}"
+        )
+    body = read_checkpoint(bodies[0])
+    for path in modules:
+        module = load_module(path)
+        files = (bodies[0], path / WEIGHTS, path / DESCRIPTION)
+        checkpoint = plug_module(body, module)[0]
+        yield Subject(f"{bodies[0]} + {path}", files, checkpoint, labels or module.labels)
+
+
+def _kind(subjects: Sequence[Subject]) -> str:
+    """What all of them were trained for."""
     kinds = set()
-    for path, checkpoint in checkpoints.items():
-        task = checkpoint.config.get("task", {}).get("_name")
+    for subject in subjects:
+        task = subject.checkpoint.config.get("task", {}).get("_name")
         if task not in KINDS:
             raise InputError(
-                f"{path} was not fine-tuned for a task that is scored: train it with fairseq's task "
-                "sentence_prediction, or with span_qa, first"
+                f"{subject.name} was not fine-tuned for a task that is scored: train it with "
+                "fairseq's task sentence_prediction, or with span_qa, first"
             )
         kinds.add(KINDS[task])
     if len(kinds) > 1:
@@ -186,6 +234,8 @@ def _cases_of_benchmark(
         raise InputError(f"{benchmark} is not a {kind} benchmark; these are: {', '.join(kinds)}")
     found = _packs_below(packs)
     wanted = list(found) if languages is None else languages
+    if benchmark in BENCHMARKS:
+        _refuse_mixed(benchmark, wanted)
     for language in wanted:
         if language not in found:
             raise InputError(
@@ -194,6 +244,19 @@ def _cases_of_benchmark(
             )
     for language, rows in read_benchmark(benchmark, data, split, wanted).items():
         yield found[language], _data_of(rows, data)
+
+
+def _refuse_mixed(benchmark: str, codes: Sequence[str]) -> None:
+    """MLQA also has questions in another language than their contexts; a pack reads one."""
+    languages = BENCHMARKS[benchmark].languages
+    for code in codes:
+        context, _, question = code.partition("-")
+        if context != question and {context, question} <= set(languages):
+            raise InputError(
+                f"{code} of {benchmark} has contexts in {context} and questions in {question}, and a "
+                f"pack reads one language: take {context} or {question}; if you have one pack for "
+                "both languages, give it and the file by --test"
+            )
 
 
 def _packs_below(folder: Path) -> dict[str, LanguagePack]:
@@ -211,15 +274,13 @@ def _packs_below(folder: Path) -> dict[str, LanguagePack]:
 
 
 def _data_of(split: Split, data: Path) -> Data:
-    return Data(", ".join(split.files), (data,), split.rows, dict(split.left_out))
+    files = tuple(path for path in map(Path, split.files) if path.exists())  # not if in an archive
+    return Data(", ".join(split.files), files or (data,), split.rows, dict(split.left_out))
 
 
-def _key(body: Path, pack: Path, data: Sequence[Path], *settings: object) -> str:
+def _key(files: Sequence[Path], *settings: object) -> str:
     """Changes when one of the inputs is another file, or the same file with another content."""
-    states = [
-        (str(path), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in (body, pack / "language.safetensors", *data)
-    ]
+    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.sha256(repr((states, settings)).encode()).hexdigest()[:16]
 
 
@@ -239,7 +300,8 @@ def _table(kind: str, results: Sequence[dict], title: str, bodies: int) -> str:
     """A row a score for one body; languages by bodies for several."""
     form, table = FORMS[kind]
     scores = [form(**{name: row[name] for name in form.__dataclass_fields__}) for row in results]
-    text = table(scores) if bodies == 1 else _comparison(scores, title)
+    measure = "accuracy" if kind == CLASSIFICATION else "F1"
+    text = table(scores) if bodies == 1 else _comparison(scores, f"{title}: {measure} (%)")
     left_out = [
         f"{row['language']}: {count} {reason} rows of {row['data']} left out"
         for row in results

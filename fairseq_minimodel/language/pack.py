@@ -2,7 +2,7 @@
 
 language.safetensors      embed_tokens.weight (V x d), lm_head.bias (V)
 dict.txt                  fairseq's dictionary: row i of the embedding is symbol i
-sentencepiece.bpe.model   the tokenizer
+sentencepiece.bpe.model   the tokenizer; of some models from Hugging Face tokenizer.json instead
 language.json             what the pack is and how it came about
 """
 
@@ -15,13 +15,13 @@ import safetensors
 import safetensors.torch
 
 from ..atomic import atomic_folder
+from ..corpus.vocabulary import TOKENIZER_FILES, tokenizer_file
 from ..errors import InputError
 from .side import LanguageSide
 from .vocabulary import fingerprint, read_symbols
 
 WEIGHTS = "language.safetensors"
 DICTIONARY = "dict.txt"
-TOKENIZER = "sentencepiece.bpe.model"
 DESCRIPTION = "language.json"
 
 
@@ -66,11 +66,17 @@ class LanguagePack:
 
     @property
     def tokenizer(self) -> Path:
-        return self.folder / TOKENIZER
+        return tokenizer_in(self.folder)
 
     @property
     def dictionary(self) -> Path:
         return self.folder / DICTIONARY
+
+
+def tokenizer_in(folder: str | Path) -> Path:
+    """The tokenizer in a folder, of whichever kind; where there is none, a SentencePiece model."""
+    files = [Path(folder) / name for name in TOKENIZER_FILES]
+    return next((file for file in files if file.is_file()), files[0])
 
 
 def save_pack(
@@ -99,7 +105,7 @@ def save_pack(
         }
         safetensors.torch.save_file(tensors, partial / WEIGHTS)
         shutil.copyfile(dictionary, partial / DICTIONARY)
-        shutil.copyfile(tokenizer, partial / TOKENIZER)
+        shutil.copyfile(tokenizer, partial / tokenizer_file(tokenizer))
         text = json.dumps(asdict(description), indent=2, ensure_ascii=False)
         (partial / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
@@ -111,10 +117,13 @@ def load_pack(folder: str | Path) -> LanguagePack:
         InputError: a file is missing or damaged, or the parts do not fit each other.
     """
     folder = Path(folder)
-    for name in (DESCRIPTION, WEIGHTS, DICTIONARY, TOKENIZER):
-        if not (folder / name).is_file():
+    for file in (
+        *(folder / name for name in (DESCRIPTION, WEIGHTS, DICTIONARY)),
+        tokenizer_in(folder),
+    ):
+        if not file.is_file():
             raise InputError(
-                f"{folder} is not a language pack: it has no {name}; "
+                f"{folder} is not a language pack: it has no {file.name}; "
                 "make one with `fairseq-minimodel pack`"
             )
     try:

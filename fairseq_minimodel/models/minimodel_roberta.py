@@ -7,7 +7,7 @@ from typing import Optional
 
 import torch
 from fairseq import modules, utils
-from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.dataclass import ChoiceEnum
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.roberta.model import RobertaEncoder, RobertaModel
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..checkpoint.identity import LINEAGE, VOCABULARY, decode, encode, lineage_of, new_lineage
+from ..checkpoint.task_module import settings_in
 from ..compute import Flops, Shape, classification_flops, masked_lm_flops, span_flops
 from ..errors import InputError
 from ..language.side import StateDict, is_language_side
@@ -24,8 +25,11 @@ from ..language.vocabulary import fingerprint
 from ..nn.architectures import ARCHITECTURES, complete_sizes
 from ..nn.cross_entropy import linear_cross_entropy
 from ..nn.lm_head import LMHeadTransform
+from ..nn.task_module import NONE
+from . import task_module
 from .accounting import record_flops
 from .frozen_encoder import FrozenEncoder
+from .task_module import TaskModuleConfig
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +37,7 @@ PRECISIONS = ("parameters", "bfloat16")
 
 
 @dataclass
-class MiniModelRobertaConfig(FairseqDataclass):
+class MiniModelRobertaConfig(TaskModuleConfig):
     encoder_layers: Optional[int] = field(
         default=None, metadata={"help": "number of layers (default: the architecture's)"}
     )
@@ -100,6 +104,7 @@ class MiniModelRoberta(RobertaModel):
     def __init__(self, cfg: DictConfig, encoder: "MiniModelEncoder") -> None:
         super().__init__(cfg, encoder)
         self.span_head: nn.Linear | None = None
+        self.module_settings = settings_in(cfg)
 
     @classmethod
     def hub_models(cls) -> dict[str, str]:
@@ -127,6 +132,9 @@ class MiniModelRoberta(RobertaModel):
         for name, parameter in frozen_parameters(model, cfg.freeze):
             logger.debug("frozen: %s", name)
             parameter.requires_grad_(False)
+        if model.module_settings.task_module != NONE:
+            task_module.check(complete, model.module_settings)
+            task_module.install(model, model.module_settings)
         return model
 
     def forward(
@@ -159,14 +167,20 @@ class MiniModelRoberta(RobertaModel):
         )
         return (self.span_head(output) if span_scores else output), extra
 
+    def register_classification_head(self, name: str, *args: object, **kwargs: object) -> None:
+        """Add fairseq's head, as the task module wants it."""
+        super().register_classification_head(name, *args, **kwargs)
+        task_module.prepare_head(self.classification_heads[name], self.module_settings)
+
     def register_span_head(self) -> None:
         """Add the head that scores each token as the first and the last of an answer, if need be.
 
         Devlin et al. 2019 (arXiv 1810.04805), section 4.2. In the state dict: `span_head.*`.
         """
         if self.span_head is None:
-            self.span_head = nn.Linear(self.args.encoder_embed_dim, 2)
-            init_bert_params(self.span_head)
+            head = nn.Linear(self.args.encoder_embed_dim, 2)
+            init_bert_params(head)
+            self.span_head = task_module.prepare_head(head, self.module_settings)
 
     def _flops(
         self,
@@ -176,8 +190,13 @@ class MiniModelRoberta(RobertaModel):
         all_heads: bool,
         span_scores: bool = False,
     ) -> Flops:
-        """The cost of one training pass over a batch. Arguments as in the encoder's `forward`."""
+        """The cost of one training pass over a batch. Arguments as in the encoder's `forward`.
+
+        With a task module, what it adds itself is not counted. Where it changes weights, their
+        gradients are computed, although nothing but the change is trained, and so they count.
+        """
         cfg, positions, length = self.args, src_tokens.numel(), src_tokens.shape[1]
+        freeze = self.module_settings.charged_as or cfg.freeze
         shape = Shape(
             cfg.encoder_layers,
             cfg.encoder_embed_dim,
@@ -187,11 +206,9 @@ class MiniModelRoberta(RobertaModel):
         )
         if classification_head is not None:
             classes = self.classification_heads[classification_head].out_proj.out_features
-            return classification_flops(
-                shape, positions, length, classes=classes, freeze=cfg.freeze
-            )
+            return classification_flops(shape, positions, length, classes=classes, freeze=freeze)
         if span_scores:
-            return span_flops(shape, positions, length, freeze=cfg.freeze)
+            return span_flops(shape, positions, length, freeze=freeze)
         predicted = positions if masked_tokens is None else int(masked_tokens.sum())
         if self.encoder.frozen is not None and masked_tokens is not None:
             real = int(src_tokens.ne(self.encoder.dictionary.pad()).sum())
@@ -199,7 +216,7 @@ class MiniModelRoberta(RobertaModel):
                 shape,
                 real,
                 length * positions / real,  # attention scores are computed for padding too
-                freeze=cfg.freeze,
+                freeze=freeze,
                 masked_fraction=predicted / real,
                 predictions_only=True,
             )
@@ -207,21 +224,22 @@ class MiniModelRoberta(RobertaModel):
             shape,
             positions,
             length,
-            freeze=cfg.freeze,
+            freeze=freeze,
             auxiliary_head_layers=parse_layers(cfg.auxiliary_head_layers) if all_heads else [],
             masked_fraction=predicted / positions,
         )
 
     def upgrade_state_dict_named(self, state_dict: StateDict, name: str) -> None:
-        """Fit a checkpoint to this model: its identity, and heads that this model does not have.
+        """Fit a checkpoint to this model: its identity, its task module and its heads.
 
         Raises:
             InputError: the checkpoint was trained with another vocabulary of the same size, which
-                fairseq would load without a word.
+                fairseq would load without a word; or with another task module than this model's.
         """
         super().upgrade_state_dict_named(state_dict, name)
         if LINEAGE not in state_dict:
             state_dict[LINEAGE] = encode(lineage_of(state_dict))
+        task_module.fit_state(self, state_dict, self.module_settings)
         own_vocabulary = self.encoder.vocabulary
         found = state_dict.setdefault(VOCABULARY, own_vocabulary)
         if decode(found) != decode(own_vocabulary):
@@ -243,18 +261,19 @@ class MiniModelRoberta(RobertaModel):
 
     def _fit_span_head(self, state_dict: StateDict) -> None:
         """Do with the span head what fairseq does with classification heads."""
-        keys = [f"span_head.{name}" for name in ("weight", "bias")]
-        if keys[0] in state_dict and self.args.load_checkpoint_heads:
+        keys = [key for key in state_dict if key.startswith("span_head.")]
+        if keys and self.args.load_checkpoint_heads:
             self.register_span_head()
         if self.span_head is None:
             for key in keys:
-                if state_dict.pop(key, None) is not None:
-                    logger.warning(
-                        "dropped from the checkpoint, as this model has no such head: %s", key
-                    )
-        elif keys[0] not in state_dict:
+                logger.warning(
+                    "dropped from the checkpoint, as this model has no such head: %s", key
+                )
+                del state_dict[key]
+        elif not keys:
             logger.info("the checkpoint has no span head: a new one is trained")
-            state_dict.update(zip(keys, self.span_head.parameters(), strict=True))
+            own = self.span_head.state_dict()
+            state_dict.update({f"span_head.{name}": tensor for name, tensor in own.items()})
 
 
 class MiniModelEncoder(RobertaEncoder):
@@ -329,7 +348,8 @@ class MiniModelEncoder(RobertaEncoder):
         self, src_tokens: Tensor, masked_tokens: Tensor, targets: Tensor
     ) -> dict[int, Tensor]:
         # A batch without a masked token predicts everything: its loss is 0 and its shapes regular.
-        # On a GPU the choice is made there, so that the step does not wait for the device.
+        # On a GPU the choice is made there, without one more wait for the device (counting FLOPs
+        # waits for it).
         if masked_tokens.device.type == "cpu":
             selected = masked_tokens if masked_tokens.any() else None
         else:

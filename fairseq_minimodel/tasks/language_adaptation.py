@@ -1,6 +1,7 @@
 """Step 2 of mini-model adaptation: learn a language side over a frozen, truncated body."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -15,11 +16,15 @@ from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 from omegaconf import II, DictConfig, open_dict
 
 from ..checkpoint.identity import lineage_of, with_identity
-from ..checkpoint.load import Checkpoint, read_checkpoint, symbols_of
+from ..checkpoint.load import Checkpoint, find_training_file, read_checkpoint, symbols_of
 from ..checkpoint.surgery import truncate
 from ..errors import InputError
+from ..language.combine import clp_weights, sparsemax
+from ..language.helper import read_folder
 from ..language.initialise import INITIALISERS, initialise
-from ..language.side import language_side_of, with_language_side
+from ..language.matching import spelled_out
+from ..language.side import EMBEDDING, LanguageSide, with_language_side
+from ..language.vectors import TokenVectors, vectors_from_text
 from ..language.vocabulary import fingerprint
 from ..models.accounting import record_waiting
 from ..nn import cpu
@@ -47,7 +52,37 @@ class LanguageAdaptationConfig(MaskedLMConfig):
         default="random",
         metadata={
             "help": "start of the language side: random (N(0, 0.02), special symbols copied), "
-            "overlap (rows of symbols in both vocabularies copied as well)"
+            "overlap (rows of tokens in both vocabularies copied as well), mean (all others: the "
+            "mean row), clp (all others: means of copied rows, weighted by a helper model), focus "
+            "(the same, weighted by the target text)"
+        },
+    )
+    helper: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "for --initialise clp: a model in the target vocabulary; a fairseq checkpoint of "
+            "a masked language model, a language pack, or a folder in Hugging Face's form"
+        },
+    )
+    helper_dict: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "dict.txt of a helper that is a checkpoint (default: beside it, or in its data "
+            "folder)"
+        },
+    )
+    initialise_top_k: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "for --initialise clp: only so many nearest tokens count (default: all, the "
+            "paper's rule)"
+        },
+    )
+    initialise_temperature: Optional[float] = field(
+        default=None,
+        metadata={
+            "help": "for --initialise clp: weights are the softmax of cosine / temperature "
+            "(default: the cosine itself, the paper's rule)"
         },
     )
     source_dict: Optional[str] = field(
@@ -82,8 +117,8 @@ class LanguageAdaptationTask(MaskedLMTask):
             return super().build_model(cfg, from_checkpoint)
         if self.cfg.cpu or not torch.cuda.is_available():
             cpu.prepare_process()
-        resumed = Path(self.cfg.save_dir) / self.cfg.restore_file
-        base = self.cfg.base_checkpoint
+        self._check_initialiser()
+        resumed, base = self._resumed, self.cfg.base_checkpoint
         if base is None or (not Path(base).exists() and resumed.exists()):
             if not resumed.exists():
                 raise InputError(
@@ -102,18 +137,80 @@ class LanguageAdaptationTask(MaskedLMTask):
         """The base checkpoint, truncated, with the initial language side of the target language."""
         lineage = lineage_of(base.state)
         truncated, report = truncate(base, self.cfg.depth or base.layers)
-        side, rows = initialise(
-            self.cfg.initialise,
-            language_side_of(base.state),
-            symbols_of(base, self.cfg.source_dict),
-            self.source_dictionary.symbols,
-            torch.Generator().manual_seed(self.cfg.seed),
-        )
         logger.info("base checkpoint %s, lineage %s; %s", base.path, lineage, report)
-        logger.info("%s", rows)
-        state = with_language_side(truncated.state, side)
+        state = with_language_side(truncated.state, self._initial_side(base))
         symbols = self.source_dictionary.symbols
         return truncated.replaced(with_identity(state, lineage, fingerprint(symbols)))
+
+    def _check_initialiser(self) -> None:
+        """Refuse options that the initialiser would not heed, rather than train for days without."""
+        if self.cfg.initialise != "clp":
+            for name in ("helper", "helper_dict", "initialise_top_k", "initialise_temperature"):
+                if getattr(self.cfg, name) is not None:
+                    raise InputError(
+                        f"--{name.replace('_', '-')} is for --initialise clp, not for --initialise "
+                        f"{self.cfg.initialise}"
+                    )
+
+    def _initial_side(self, base: Checkpoint) -> LanguageSide:
+        """The language side with which the target language starts."""
+        cfg = self.cfg
+        source_dict = cfg.source_dict or find_training_file(base, "dict.txt")
+        target_dict = Path(cfg.data.split(":")[0]) / "dict.txt"
+        source_symbols = symbols_of(base, source_dict)
+        target_symbols = self.source_dictionary.symbols
+        rule, vectors, weigh = cfg.initialise, None, None
+        if self._resumed.exists():
+            rule = "random"  # the trainer puts the weights of the checkpoint there
+        if rule != "random":
+            source_symbols = spelled_out(source_symbols, source_dict)
+            target_symbols = spelled_out(target_symbols, target_dict)
+        if rule == "clp":
+            vectors = self._helper()
+            weigh = clp_weights(cfg.initialise_top_k, cfg.initialise_temperature)
+        elif rule == "focus":
+            vectors = self._text_vectors(target_symbols)
+            weigh = sparsemax
+        side, rows = initialise(
+            rule,
+            base.language_side(),
+            source_symbols,
+            target_symbols,
+            torch.Generator().manual_seed(cfg.seed),
+            vectors,
+            weigh,
+        )
+        if not self._resumed.exists():
+            logger.info("%s", rows)
+        return side
+
+    def _helper(self) -> TokenVectors:
+        """The embedding of the helper model."""
+        if self.cfg.helper is None:
+            raise InputError(
+                "--initialise clp needs --helper PATH, a model in the target vocabulary: a "
+                "checkpoint, a language pack, or a folder in Hugging Face's form"
+            )
+        if Path(self.cfg.helper).is_dir():
+            return read_folder(self.cfg.helper)
+        helper = read_checkpoint(self.cfg.helper)
+        dictionary = self.cfg.helper_dict or find_training_file(helper, "dict.txt")
+        symbols = spelled_out(symbols_of(helper, dictionary), dictionary)
+        return TokenVectors(helper.state[EMBEDDING], symbols, str(helper.path))
+
+    def _text_vectors(self, symbols: Sequence[str]) -> TokenVectors:
+        """Vectors made from the training text; of several shards, from the first."""
+        path = Path(self.cfg.data.split(":")[0]) / "train"
+        dataset = data_utils.load_indexed_dataset(str(path), self.source_dictionary)
+        if dataset is None:
+            raise InputError(f"no {path}.bin: --initialise focus needs the training text")
+        items = (dataset[index].numpy() for index in range(len(dataset)))
+        return vectors_from_text(items, symbols, str(path))
+
+    @property
+    def _resumed(self) -> Path:
+        """The checkpoint that the trainer goes on from, if it exists."""
+        return Path(self.cfg.save_dir) / self.cfg.restore_file
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs) -> None:
         """Blocks of a split, masked a batch at a time where the settings allow it."""

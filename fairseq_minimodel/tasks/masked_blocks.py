@@ -92,7 +92,9 @@ class MaskedBlocks(FairseqDataset):
         self, blocks: FairseqDataset, dictionary: Dictionary, masking: Masking, seed: int
     ) -> None:
         self.blocks, self.sizes = blocks, blocks.sizes
-        self.padding, self.masking, self.seed, self.epoch = dictionary.pad(), masking, seed, 0
+        self.padding, self.masking, self.seed = dictionary.pad(), masking, seed
+        # In shared memory: worker processes live on from epoch to epoch.
+        self.epoch = torch.zeros((), dtype=torch.long).share_memory_()
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:
@@ -100,7 +102,7 @@ class MaskedBlocks(FairseqDataset):
 
     def set_epoch(self, epoch: int, **unused: object) -> None:
         self.blocks.set_epoch(epoch)
-        self.epoch = epoch
+        self.epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -124,7 +126,7 @@ class MaskedBlocks(FairseqDataset):
         indices, blocks = zip(*samples, strict=True)
         tokens = collate_tokens(blocks, self.padding)
         lengths = np.array([len(block) for block in blocks])
-        generator = np.random.default_rng([self.seed, self.epoch, *map(int, indices)])
+        generator = np.random.default_rng([self.seed, int(self.epoch), *map(int, indices)])
         masked, predicted = self.masking(tokens.numpy(), lengths, generator)
         return {
             "id": torch.tensor(indices),

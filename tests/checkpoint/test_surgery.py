@@ -6,9 +6,10 @@ import pytest
 import torch
 from models.test_minimodel_roberta import random_tokens
 
+from fairseq_minimodel.checkpoint.commands import describe
 from fairseq_minimodel.checkpoint.identity import lineage_of
 from fairseq_minimodel.checkpoint.load import read_checkpoint, symbols_of
-from fairseq_minimodel.checkpoint.surgery import extend, head_layers, plug, truncate
+from fairseq_minimodel.checkpoint.surgery import HEAD, extend, head_layers, plug, truncate
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.evaluation.build import build_model
 from fairseq_minimodel.language.pack import Description, LanguagePack
@@ -118,6 +119,16 @@ def test_a_pack_of_another_lineage_or_width_is_refused(body):
     wide = replace(pack, description=replace(pack.description, width=24))
     with pytest.raises(InputError, match="24 wide.*16 wide"):
         plug(body, wide)
+
+
+def test_a_body_without_its_mlm_head_is_refused(body):
+    symbols = symbols_of(body)
+    pack = make_pack(body, symbols, language_side_of(body.state))
+    state = {name: one for name, one in body.state.items() if not name.startswith(HEAD)}
+    with pytest.raises(InputError, match=r"checkpoint_last.pt has no MLM head"):
+        plug(body.replaced(state), pack)
+    with pytest.raises(InputError, match=r"checkpoint_last.pt has no MLM head"):
+        describe(body.replaced(state), "xx", symbols)
 
 
 def test_a_body_without_a_written_lineage_has_that_of_its_weights(body):

@@ -227,6 +227,7 @@ def test_a_long_sentence_is_cut(joint_checkpoint, packs, tmp_path):
         ({"--data": "{packs}"}, "has no file called"),
         ({"--neighbours": "81"}, "--neighbours 81: .* has 80 sentences"),
         ({"--neighbours": "0"}, "--neighbours 0"),
+        ({"--device": "nonsense"}, "--device nonsense cannot be used here"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(

@@ -75,7 +75,7 @@ def test_bodies_stand_side_by_side(folder, fine_tuned, tmp_path):  # noqa: F811
         for line in result.stdout.splitlines()
         if line.startswith("|")
     ]
-    assert rows[0] == ["xnli dev", "examples", str(fine_tuned), str(other)]
+    assert rows[0] == ["xnli dev: accuracy (%)", "examples", str(fine_tuned), str(other)]
     assert [row[0] for row in rows[2:]] == ["de", "en", "mean"]
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert len(scores) == 4 and rows[2][2] == rows[2][3]

@@ -64,6 +64,17 @@ def run_block(kind, text, folder):
     return result.stdout
 
 
+def write_squad(sentences, path):
+    """Questions in the form of SQuAD: the first word of a sentence answers its last."""
+    paragraphs = []
+    for index, sentence in enumerate(sentences):
+        words = sentence.split()
+        answers = [{"text": words[0], "answer_start": 0}]
+        qas = [{"id": str(index), "question": words[-1], "answers": answers}]
+        paragraphs.append({"context": sentence, "qas": qas})
+    path.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}), encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A working folder with the files that the pages name, made of the toy languages."""
@@ -72,6 +83,8 @@ def folder(tmp_path_factory):
     documents = (folder / "text/source/mono.txt").read_text().strip().split("\n\n")
     with lzma.open(folder / "english.jsonl.xz", "wt") as file:
         file.writelines(json.dumps({"text": document}) + "\n" for document in documents)
+    for name in ("stories", "speech", "manuals"):
+        (folder / f"{name}.txt").write_text((folder / "text/source/mono.txt").read_text())
     (folder / "german.txt").write_text((folder / "text/target/mono.txt").read_text())
     for name, origin in {
         "train.tsv": "source/train.tsv",
@@ -87,6 +100,13 @@ def folder(tmp_path_factory):
         code = "eng" if name == "english" else "deu"
         (folder / "tatoeba/v1").mkdir(parents=True, exist_ok=True)
         (folder / f"tatoeba/v1/tatoeba.deu-eng.{code}").write_text("".join(lines[:20]))
+        (folder / "xquad").mkdir(exist_ok=True)
+        write_squad(lines[:40], folder / f"xquad/xquad.{'en' if name == 'english' else 'de'}.json")
+    for name in ("train-v1.1.json", "dev-v1.1.json"):
+        (folder / name).write_bytes((folder / "xquad/xquad.en.json").read_bytes())
+    (folder / "sib200/eng_Latn").mkdir(parents=True)
+    rows = "index_id\tcategory\ttext\n1\ttravel\tGo\n2\tsports\tRun\n"
+    (folder / "sib200/eng_Latn/train.tsv").write_text(rows)
     (folder / "examples").symlink_to(ROOT / "examples")
     return folder
 
@@ -115,6 +135,10 @@ def test_the_readme(readme, folder):
         "docs/prepare.md",
         "docs/performance.md",
         "docs/evaluate.md",
+        "docs/questions.md",
+        "docs/initialise.md",
+        "docs/task_modules.md",
+        "docs/meta_training.md",
     ],
 )
 def test_a_page(page, readme, folder):

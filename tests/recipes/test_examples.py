@@ -88,25 +88,3 @@ def test_results_of_other_settings_are_not_mixed(quickstart):
     result = run_example("quickstart", str(out).removesuffix("-smoke"), SEED="7")
     assert result.returncode == 2
     assert "holds results of other settings" in result.stderr
-
-
-def test_the_english_german_example_prepares_real_text(shared_data, tmp_path):
-    """Its own part; the steps after it are those of the quickstart."""
-    script = (ROOT / "examples" / "english_german" / "run.sh").read_text()
-    only_data = script.replace('source "$examples/three_variants.sh"', 'echo "$TARGET_DATA"')
-    assert only_data != script
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "OUT": str(tmp_path),
-        "DATA": str(shared_data),
-        "SMOKE": "1",
-    }
-    result = subprocess.run(
-        ["bash", "-c", only_data], env=environment, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    data = Path(result.stdout.splitlines()[-1])
-    assert (data / "train.bin").stat().st_size > 1e6
-    labels = (data.parent / "task" / "label" / "dict.txt").read_text().split()[::2]
-    assert sorted(labels) == sorted((shared_data / "topic/sib200/labels.txt").read_text().split())

@@ -82,6 +82,18 @@ def test_fine_tuning(pretrained, pair_data, tmp_path):
     assert not torch.equal(before[name], after[name])
 
 
+def test_bad_input_is_one_sentence(source_data, tmp_path):
+    result = run(
+        ["fairseq-hydra-train", "--config-dir", CONFIGS, "--config-name", "pretrain", *CPU,
+         f"task.data={source_data}", "+model.encoder_layers=4", f"checkpoint.save_dir={tmp_path}"],
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith("fairseq-minimodel: error: --auxiliary-head-l")
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())  # nor a file of hydra's
+
+
 def test_an_architecture_means_its_sizes_in_hydra(tmp_path):
     code = """
 from omegaconf import OmegaConf

@@ -1,12 +1,13 @@
 """Adaptation by the real command: what is frozen stays by bits, what is trained changes."""
 
+import re
 import shutil
 from pathlib import Path
 
 import fairseq.checkpoint_utils
 import pytest
 import torch
-from conftest import LENGTH, USER_DIR, run, state_of, train
+from conftest import LENGTH, USER_DIR, run, state_of, train, write_corpus
 from fairseq.models.roberta import RobertaModel
 
 from fairseq_minimodel.checkpoint.identity import LINEAGE
@@ -92,6 +93,67 @@ def test_its_checkpoint_resumes_and_loads_after_the_base_is_gone(
     )
 
 
+@pytest.fixture(scope="module")
+def helper(target_data, tmp_path_factory):
+    """A smaller model in the target vocabulary."""
+    folder = tmp_path_factory.mktemp("helper")
+    train(
+        target_data, folder, "--task", "masked_lm", "--criterion", "masked_lm",
+        "--arch", "minimodel_roberta", "--encoder-layers", "1", "--encoder-embed-dim", "8",
+        "--encoder-ffn-embed-dim", "8", "--encoder-attention-heads", "2", *LENGTH,
+    )  # fmt: skip
+    return folder / "checkpoint_last.pt"
+
+
+def test_clp_from_a_helper_at_depth_two_of_three(joint_checkpoint, target_data, helper, tmp_path):
+    """The rows of training's start are those of the formula; resuming needs no helper."""
+    copy = tmp_path / "helper.pt"
+    shutil.copyfile(helper, copy)
+    options = (
+        "--criterion", "joint_masked_lm", "--depth", "2", "--initialise", "clp",
+        "--helper", copy, "--lr", "0", "--weight-decay", "0",
+    )  # fmt: skip
+    log = adapt(target_data, tmp_path / "run", joint_checkpoint, *options)
+    counts = re.search(
+        r"initialise clp: 5 special symbols copied, 5 other rows copied, (\d+) rows combined, "
+        r"(\d+) rows drawn \(0 without a vector, (\d+) whose weights cancel\)",
+        log,
+    )
+    combined, drawn, cancelled = map(int, counts.groups())
+    assert combined + drawn == 70 and drawn == cancelled and combined > 10
+    state = state_of(tmp_path / "run" / "checkpoint_last.pt")
+    base, vectors = state_of(joint_checkpoint), state_of(helper)[EMBEDDING].double()
+    agree = 0
+    for row in range(4, 74):
+        weights = torch.cosine_similarity(vectors[row][None], vectors[74:79])
+        wanted = weights @ base[EMBEDDING][4:9].double() / weights.sum()
+        bias = weights @ base[OUTPUT_BIAS][4:9].double() / weights.sum()
+        agree += torch.allclose(
+            state[EMBEDDING][row].double(), wanted, atol=1e-5
+        ) and torch.allclose(state[OUTPUT_BIAS][row].double(), bias, atol=1e-5)
+    assert agree == combined
+    assert torch.equal(state[EMBEDDING][74:79], base[EMBEDDING][4:9])
+
+    copy.unlink()
+    log = adapt(target_data, tmp_path / "run", joint_checkpoint, *options, "--max-update", "6")
+    assert "@ 4 updates" in log and "rows drawn" not in log
+
+
+def test_focus_needs_nothing_but_the_text(joint_checkpoint, tmp_path):
+    words = [f"word{index}" for index in range(5)] + [f"wort{index}" for index in range(60)]
+    (tmp_path / "data").mkdir()
+    data = write_corpus(tmp_path / "data", words, seed=3)
+    options = ("--criterion", "joint_masked_lm", "--initialise", "focus")
+    log = adapt(data, tmp_path / "run", joint_checkpoint, *options)
+    counts = re.search(
+        r"initialise focus: 5 special symbols copied, 5 other rows copied, (\d+) rows combined, "
+        r"(\d+) rows drawn \((\d+) without a vector, 0 whose weights cancel\)",
+        log,
+    )
+    combined, drawn, rare = map(int, counts.groups())
+    assert combined + drawn == 60 and drawn == rare and combined > 10
+
+
 def fairseq_data(checkpoint):
     return torch.load(checkpoint, weights_only=True)["cfg"]["task"]["data"]
 
@@ -110,6 +172,12 @@ def test_all_layers_are_the_default(joint_checkpoint, target_data, tmp_path):
         (["--arch", "roberta"], "give --arch minimodel_roberta"),
         (["--tokens-per-sample", "64"], "longer than the 32 positions"),
         (["--source-dict", "absent.txt"], "Cannot read the dictionary absent.txt"),
+        (["--initialise", "clp"], "--initialise clp needs --helper PATH"),
+        (["--initialise", "clp", "--helper", "absent.pt"], "no checkpoint absent.pt"),
+        (["--initialise", "clp", "--helper", str(USER_DIR)], "neither a language pack"),
+        # in this text the five common words are the rarest
+        (["--initialise", "focus"], "5 tokens in common with the source, 0 of them in"),
+        (["--helper", "some.pt"], "--helper is for --initialise clp, not for --initialise random"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(

@@ -1,0 +1,76 @@
+"""The results of run.sh: the updates that each start needs to reach one loss.
+
+    python examples/meta_training/updates_to_loss.py OUT
+
+The loss is the one at which TARP without preparation ends. Losses are those of the held-out domain's
+validation text; between two validations they are interpolated linearly.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "initialisers"))
+
+from compare import reach, read_records
+
+from fairseq_minimodel.atomic import write_json
+from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.report.table import format_table
+
+PREPARATION = {
+    "plain": "none",
+    "joint": "other domains, without inner steps",
+    "meta": "other domains, meta-training",
+}
+
+
+def main(out: Path) -> None:
+    logs = out / "logs"
+    curves = {
+        (kind, way): read_curve(logs, f"adapt-{kind}-{way}")
+        for kind in ("tarp", "tarp+tams")
+        for way in PREPARATION
+    }
+    wanted = curves["tarp", "plain"][-1][1]
+    results = [
+        {
+            "module": kind,
+            "preparation": PREPARATION[way],
+            "loss_at_start": curve[0][1],
+            "loss_at_end": curve[-1][1],
+            "loss_to_reach": wanted,
+            "updates": reach(wanted, [loss for _, loss in curve], [update for update, _ in curve]),
+            "curve": curve,
+        }
+        for (kind, way), curve in curves.items()
+    ]
+    write_json(out / "results.json", results)
+    print(f"to reach {wanted:.3f} bits a masked token in the domain that was held out")
+    rows = [
+        [
+            result["module"],
+            result["preparation"],
+            f"{result['loss_at_start']:.3f}",
+            f"{result['loss_at_end']:.3f}",
+            None if result["updates"] is None else round(result["updates"]),
+        ]
+        for result in results
+    ]
+    headers = ["module", "preparation", "loss at start", "at end", "updates to reach it"]
+    print(format_table(headers, rows))
+    print(f"\n{out / 'results.json'}")
+
+
+def read_curve(logs: Path, name: str) -> list[tuple[float, float]]:
+    """(updates, validation loss) of a run, that of its start first."""
+    if not (logs / f"{name}.log").is_file():
+        raise InputError(f"{logs} has no {name}.log: run run.sh to its end first")
+    start = next(r for r in read_records(logs / f"{name}-start.log") if "valid_loss" in r)
+    # a validation may be there twice: at an interval and at the end
+    records = read_records(logs / f"{name}.log")
+    valid = {r["valid_num_updates"]: r["valid_loss"] for r in records if "valid_loss" in r}
+    return [(0.0, start["valid_loss"]), *sorted(valid.items())]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

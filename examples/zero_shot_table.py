@@ -1,0 +1,106 @@
+"""The scores of a recipe as tables, one a task: languages by variants.
+
+    python examples/zero_shot_table.py OUT
+
+Reads OUT/seed*/scores/TASK-VARIANT.json. With one seed a score stands with its 95 % interval over the
+examples; with several the mean over the seeds stands with the lowest and the highest of them.
+"""
+
+import json
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean
+from typing import NamedTuple
+
+from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.report.table import format_table
+
+VARIANTS = {
+    "standard": "Standard",
+    "minijoint": "MiniJoint",
+    "minipost": "MiniPost",
+    "untrained": "untrained control",
+}
+
+
+class Score(NamedTuple):
+    """One score of one pack, with its 95 % interval, and on how many items."""
+
+    value: float
+    low: float
+    high: float
+    items: int
+    measure: str
+
+
+# task -> variant -> language -> one score for each seed
+Scores = dict[str, dict[str, dict[str, list[Score]]]]
+
+
+def main(out: Path) -> None:
+    for task, variants in read_scores(out).items():
+        [seeds] = {len(scores) for rows in variants.values() for scores in rows.values()} or {0}
+        spread = "95 % intervals" if seeds == 1 else f"mean of {seeds} seeds, lowest to highest"
+        first = next(iter(next(iter(variants.values())).values()))[0]
+        print(f"\n{task}: {first.measure}; {spread}\n")
+        print(table(variants))
+
+
+def read_scores(out: Path) -> Scores:
+    scores: Scores = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for path in sorted(out.glob("seed*/scores/*.json")):
+        task, variant = re.fullmatch(r"(.+)-(\w+)\.json", path.name).groups()
+        for row in json.loads(path.read_text(encoding="utf-8")):
+            scores[task][variant][row["language"]].append(read_score(row))
+    if not scores:
+        raise InputError(f"{out} has no scores: run the recipe to its end first")
+    return scores
+
+
+def read_score(row: dict) -> Score:
+    """The score in a row of the JSON of `evaluate`, `retrieve` or `perplexity`."""
+    if "f1" in row:
+        names, items, scale, measure = ("f1", "f1_low", "f1_high"), "questions", 100, "F1 (%)"
+    elif "bits" in row:
+        names, items, scale, measure = ("bits", "low", "high"), "masked", 1, "bits a masked token"
+    elif "accuracies" in row:
+        chance = f"chance {100 * row['chance']:.1f} %"
+        row = {**row, **row["accuracies"]["csls"]["to English"]}
+        names, items, scale = ("value", "low", "high"), "pairs", 100
+        measure = f"pairs found, to English, by CSLS (%; {chance})"
+    else:
+        names, items, scale = ("accuracy", "low", "high"), "examples", 100
+        measure = (
+            f"accuracy (%; chance {100 * row['chance']:.1f} %, always the most frequent label "
+            f"{100 * row['majority']:.1f} %)"
+        )
+    return Score(*(scale * row[name] for name in names), row[items], measure)
+
+
+def table(variants: dict[str, dict[str, list[Score]]]) -> str:
+    names = [name for name in VARIANTS if name in variants]
+    languages = list(dict.fromkeys(language for name in names for language in variants[name]))
+    rows = [
+        [language, variants[names[0]][language][0].items]
+        + [describe(variants[name][language]) for name in names]
+        for language in languages
+    ]
+    targets = [language for language in languages if language != "en"]
+    means = [
+        f"{mean(score.value for target in targets for score in variants[name][target]):.1f}"
+        for name in names
+    ]
+    rows.append(["mean without en", None, *means])
+    return format_table(["", "items", *(VARIANTS[name] for name in names)], rows)
+
+
+def describe(scores: list[Score]) -> str:
+    values = [score.value for score in scores]
+    low, high = (scores[0].low, scores[0].high) if len(scores) == 1 else (min(values), max(values))
+    return f"{mean(values):.1f} ({low:.1f} to {high:.1f})"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,182 @@
+"""A body in the language of a pack, as a folder that Hugging Face's library loads by itself.
+
+Nothing of that library is needed to write it: config.json, model.safetensors, tokenizer.json and
+their companions are made here.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from ..atomic import atomic_folder
+from ..checkpoint import surgery
+from ..checkpoint.cost import training_cost
+from ..checkpoint.load import Checkpoint, read_checkpoint
+from ..checkpoint.task_module import SPAN_HEAD, load_module, merge_module
+from ..corpus.vocabulary import BOS, EOS, FAST_TOKENIZER_FILE, PAD
+from ..errors import InputError
+from ..evaluation.classify import DEFAULT_HEAD, Classifier
+from ..language.pack import LanguagePack, load_pack
+from ..language.side import EMBEDDING, StateDict
+from ..nn.task_module import is_module_part
+from .card import Origin, model_card, read_scores
+from .names import FIXED, PROBABILITIES, SIZES, TOKEN_TYPES, task_names, tensor_names
+from .tokenizer import fast_tokenizer, settings, special_tokens, template
+
+
+def export_hf(
+    body: Path,
+    pack: Path,
+    output: Path,
+    module: Path | None = None,
+    depth: int | None = None,
+    labels: Path | None = None,
+    scores: Path | None = None,
+) -> None:
+    """Write the body in the language of the pack in Hugging Face's form, with its tokenizer and card.
+
+    All heads that the body has go with it, so that the one folder is what `AutoModelForMaskedLM`,
+    and `AutoModelForSequenceClassification` or `AutoModelForQuestionAnswering`, load.
+
+    Args:
+        module: a task module that was trained over the body, to be merged into it.
+        depth: export the bottom layers alone, with the MLM head after them.
+        labels: dict.txt of the labels; None: that of the training data or of the module.
+        scores: the file that `evaluate --json` wrote, for the model card.
+
+    Raises:
+        InputError: a file is missing or damaged, the parts do not belong together, or the library
+            has no such model.
+    """
+    checkpoint, language = read_checkpoint(body), load_pack(pack)
+    cost = training_cost(checkpoint)
+    task_module = load_module(module) if module else None
+    if task_module:
+        checkpoint = merge_module(checkpoint, task_module)[0]
+        labels = labels or task_module.labels
+    if depth is not None:
+        checkpoint = surgery.truncate(checkpoint, depth)[0]
+    plugged = surgery.plug(checkpoint, language)[0]
+    _check(plugged, body)
+    head, classes = _classes(plugged, body, labels)
+    state = _converted(plugged.state, plugged.layers, head)
+    config = _config(plugged, language, state, classes)
+    task = plugged.config.get("task", {})
+    around = template(task, language.symbols)
+    tokenizer = fast_tokenizer(language, around)
+    longest = plugged.body_settings()["max_positions"]
+    card = model_card(
+        output.resolve().name,
+        config["architectures"],
+        Origin(plugged, language.description, task_module and task_module.description, cost),
+        classes,
+        read_scores(scores) if scores else [],
+    )
+    with atomic_folder(output) as folder:
+        safetensors.torch.save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+        for name, content in {
+            "config.json": config,
+            FAST_TOKENIZER_FILE: tokenizer,
+            "tokenizer_config.json": settings(longest),
+            "special_tokens_map.json": special_tokens(),
+        }.items():
+            text = json.dumps(content, indent=2, ensure_ascii=False)
+            (folder / name).write_text(text + "\n", encoding="utf-8")
+        # safetensors makes its files private
+        shutil.copymode(folder / "config.json", folder / "model.safetensors")
+        if language.tokenizer.name != FAST_TOKENIZER_FILE:
+            shutil.copyfile(language.tokenizer, folder / language.tokenizer.name)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    parameters = sum(tensor.numel() for tensor in state.values())
+    print(
+        f"{output}: {', '.join(config['architectures'])}, {plugged.layers} layers, "
+        f"{language.description.language}, {parameters:,} parameters"
+    )
+
+
+def _check(checkpoint: Checkpoint, body: Path) -> None:
+    """Refuse what the library's RoBERTa cannot express."""
+    if any(is_module_part(name) for name in checkpoint.state):
+        raise InputError(
+            f"{body} has a task module inside, which the library's RoBERTa has not: give the body "
+            "that it was trained over, and a module that merges (mask, lora, tarp) with --module"
+        )
+    activation = checkpoint.body_settings()["activation_fn"]
+    if activation != FIXED["hidden_act"]:
+        raise InputError(
+            f"{body} has activation_fn {activation}, and the MLM head of the library's RoBERTa has "
+            "gelu and nothing else: it cannot be exported"
+        )
+    pooler = checkpoint.model_config.get("pooler_activation_fn") or "tanh"
+    if pooler != "tanh" and any(name.startswith("classif") for name in checkpoint.state):
+        raise InputError(
+            f"{body} has pooler_activation_fn {pooler}, and the classification head of the library's "
+            "RoBERTa has tanh and nothing else: it cannot be exported"
+        )
+
+
+def _classes(checkpoint: Checkpoint, body: Path, labels: Path | None) -> tuple[str, list[str]]:
+    """Name of the classification head, and its labels in order; none if there is no such head."""
+    task = checkpoint.config.get("task", {})
+    head = task.get("classification_head_name", DEFAULT_HEAD)
+    if f"classification_heads.{head}.out_proj.weight" not in checkpoint.state:
+        return head, []
+    dense = checkpoint.state[f"classification_heads.{head}.dense.weight"]
+    if dense.size(0) != dense.size(1):
+        raise InputError(
+            f"the classification head of {body} is {dense.size(0)} wide and the body "
+            f"{dense.size(1)}, which the library's RoBERTa cannot have"
+        )
+    return head, Classifier(body, checkpoint, labels).classes
+
+
+def _converted(state: StateDict, layers: int, head: str) -> StateDict:
+    """The tensors under the library's names, in float32; the one of token types is zero."""
+    names = tensor_names(layers) | task_names(head)
+    theirs = {
+        name: state[ours].float().contiguous().clone()
+        for ours, name in names.items()
+        if ours in state
+    }
+    return theirs | {TOKEN_TYPES: torch.zeros(1, state[EMBEDDING].size(1))}
+
+
+def _config(
+    checkpoint: Checkpoint, language: LanguagePack, state: StateDict, classes: list[str]
+) -> dict[str, object]:
+    """The content of config.json."""
+    body, model = checkpoint.body_settings(), checkpoint.model_config
+    byte_level = language.tokenizer.name == FAST_TOKENIZER_FILE
+    # One architecture under two names; it is the tokenizer that one expects with each.
+    kind, prefix = ("roberta", "Roberta") if byte_level else ("xlm-roberta", "XLMRoberta")
+    architectures = [f"{prefix}ForMaskedLM"]
+    if classes:
+        architectures.insert(0, f"{prefix}ForSequenceClassification")
+    if f"{SPAN_HEAD}.weight" in checkpoint.state:
+        architectures.insert(0, f"{prefix}ForQuestionAnswering")
+    numbered = {str(index): label for index, label in enumerate(classes)}
+    labels = {"id2label": numbered, "label2id": {name: int(i) for i, name in numbered.items()}}
+    return {
+        "architectures": architectures,
+        "model_type": kind,
+        "vocab_size": state["lm_head.bias"].size(0),
+        **{theirs: body[ours] for ours, theirs in SIZES.items()},
+        **{theirs: _number(model.get(ours), 0.1) for ours, theirs in PROBABILITIES.items()},
+        "classifier_dropout": _number(model.get("pooler_dropout"), 0.0),
+        "hidden_act": FIXED["hidden_act"],
+        "layer_norm_eps": FIXED["layer_norm_eps"],
+        # rows for the padding index and the one below it are no positions
+        "max_position_embeddings": body["max_positions"] + 2,
+        "type_vocab_size": 1,
+        "bos_token_id": BOS,
+        "pad_token_id": PAD,
+        "eos_token_id": EOS,
+        **(labels if classes else {}),
+    }
+
+
+def _number(value: object, default: float) -> float:
+    return default if value is None else float(value)

@@ -1,0 +1,340 @@
+"""A RoBERTa, XLM-R or CamemBERT in the form of Hugging Face, as a body and the pack of its language."""
+
+import json
+import pickle
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import compat  # noqa: F401  isort: skip  (before anything of fairseq)
+
+import safetensors
+import safetensors.torch
+import torch
+from fairseq.dataclass.configs import FairseqConfig
+from fairseq.tasks.masked_lm import MaskedLMConfig
+from omegaconf import OmegaConf
+
+from ..atomic import atomic_folder
+from ..checkpoint.commands import describe
+from ..checkpoint.load import ENCODER, Checkpoint, identified, with_present_names, write_checkpoint
+from ..corpus.vocabulary import (
+    BOS,
+    EOS,
+    FAST_TOKENIZER_FILE,
+    MASK_SYMBOL,
+    SENTENCEPIECE_FILE,
+    SPECIAL_SYMBOLS,
+    write_dictionary,
+)
+from ..errors import InputError
+from ..language.pack import DICTIONARY, save_pack, tokenizer_in
+from ..language.side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION, StateDict
+from ..models.minimodel_roberta import MiniModelRobertaConfig
+from .names import (
+    FIXED,
+    MODEL_TYPES,
+    PROBABILITIES,
+    SIZES,
+    TIED_NAMES,
+    TOKEN_TYPES,
+    WORDS,
+    tensor_names,
+)
+from .sentencepiece_model import read_pieces
+from .tokenizer import added_tokens, renumbered, tokens_of
+
+BODY, PACK = "body.pt", "pack"
+WEIGHTS, INDEX, OLD_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+)
+POSITIONS = f"{ENCODER}embed_positions.weight"
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The vocabulary of a model.
+
+    Attributes:
+        rows: token to row of the embedding.
+        tokenizer: a SentencePiece model as it is, or the content of a tokenizer.json.
+    """
+
+    rows: dict[str, int]
+    tokenizer: Path | dict
+
+
+def import_hf(model: Path, language: str, output: Path) -> None:
+    """Write the folder `output`: body.pt, with its dict.txt and tokenizer, and pack/.
+
+    Tensors are kept as they are, in float32, but for the rows of the vocabulary, which get fairseq's
+    order (<s>, <pad>, </s>, <unk> first; RoBERTa and XLM-R have it already), and the embedding of
+    token types, which fairseq does not have: it is added to the position embeddings.
+
+    Args:
+        model: folder with config.json, the weights and the tokenizer.
+        language: its name, as the user calls it.
+
+    Raises:
+        InputError: a file is missing or damaged, or the model is none that fairseq can express.
+    """
+    config = _read_json(model / "config.json")
+    _check_config(config, model)
+    theirs = _read_weights(model)
+    tokens = _read_tokens(model, config)
+    state, notes = _converted(theirs, config, model)
+    symbols, order = _symbols(tokens.rows, len(state[EMBEDDING]), model)
+    for name in (EMBEDDING, OUTPUT_BIAS):
+        state[name] = state[name][order].contiguous()
+    state[TIED_PROJECTION] = state[EMBEDDING]
+    moved = order != sorted(order)
+    if moved:
+        notes.append("rows of the vocabulary put into fairseq's order")
+    with atomic_folder(output) as folder:
+        _write_vocabulary(folder, symbols, tokens, moved)
+        state, settings = with_present_names(state), _config(config, output)
+        body = identified(Checkpoint(folder / BODY, state, settings, 0), folder / DICTIONARY)
+        write_checkpoint(folder / BODY, body)
+        description, side = describe(body, language, symbols), body.language_side()
+        dictionary, tokenizer = folder / DICTIONARY, tokenizer_in(folder)
+        save_pack(folder / PACK, side, description, dictionary, tokenizer)
+    print(
+        f"{output}: {BODY}, {body.layers} layers, and {PACK}, {language}, "
+        f"{side.vocabulary_size} x {side.width}, lineage {description.lineage}"
+        + "".join(f"; {note}" for note in notes)
+    )
+
+
+def _check_config(config: dict, model: Path) -> None:
+    """Refuse what fairseq's RoBERTa cannot express."""
+    kind = config.get("model_type")
+    if kind not in MODEL_TYPES:
+        raise InputError(
+            f"{model} is a model of the type {kind!r}; only {', '.join(MODEL_TYPES)} can be imported"
+        )
+    for name in (*SIZES.values(), "vocab_size", "max_position_embeddings"):
+        if not isinstance(config.get(name), int):
+            raise InputError(f"{model / 'config.json'} does not say {name}")
+    for name, value in FIXED.items():
+        # what it leaves out is as in the library, where two defaults are not RoBERTa's own
+        found = config.get(name, 1e-12 if name == "layer_norm_eps" else value)
+        if found != value:
+            raise InputError(
+                f"{model / 'config.json'} has {name} {found!r}, and fairseq's RoBERTa has {value!r} "
+                "and nothing else: the model cannot be imported"
+            )
+
+
+def _read_weights(model: Path) -> StateDict:
+    """All tensors of a model, from model.safetensors, its parts, or pytorch_model.bin."""
+    path = model / WEIGHTS
+    try:
+        if path.is_file():
+            return safetensors.torch.load_file(path)
+        if (path := model / INDEX).is_file():
+            parts = sorted(set(_read_json(path)["weight_map"].values()))
+            state: StateDict = {}
+            for part in parts:
+                path = model / Path(part).name
+                state |= safetensors.torch.load_file(path)
+            return state
+        if (path := model / OLD_WEIGHTS).is_file():
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{path} is refused or damaged: it may hold tensors and nothing that could run code when "
+            "loaded; save the model as safetensors where you trust it"
+        ) from None
+    except (
+        KeyError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        safetensors.SafetensorError,
+        zipfile.BadZipFile,
+    ) as error:
+        reason = str(error).split("\n")[0][:120]
+        raise InputError(f"{path} is damaged or no file of weights ({reason})") from None
+    raise InputError(
+        f"{model} has neither {WEIGHTS} nor {OLD_WEIGHTS}: give the folder of a whole model"
+    )
+
+
+def _converted(theirs: StateDict, config: dict, model: Path) -> tuple[StateDict, list[str]]:
+    """The state dict under fairseq's names, in float32, and what there is to say about it."""
+    names = tensor_names(config["num_hidden_layers"])
+    missing = [name for name in names.values() if name not in theirs]
+    if missing:
+        head = " (a model without its MLM head)" if missing[0].startswith("lm_head") else ""
+        raise InputError(
+            f"the weights of {model} lack {missing[0]}{head}: give a model as AutoModelForMaskedLM "
+            "saves it"
+        )
+    width = config["hidden_size"]
+    vocabulary = theirs[WORDS].size(0)
+    shapes = {
+        WORDS: (config["vocab_size"], width),
+        names[POSITIONS]: (config["max_position_embeddings"], width),
+        "lm_head.bias": (vocabulary,),
+    }
+    for name, shape in shapes.items():
+        if tuple(theirs[name].shape) != shape:
+            raise InputError(
+                f"{name} of {model} has the shape {tuple(theirs[name].shape)} and config.json says "
+                f"{shape}: they do not belong together"
+            )
+    for name, same in zip(TIED_NAMES, (WORDS, "lm_head.bias"), strict=True):
+        if name in theirs and not torch.equal(theirs[name], theirs[same]):
+            raise InputError(
+                f"{name} of {model} is not {same}: the projection of its MLM head is not tied to "
+                "the embedding, and fairseq's is"
+            )
+    state = {ours: theirs[name].float() for ours, name in names.items()}
+    notes = []
+    if TOKEN_TYPES in theirs and theirs[TOKEN_TYPES][0].any():
+        state[POSITIONS] = state[POSITIONS] + theirs[TOKEN_TYPES][0].float()
+        notes.append("embedding of token type 0 added to the position embeddings")
+    known = {*names.values(), *TIED_NAMES, TOKEN_TYPES}
+    left = sorted({name for name in theirs if name not in known and "position_ids" not in name})
+    if left:
+        notes.append(f"left out: {', '.join(left[:4])}" + ", ..." * (len(left) > 4))
+    return state, notes
+
+
+def _read_tokens(model: Path, config: dict) -> Tokens:
+    """The vocabulary; a SentencePiece model is preferred, as the pack's tokenizer."""
+    pieces, fast = model / SENTENCEPIECE_FILE, model / FAST_TOKENIZER_FILE
+    content = None
+    try:
+        if fast.is_file():
+            content = _read_json(fast)
+            rows = tokens_of(content)
+        elif pieces.is_file():
+            rows = _rows_of_pieces(pieces, config["model_type"])
+        elif (model / "vocab.json").is_file() and (model / "merges.txt").is_file():
+            content = _byte_level(model)
+            rows = tokens_of(content)
+        else:
+            raise InputError(
+                f"{model} has no tokenizer: neither {SENTENCEPIECE_FILE}, nor {FAST_TOKENIZER_FILE}, "
+                "nor vocab.json with merges.txt"
+            )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"the tokenizer of {model} is damaged ({error!r})") from None
+    return Tokens(rows, pieces if pieces.is_file() else content)
+
+
+def _rows_of_pieces(path: Path, kind: str) -> dict[str, int]:
+    """Token to row where there is a SentencePiece model alone: as the model's own tokenizer has it.
+
+    XLM-R puts fairseq's four symbols before the pieces, in the place of SentencePiece's three;
+    CamemBERT's dict.txt holds SentencePiece's three besides, and they are the ones that are used.
+    """
+    pieces = read_pieces(path)
+    if kind == "camembert":
+        before = ["<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED"]
+        tokens = [*before, *pieces[1:], MASK_SYMBOL]
+    else:
+        tokens = [*SPECIAL_SYMBOLS, *pieces[3:], MASK_SYMBOL]
+    return {token: row for row, token in enumerate(tokens)}
+
+
+def _byte_level(model: Path) -> dict:
+    """RoBERTa's tokenizer, of vocab.json and merges.txt, as the content of a tokenizer.json."""
+    rows = _read_json(model / "vocab.json")
+    lines = (model / "merges.txt").read_text(encoding="utf-8").split("\n")
+    merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
+    ends = [[SPECIAL_SYMBOLS[index], rows[SPECIAL_SYMBOLS[index]]] for index in (EOS, BOS)]
+    space = {"add_prefix_space": False, "trim_offsets": True}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added_tokens(rows),
+        "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", **space, "use_regex": True},
+        "post_processor": {"type": "RobertaProcessing", "sep": ends[0], "cls": ends[1], **space},
+        "decoder": {"type": "ByteLevel", **space, "use_regex": True},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": "",
+            "end_of_word_suffix": "",
+            "fuse_unk": False,
+            "vocab": rows,
+            "merges": merges,
+        },
+    }
+
+
+def _symbols(rows: dict[str, int], count: int, model: Path) -> tuple[list[str], list[int]]:
+    """The symbol of each row in fairseq's order, and which row of the model each one is."""
+    lost = [token for token in (*SPECIAL_SYMBOLS, MASK_SYMBOL) if token not in rows]
+    if lost:
+        raise InputError(f"the tokenizer of {model} has no {lost[0]}, which fairseq needs")
+    if max(rows.values()) >= count:
+        raise InputError(
+            f"the tokenizer of {model} has the id {max(rows.values())} and the embedding {count} "
+            "rows: they do not belong together"
+        )
+    tokens = {row: token for token, row in rows.items()}
+    first = [rows[token] for token in SPECIAL_SYMBOLS]
+    order = [*first, *(row for row in range(count) if row not in first)]
+    names = [tokens.get(row, f"madeupword{row}") for row in order]  # as fairseq fills gaps
+    return names, order
+
+
+def _write_vocabulary(folder: Path, symbols: list[str], tokens: Tokens, moved: bool) -> None:
+    """dict.txt and the tokenizer."""
+    ordinary = symbols[len(SPECIAL_SYMBOLS) :]
+    if ordinary[-1] == MASK_SYMBOL:  # where fairseq puts it itself
+        ordinary.pop()
+    write_dictionary(folder / DICTIONARY, ordinary, [0] * len(ordinary))
+    if isinstance(tokens.tokenizer, Path):
+        shutil.copyfile(tokens.tokenizer, folder / SENTENCEPIECE_FILE)
+        return
+    content = renumbered(tokens.tokenizer, symbols) if moved else tokens.tokenizer
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    (folder / FAST_TOKENIZER_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _config(config: dict, output: Path) -> dict:
+    """A configuration with which fairseq's own tools load the body."""
+    model = OmegaConf.structured(MiniModelRobertaConfig)
+    for ours, theirs in SIZES.items():
+        model[ours] = config[theirs]
+    for ours, theirs in PROBABILITIES.items():
+        model[ours] = float(config.get(theirs, 0.1))
+    # rows for the padding index and the one below it are no positions
+    model.max_positions = config["max_position_embeddings"] - 2
+    task = OmegaConf.structured(MaskedLMConfig)
+    task.data, task.tokens_per_sample = str(output.resolve()), model.max_positions
+    whole = OmegaConf.to_container(OmegaConf.structured(FairseqConfig()), enum_to_str=True)
+    return {
+        **whole,
+        "model": {
+            **OmegaConf.to_container(model, enum_to_str=True),
+            "_name": "minimodel_roberta",
+        },
+        "task": {**_settled(OmegaConf.to_container(task, enum_to_str=True)), "_name": "masked_lm"},
+    }
+
+
+def _settled(settings: dict) -> dict:
+    """Settings without those that are left to others (`II` of OmegaConf), which fairseq fills."""
+    return {name: value for name, value in settings.items() if "${" not in str(value)}
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"no {path}: give the folder of a model in Hugging Face's form") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged or no JSON ({error})") from None

@@ -1,0 +1,251 @@
+"""A pack's tokenizer as Hugging Face's fast tokenizer, tokenizer.json.
+
+A SentencePiece unigram model becomes a model of the same pieces and scores, in the order of the rows
+of the embedding. What differs from SentencePiece, by the way the library works:
+
+- Of several ways to cut a text, the one with the highest sum of scores is taken. SentencePiece adds
+  32-bit numbers and the library 64-bit ones, so that of two ways with (nearly) equal sums, such as
+  "0" + "00" and "00" + "0", each may take another.
+- The library looks up a character with its accents by the shortest rule, where SentencePiece takes
+  the longest, and drops accents behind it. So letters that are written as several characters are
+  put together before (`_compositions`), and the marks on Arabic's ligatures are kept apart from them
+  by a character that normalising removes.
+- "<s>", "</s>", "<pad>", "<unk>" and "<mask>" in a text are the special tokens.
+"""
+
+import base64
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import permutations
+from pathlib import Path
+
+from ..corpus.vocabulary import (
+    BOS,
+    EOS,
+    FAST_TOKENIZER_FILE,
+    MASK_SYMBOL,
+    PAD,
+    SPECIAL_SYMBOLS,
+    UNK,
+    load_sentencepiece,
+)
+from ..errors import InputError
+from ..language.pack import LanguagePack
+from .sentencepiece_model import SentencePieceModel, read_unigram
+
+SPACE = "\u2581"
+NOTHING = "\x01"  # what SentencePiece's own maps remove
+# Between a presentation form of Hebrew or Arabic, which stands for other letters, and its marks.
+APART = "(?<=[\ufb1d-\ufdff\ufe70-\ufefc])(?=\\p{M})"
+MOST_MARKS = 3  # on one letter: there are 6 orders of three
+
+
+def fast_tokenizer(pack: LanguagePack, template: dict[str, object]) -> dict[str, object]:
+    """The content of tokenizer.json for a pack; ids are the rows of its embedding.
+
+    Args:
+        template: what goes around a text, from `template`.
+
+    Raises:
+        InputError: the pack's tokenizer has no such form.
+    """
+    if pack.tokenizer.name == FAST_TOKENIZER_FILE:
+        content = json.loads(pack.tokenizer.read_text(encoding="utf-8"))
+        tokens = tokens_of(content)
+        wrong = [token for token, row in tokens.items() if pack.symbols[row : row + 1] != [token]]
+        if wrong:
+            raise InputError(
+                f"{pack.tokenizer} and {pack.dictionary} have other ids for {wrong[0]!r}: they do "
+                "not belong together"
+            )
+        if not _is_usual(template):
+            content["post_processor"] = template
+        return content
+    model = read_unigram(pack.tokenizer)
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added_tokens({name: row for row, name in enumerate(pack.symbols)}),
+        "normalizer": _normaliser(pack.tokenizer, model),
+        "pre_tokenizer": None,
+        "post_processor": template,
+        "decoder": {
+            "type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": True,
+        },
+        "model": {
+            "type": "Unigram", "unk_id": UNK, "vocab": _scored(pack, model), "byte_fallback": False,
+        },
+    }  # fmt: skip
+
+
+def _scored(pack: LanguagePack, model: SentencePieceModel) -> list[tuple[str, float]]:
+    """(symbol, score) of each row. Symbols that are no pieces get the lowest score."""
+    lost = model.scores.keys() - set(pack.symbols)
+    if lost:
+        raise InputError(
+            f"{pack.dictionary} lacks {len(lost)} pieces of {pack.tokenizer}, {min(lost)!r} among "
+            "them, which are <unk> in fairseq and are not at Hugging Face: only a dictionary with "
+            "all pieces can be exported"
+        )
+    lowest = min(model.scores.values())
+    return [(symbol, model.scores.get(symbol, lowest)) for symbol in pack.symbols]
+
+
+def added_tokens(rows: Mapping[str, int]) -> list[dict[str, object]]:
+    """The special tokens; <mask> takes the space before it, so that it can stand for a word.
+
+    Args:
+        rows: token to id.
+    """
+    return [
+        {
+            "id": rows[token],
+            "content": token,
+            "single_word": False,
+            "lstrip": token == MASK_SYMBOL,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+        for token in (*SPECIAL_SYMBOLS, MASK_SYMBOL)
+    ]
+
+
+def template(task: dict[str, object], symbols: Sequence[str]) -> dict[str, object]:
+    """What goes around one text and two: as fairseq's task feeds the model.
+
+    Args:
+        task: settings of the task. Of `sentence_prediction` they name the tokens before the texts;
+            masked language modelling and span_qa have "<s> a </s>" and "<s> a </s> </s> b </s>".
+    """
+    first, second = BOS, EOS
+    if task.get("_name") == "sentence_prediction":
+        first, second = task.get("init_token"), task.get("separator_token")
+
+    def special(token: int | None) -> list[dict[str, object]]:
+        return [] if token is None else [{"SpecialToken": {"id": symbols[token], "type_id": 0}}]
+
+    single = [*special(first), {"Sequence": {"id": "A", "type_id": 0}}, *special(EOS)]
+    pair = [*single, *special(second), {"Sequence": {"id": "B", "type_id": 0}}, *special(EOS)]
+    used = sorted({EOS, first, second} - {None})
+    return {
+        "type": "TemplateProcessing",
+        "single": single,
+        "pair": pair,
+        "special_tokens": {
+            symbols[token]: {"id": symbols[token], "ids": [token], "tokens": [symbols[token]]}
+            for token in used
+        },
+    }
+
+
+def _is_usual(content: dict[str, object]) -> bool:
+    return content == template({}, SPECIAL_SYMBOLS)
+
+
+def settings(longest: int) -> dict[str, object]:
+    """The content of tokenizer_config.json: the class that takes tokenizer.json as it is.
+
+    Args:
+        longest: tokens that the model reads.
+    """
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": longest,
+        "model_input_names": ["input_ids", "attention_mask"],
+        "clean_up_tokenization_spaces": False,
+        **special_tokens(),
+    }
+
+
+def special_tokens() -> dict[str, str]:
+    """The content of special_tokens_map.json."""
+    return {
+        "bos_token": SPECIAL_SYMBOLS[BOS],
+        "cls_token": SPECIAL_SYMBOLS[BOS],
+        "eos_token": SPECIAL_SYMBOLS[EOS],
+        "sep_token": SPECIAL_SYMBOLS[EOS],
+        "pad_token": SPECIAL_SYMBOLS[PAD],
+        "unk_token": SPECIAL_SYMBOLS[UNK],
+        "mask_token": MASK_SYMBOL,
+    }
+
+
+def tokens_of(content: dict) -> dict[str, int]:
+    """Token to id of the content of a tokenizer.json."""
+    pieces = content["model"]["vocab"]
+    if isinstance(pieces, list):  # unigram: [piece, score], its place is its id
+        pieces = {piece: row for row, (piece, _) in enumerate(pieces)}
+    return {**pieces, **{token["content"]: token["id"] for token in content["added_tokens"]}}
+
+
+def renumbered(content: dict, symbols: Sequence[str]) -> dict:
+    """The content of a tokenizer.json with other ids: each token's place among the symbols."""
+    rows = {symbol: row for row, symbol in enumerate(symbols)}
+    model = dict(content["model"])
+    if isinstance(model["vocab"], list):
+        model["vocab"] = sorted(model["vocab"], key=lambda piece: rows[piece[0]])
+        model["unk_id"] = UNK
+    else:
+        model["vocab"] = {piece: rows[piece] for piece in model["vocab"]}
+    added = [{**token, "id": rows[token["content"]]} for token in content["added_tokens"]]
+    return {
+        **content,
+        "model": model,
+        "added_tokens": sorted(added, key=lambda token: token["id"]),
+        "post_processor": template({}, SPECIAL_SYMBOLS),
+    }
+
+
+def _normaliser(path: Path, model: SentencePieceModel) -> dict[str, object]:
+    """Text to what the pieces are cut from, as SentencePiece does it."""
+
+    def replace(pattern: str, content: str) -> dict[str, object]:
+        return {"type": "Replace", "pattern": {"Regex": pattern}, "content": content}
+
+    steps: list[dict[str, object]] = []
+    if model.characters:
+        steps += [replace("|".join(forms), letter) for letter, forms in _compositions(path, model)]
+        processor = load_sentencepiece(path)
+        if processor.normalize(f"a{NOTHING}b") == processor.normalize("ab"):
+            steps.append(replace(APART, NOTHING))
+        charsmap = base64.b64encode(model.characters).decode()
+        steps.append({"type": "Precompiled", "precompiled_charsmap": charsmap})
+    if model.removes_spaces:
+        steps.append(replace("^ +| +$", ""))
+    steps.append(replace(" +" if model.removes_spaces else " ", SPACE))
+    if model.adds_prefix:
+        steps.append({"type": "Prepend", "prepend": SPACE})
+    return {"type": "Sequence", "normalizers": steps}
+
+
+def _compositions(path: Path, model: SentencePieceModel) -> Iterable[tuple[str, list[str]]]:
+    """Letters that the vocabulary may meet as several characters, with all such forms of each.
+
+    A letter counts if it is in a piece itself, or if each of the characters is. Letters of the most
+    characters come first, since parts of them are letters, too.
+    """
+    alphabet = set("".join(model.scores))
+    processor = load_sentencepiece(path)
+    found = []
+    for letter in map(chr, range(0x80, 0x110000)):
+        if not unicodedata.decomposition(letter):
+            continue
+        base, *marks = unicodedata.normalize("NFD", letter)
+        if not 1 <= len(marks) <= MOST_MARKS or unicodedata.category(base)[0] != "L":
+            continue
+        if letter not in alphabet and not alphabet.issuperset({base, *marks}):
+            continue
+        forms = {
+            form
+            for order in permutations(marks)
+            for joined in range(len(marks))
+            for form in [unicodedata.normalize("NFC", base + "".join(order[:joined])) +
+                         "".join(order[joined:])]
+            if len(form) > 1 and processor.normalize(form) == processor.normalize(letter)
+        }  # fmt: skip
+        if forms and unicodedata.normalize("NFC", letter) == letter:
+            found.append((letter, sorted(forms, key=len, reverse=True)))
+    return sorted(found, key=lambda item: -len(item[1][0]))

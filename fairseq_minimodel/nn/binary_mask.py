@@ -1,0 +1,107 @@
+"""Binary masks over frozen weights (Zhao et al. 2020, arXiv 2004.12406)."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+
+LOWEST_SCORE = -0.02  # -s of the paper's initial distribution
+FIXED_SEED = 1
+
+
+class BinaryMask(nn.Module):
+    """weight -> weight * mask, mask = 1 where a trained score is above a threshold.
+
+    The gradient of a score is that of its mask element, as if the mask were the score ("straight
+    through"): equations 1 to 3 of the paper.
+
+    Args:
+        shape: of the weight.
+        sparsity: share of zeros at the start, exactly (rounded to whole elements).
+        threshold: tau.
+    """
+
+    def __init__(self, shape: Sequence[int], sparsity: float, threshold: float) -> None:
+        super().__init__()
+        self.threshold = threshold
+        self.scores = nn.Parameter(initial_scores(shape, sparsity, threshold))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """outputs x inputs, in and out."""
+        return weight * _StraightThrough.apply(self.scores, self.threshold)
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, scores: Tensor, threshold: float) -> Tensor:
+        return (scores > threshold).to(scores.dtype)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+def initial_scores(shape: Sequence[int], sparsity: float, threshold: float) -> Tensor:
+    """Scores of which exactly round(sparsity * elements) are not above the threshold.
+
+    Uniform from -s to h, s = 0.02, h = (s + threshold) / sparsity - s, as in the paper, given that
+    number: which elements are below is drawn first, then each score in its part of the range.
+    Without zeros, h is where the paper has it for a sparsity of 5 %.
+
+    Args:
+        sparsity: from 0 to below 1.
+        threshold: above -s.
+    """
+    elements = int(numpy.prod(shape))
+    width = (threshold - LOWEST_SCORE) / (sparsity or 0.05)
+    highest = LOWEST_SCORE + width
+    # in (threshold, highest], so that no score is the threshold itself
+    scores = highest - (highest - threshold) * torch.rand(elements)
+    just_above = torch.nextafter(torch.tensor(threshold), torch.tensor(torch.inf))
+    scores.clamp_(min=just_above.item())
+    below = torch.randperm(elements)[: round(sparsity * elements)]
+    scores[below] = threshold - (threshold - LOWEST_SCORE) * torch.rand(len(below))
+    return scores.view(*shape)
+
+
+def pack_bits(masks: Iterable[Tensor]) -> Tensor:
+    """Masks as one row of bytes, eight elements a byte, each mask from a byte of its own on."""
+    rows = [numpy.packbits(mask.cpu().bool().numpy().ravel()) for mask in masks]
+    return torch.from_numpy(numpy.concatenate(rows))
+
+
+def unpack_bits(packed: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+    """The inverse of `pack_bits`; boolean.
+
+    Raises:
+        ValueError: there are more or fewer bytes than the shapes need.
+    """
+    counts = [int(numpy.prod(shape)) for shape in shapes]
+    sizes = [(count + 7) // 8 for count in counts]
+    if sum(sizes) != len(packed):
+        raise ValueError(f"{len(packed)} bytes of masks, and the shapes need {sum(sizes)}")
+    masks = []
+    for part, count, shape in zip(packed.cpu().split(sizes), counts, shapes, strict=True):
+        bits = numpy.unpackbits(part.numpy(), count=count).view(bool)
+        masks.append(torch.from_numpy(bits).view(*shape))
+    return masks
+
+
+def fixed_weights(shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+    """The random weights of a head that is only masked, never trained: always the same.
+
+    So they need not be kept with the masks. Uniform in +-1 / sqrt(inputs), as PyTorch starts a linear
+    layer; drawn by NumPy's legacy generator, whose numbers never change, and divided exactly alike
+    everywhere.
+
+    Args:
+        shapes: outputs x inputs, of the head's layers in their order.
+    """
+    generator = numpy.random.RandomState(FIXED_SEED)
+    weights = []
+    for shape in shapes:
+        drawn = (2 * generator.random_sample(tuple(shape)) - 1) / numpy.sqrt(shape[1])
+        weights.append(torch.from_numpy(drawn).float())
+    return weights

@@ -1,0 +1,130 @@
+"""Cells with a chosen structure in the model: start, embedding of the task, padding, copies."""
+
+import copy
+
+import pytest
+import torch
+from models.test_minimodel_roberta import make_model, random_tokens, trainable
+
+from fairseq_minimodel.checkpoint.task_module import is_layer_norm
+from fairseq_minimodel.nn.structure import Cell
+from fairseq_minimodel.nn.task_module import Settings, is_module_part
+
+KINDS = ("tams", "tarp+tams")
+EMBEDDING = "encoder.sentence_encoder.task_shared.embedding"
+
+
+def make(kind, **settings):
+    return make_model(task_module=kind, structure_width=8, **settings)
+
+
+def structure_in(model):
+    return model.encoder.sentence_encoder.task_shared
+
+
+def with_effect(model):
+    """The model with cells that are not the identity."""
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if is_module_part(name):
+                parameter.normal_(std=0.3)
+    return model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("training", [True, False])
+def test_the_start_is_the_plain_model(kind, training):
+    """Additions of zeros change how tensors lie in memory, and so roundings."""
+    settings = {"dropout": 0.0, "attention_dropout": 0.0}
+    plain, model = make_model(**settings).train(training), make(kind, **settings).train(training)
+    model.load_state_dict(plain.state_dict())
+    tokens = random_tokens(12, 7)
+    torch.testing.assert_close(model(tokens)[0], plain(tokens)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_there_is_a_cell_in_each_layer_and_nothing_of_the_body_is_trained_but_norms(kind):
+    plain, model = make_model(), make(kind, module_layers="2-3")
+    cells = [name for name, part in model.named_modules() if isinstance(part, Cell)]
+    assert [name.split(".")[3:] for name in cells] == [
+        ["1", "fc2", "task_output"], ["2", "fc2", "task_output"],
+    ]  # fmt: skip
+    names = {name for name, _ in plain.named_parameters()}
+    parts = {name for name, _ in model.named_parameters() if is_module_part(name)}
+    assert trainable(model) == parts | {name for name in names if is_layer_norm(name)}
+    assert ("task_weight" in str(parts)) == (kind == "tarp+tams")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_task_is_the_mean_representation_by_the_body_in_the_first_training_pass(kind):
+    plain = make_model().eval()
+    model = make(kind)
+    model.load_state_dict(plain.state_dict())
+    tokens = random_tokens(12, 7)
+    model.eval()(tokens)
+    assert not structure_in(model).embedding.any()  # validation is no training input
+    model.train()(tokens)
+    assert all(part.training for part in model.modules())
+    hidden = plain(tokens, features_only=True)[0]
+    wanted = torch.cat([hidden[0], hidden[1, :7]]).mean(dim=0)
+    torch.testing.assert_close(structure_in(model).embedding, wanted, rtol=1e-4, atol=1e-5)
+    before = structure_in(model).embedding.clone()
+    model(random_tokens(9, seed=4))
+    assert torch.equal(structure_in(model).embedding, before)
+    # it goes with the checkpoints, and is nothing that an optimiser changes
+    assert torch.equal(model.state_dict()[EMBEDDING], before) and EMBEDDING not in trainable(model)
+
+
+def test_all_layers_have_the_structure_of_the_pass_and_it_ends_with_it():
+    model = with_effect(make("tams")).train()
+    model(random_tokens(9))  # the task is known from here on
+    seen = []
+    for part in model.modules():
+        if isinstance(part, Cell):
+            part.register_forward_hook(lambda cell, *_: seen.append(cell.structure[0].current[0]))
+    model(random_tokens(9))
+    assert len(seen) == 4 and all(choice is seen[0] for choice in seen)
+    assert structure_in(model).current is None
+    model(random_tokens(9))
+    assert not torch.equal(seen[0], seen[-1])  # drawn anew
+    with pytest.raises(IndexError):
+        model(torch.full((1, 5), 10**6))
+    assert structure_in(model).current is None
+
+
+def test_the_controller_learns_through_the_choice():
+    model = with_effect(make("tams")).train()
+    model(random_tokens(9))[0].square().sum().backward()
+    for name, parameter in structure_in(model).named_parameters():
+        assert parameter.grad.any(), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_changes_nothing(kind):
+    model = with_effect(make(kind)).eval()
+    structure_in(model).embedding.normal_()
+    tokens = random_tokens(12, 7)
+    together = model(tokens, features_only=True)[0]
+    alone = model(tokens[1:, :7], features_only=True)[0]
+    torch.testing.assert_close(together[1:, :7], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_copy_of_the_model_has_its_own_structure():
+    model = with_effect(make("tams")).train()
+    tokens = random_tokens(9)
+    model(tokens)
+    copied = copy.deepcopy(model).eval()
+    before = model.eval()(tokens)[0]
+    assert torch.equal(copied(tokens)[0], before)
+    with torch.no_grad():
+        for parameter in structure_in(copied).parameters():
+            parameter.normal_()
+    assert torch.equal(model(tokens)[0], before)
+    assert not torch.equal(copied(tokens)[0], before)
+
+
+def test_it_does_not_merge():
+    assert not Settings(task_module="tams").merges
+    assert not Settings(task_module="tarp+tams", tarp_form="bilinear").merges
+    assert Settings(task_module="tarp", tarp_form="bilinear").merges

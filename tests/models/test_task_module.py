@@ -1,0 +1,294 @@
+"""Task modules in the model: their sizes, what they freeze, what they start as, what passes them."""
+
+import copy
+
+import pytest
+import torch
+from fairseq.models.roberta.model import RobertaModel
+from models.test_minimodel_roberta import SIZES, make_model, random_tokens, trainable
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from fairseq_minimodel.checkpoint.identity import LINEAGE, decode, lineage_of
+from fairseq_minimodel.checkpoint.task_module import NO_BODY, TASK_BODY, body_digest, is_layer_norm
+from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.nn.binary_mask import fixed_weights
+from fairseq_minimodel.nn.task_module import is_module_part
+
+HEAD = "sentence_classification_head"
+ALL = "q_proj,k_proj,v_proj,out_proj,fc1,fc2"
+# settings for a model 16 wide, by a name for each
+CASES = {
+    "adapter": {"task_module": "adapter", "module_reduction": 4},
+    "compacter": {"task_module": "compacter", "module_reduction": 2},
+    "compacter++": {"task_module": "compacter++", "module_reduction": 2},
+    "mask": {"task_module": "mask"},
+    "lora": {"task_module": "lora", "module_rank": 2},
+    "bilinear": {"task_module": "tarp", "tarp_form": "bilinear", "module_targets": ALL},
+    "kronecker": {"task_module": "tarp", "tarp_form": "kronecker", "module_targets": ALL},
+    "dynamic": {"task_module": "tarp", "tarp_form": "dynamic", "module_targets": ALL},
+}
+TRAIN_NORMS = set(CASES) - {"mask", "lora"}
+EXACT_START = {"lora", "bilinear", "kronecker", "dynamic"}
+
+
+def make_classifier(**settings):
+    model = make_model(**settings)
+    model.register_classification_head(HEAD, num_classes=3)
+    return model
+
+
+def count(model, *, norms=False):
+    """Trained parameters; of LayerNorms, or of all else."""
+    return sum(
+        parameter.numel()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and is_layer_norm(name) == norms
+    )
+
+
+BASE = {
+    "encoder_layers": 12, "encoder_embed_dim": 768, "encoder_ffn_embed_dim": 3072,
+    "encoder_attention_heads": 12, "max_positions": 512,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "parameters"), [("compacter", 57088), ("compacter++", 28576)])
+def test_roberta_base_has_the_parameter_counts_of_the_paper(kind, parameters, monkeypatch):
+    monkeypatch.setattr("fairseq.models.roberta.model.init_bert_params", lambda module: None)
+    with torch.device("meta"):  # sizes alone
+        model = make_model(task_module=kind, **BASE)
+    assert count(model) == parameters
+    assert count(model, norms=True) == 38400
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_only_the_module_its_norms_and_its_head_are_trained(case):
+    plain, model = make_classifier(), make_classifier(**CASES[case])
+    trained, names = trainable(model), {name for name, _ in plain.named_parameters()}
+    parts = {name for name, _ in model.named_parameters() if is_module_part(name)}
+    norms = {name for name in names if is_layer_norm(name)}
+    heads = {name for name in names if name.startswith("classification_heads.")}
+    assert parts and not parts & names
+    assert len(norms) == 2 * (1 + 2 * 4) and len(heads) == 4
+    expected = parts | (norms if case in TRAIN_NORMS else set())
+    assert trained == (expected if case == "mask" else expected | heads)
+    # the body's names are those of a plain model, and it loads from there and back
+    state = model.state_dict()
+    rest = {name for name in state if not is_module_part(name) and name != TASK_BODY}
+    assert rest == set(plain.state_dict())
+
+
+@pytest.mark.parametrize("case", sorted(EXACT_START))
+def test_a_plain_body_in_it_gives_the_plain_models_output_to_the_bit(case):
+    plain, model = make_classifier().eval(), make_classifier(**CASES[case]).eval()
+    if case == "dynamic":  # both by the path of attention on which the projections are called
+        for layer in plain.encoder.sentence_encoder.layers:
+            layer.self_attn._set_skip_embed_dim_check()
+    model.load_state_dict(plain.state_dict())
+    tokens = random_tokens(12, 7)
+    assert torch.equal(model(tokens)[0], plain(tokens)[0])
+    logits = model(tokens, classification_head_name=HEAD)[0]
+    assert torch.equal(logits, plain(tokens, classification_head_name=HEAD)[0])
+
+
+def test_a_plain_adapter_starts_as_the_identity_too():
+    """Its additions of zeros change how tensors lie in memory, and so roundings."""
+    plain, model = make_classifier().eval(), make_classifier(**CASES["adapter"]).eval()
+    model.load_state_dict(plain.state_dict())
+    tokens = random_tokens(12, 7)
+    torch.testing.assert_close(model(tokens)[0], plain(tokens)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_both_paths_of_attention_compute_the_same():
+    plain = make_model().eval()
+    called = copy.deepcopy(plain)
+    for layer in called.encoder.sentence_encoder.layers:
+        layer.self_attn._set_skip_embed_dim_check()
+    tokens = random_tokens(12, 7)
+    torch.testing.assert_close(called(tokens)[0], plain(tokens)[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_trained_parameter_learns_and_nothing_else_moves(case):
+    model = make_classifier(**CASES[case]).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.Adam(parameters, lr=0.1)
+    for _ in range(3):
+        optimiser.zero_grad()
+        logits = model(random_tokens(12, 7, 9), classification_head_name=HEAD)[0]
+        torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2])).backward()
+        optimiser.step()
+    changed = {
+        name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])
+    }
+    assert changed == trainable(model)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_layer_that_is_asked_for_has_its_effect(case):
+    """Also those that attention reads without calling them."""
+    model = make_classifier(**CASES[case], module_layers="1,3-4").eval()
+    parts = {name.split(".")[3] for name in model.state_dict() if ".layers." in name
+             and is_module_part(name)}  # fmt: skip
+    assert parts == {"0", "2", "3"}
+    tokens = random_tokens(12, 7)
+    modules = {
+        name: module
+        for name, module in model.named_modules()
+        if name.endswith((".task_weight", ".task_output"))
+    }
+    weights = {"mask": 6, "lora": 2, "adapter": 2, "compacter": 2, "compacter++": 1}
+    assert len(modules) == 3 * weights.get(case, 6) + 2 * (case == "mask")
+    for name, module in modules.items():
+        before = model(tokens, classification_head_name=HEAD)[0]
+        with torch.no_grad():
+            for parameter in module.parameters():
+                torch.nn.init.normal_(parameter)
+        assert not torch.equal(model(tokens, classification_head_name=HEAD)[0], before), name
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_copy_of_the_model_has_its_own_module(case):
+    """fairseq copies models for its moving averages."""
+    model = make_model(**CASES[case]).eval()
+    copied, tokens = copy.deepcopy(model), random_tokens(9)
+    before = model(tokens)[0]
+    assert torch.equal(copied(tokens)[0], before)
+    with torch.no_grad():
+        for name, parameter in copied.named_parameters():
+            if is_module_part(name):
+                parameter.normal_()
+    assert torch.equal(model(tokens)[0], before)
+    assert not torch.equal(copied(tokens)[0], before)
+
+
+def test_masks_leave_out_their_share_of_every_matrix():
+    model = make_classifier(task_module="mask", mask_sparsity=0.25, module_layers="2-3")
+    model.register_span_head()
+    scores = {name: tensor for name, tensor in model.state_dict().items() if "scores" in name}
+    assert len(scores) == 2 * 6 + 2 + 1
+    for tensor in scores.values():
+        assert (tensor <= 0.01).sum() == tensor.numel() // 4
+    weight = model.encoder.sentence_encoder.layers[1].fc1.weight
+    assert (weight == 0).sum() == weight.numel() // 4
+
+
+def test_the_head_under_masks_is_random_and_stays_whatever_the_body_brings():
+    body, model = make_classifier(), make_classifier(task_module="mask")
+    model.load_state_dict(body.state_dict())
+    dense, out = fixed_weights([(16, 16), (3, 16)])
+    state = model.state_dict()
+    assert torch.equal(state[f"classification_heads.{HEAD}.dense.weight"], dense)
+    assert torch.equal(state[f"classification_heads.{HEAD}.out_proj.weight"], out)
+    assert not state[f"classification_heads.{HEAD}.out_proj.bias"].any()
+    # other methods go on from the body's head
+    model = make_classifier(task_module="lora")
+    model.load_state_dict(body.state_dict())
+    name = f"classification_heads.{HEAD}.dense.weight"
+    assert torch.equal(model.state_dict()[name], body.state_dict()[name])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_goes_with_spans_and_with_language_modelling(case):
+    model = make_model(**CASES[case], auxiliary_head_layers="2").train()
+    model.register_span_head()
+    model.load_state_dict(make_model(auxiliary_head_layers="2").state_dict())
+    tokens = random_tokens(12, 7)
+    model(tokens, span_scores=True)[0].square().sum().backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    model.zero_grad()
+    losses = model(tokens, masked_tokens=tokens.eq(tokens), targets=tokens)[1]["head_losses"]
+    assert set(losses) == {2, 4}
+    sum(losses.values()).backward()
+    assert any(
+        p.grad is not None and p.grad.any()
+        for name, p in model.named_parameters()
+        if is_module_part(name)
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_log_charges_the_body(case):
+    """By what training computes; what the module computes itself, in small layers, comes on top."""
+    sizes = {"encoder_embed_dim": 64, "encoder_ffn_embed_dim": 256}
+    settings = {**CASES[case], "module_targets": ALL, "module_rank": 1}
+    if "module_reduction" in settings:
+        settings["module_reduction"] = 16
+    model, tokens = make_classifier(**sizes, **settings).train(), random_tokens(24, 24, 24, 24)
+    charged = model._flops(tokens, None, HEAD, all_heads=False).total
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(tokens, classification_head_name=HEAD)[0].sum().backward()
+    assert 0.98 < counter.get_total_flops() / charged < 1.25
+
+
+def test_a_model_knows_the_body_that_it_stands_on():
+    body, model = make_model(), make_model(task_module="lora")
+    assert decode(model.state_dict()[TASK_BODY]) == NO_BODY
+    model.load_state_dict(body.state_dict())
+    digest = body_digest(body.state_dict())
+    assert decode(model.state_dict()[TASK_BODY]) == digest
+    # it stays with the module's checkpoints; the language, the heads and the type do not matter
+    again = make_model(task_module="lora")
+    again.load_state_dict(model.state_dict())
+    assert decode(again.state_dict()[TASK_BODY]) == digest
+    other = dict(body.state_dict())
+    other["encoder.sentence_encoder.embed_tokens.weight"] = torch.zeros(7, 16)
+    other["encoder.lm_head.dense.bias"] = torch.ones(16)
+    assert body_digest(other) == digest
+    for name in ("layers.3.final_layer_norm.bias", "embed_positions.weight"):
+        full = f"encoder.sentence_encoder.{name}"
+        assert body_digest({**other, full: other[full] + 1}) != digest
+
+
+def test_a_body_without_a_written_lineage_keeps_its_own():
+    """As fairseq's roberta: what the module adds is no part of it."""
+    state = make_model().state_dict()
+    del state[LINEAGE]
+    model = make_model(task_module="compacter", module_reduction=2)
+    model.load_state_dict(dict(state))
+    assert decode(model.state_dict()[LINEAGE]) == lineage_of(state)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({}, "trained with a task module, and this model has none"),
+        ({"task_module": "compacter", "module_reduction": 2}, "this model has another"),
+        ({"task_module": "lora", "module_rank": 3}, "this model has another"),
+        ({"task_module": "lora", "module_layers": "1-2"}, "this model has another"),
+    ],
+)
+def test_a_checkpoint_with_another_module_is_refused(settings, sentence):
+    state = make_model(task_module="lora").state_dict()
+    with pytest.raises(InputError, match=sentence):
+        make_model(**settings).load_state_dict(state)
+    make_model(task_module="lora").load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"task_module": "lora", "freeze": "body"}, "--freeze body does not go with"),
+        ({"task_module": "lora", "freeze": "bottom:2"}, "--freeze bottom:2 does not go with"),
+        ({"task_module": "lora", "module_layers": "3-5"}, "the layers 1 to 4"),
+        ({"task_module": "lora", "module_layers": "0"}, "the layers 1 to 4"),
+        ({"task_module": "lora", "module_layers": "4-3"}, "the layers 1 to 4"),
+        ({"task_module": "lora", "module_layers": "top"}, "not a list of layers"),
+        ({"task_module": "tarp", "module_targets": "fc3"}, "there is no fc3"),
+        ({"task_module": "lora", "module_rank": 0}, "--module-rank 0 is out of its range"),
+        ({"task_module": "mask", "mask_sparsity": 1.0}, "--mask-sparsity 1.0 is out of"),
+        ({"task_module": "adapter", "module_reduction": 3}, "--module-reduction 3 does not divide"),
+        ({"task_module": "compacter", "module_reduction": 16}, "divide into 4 parts"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, sentence):
+    with pytest.raises(InputError, match=sentence):
+        make_model(**settings)
+
+
+def test_without_a_module_the_model_is_as_it_was():
+    assert type(make_model().encoder.sentence_encoder.layers[0].fc1) is torch.nn.Linear
+    assert TASK_BODY not in make_model().state_dict()
+    assert issubclass(type(make_model()), RobertaModel) and SIZES["encoder_embed_dim"] == 16

@@ -1,0 +1,384 @@
+"""Meta-training against a plain loop, update by update, and by the real commands."""
+
+import copy
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import LENGTH, OPTIMISER, SMALL_MODEL, USER_DIR, run, state_of, train, write_corpus
+from models.test_minimodel_roberta import SIZES, make_model
+from omegaconf import OmegaConf
+from recipes.test_training import losses, run_two_processes, same_weights
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from fairseq_minimodel.checkpoint.load import read_checkpoint, symbols_of
+from fairseq_minimodel.checkpoint.task_module import (
+    is_layer_norm,
+    load_module,
+    merge_module,
+    plug_module,
+    structure_of,
+)
+from fairseq_minimodel.cli import main
+from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.evaluation.build import build_model
+from fairseq_minimodel.models.minimodel_roberta import MiniModelRobertaConfig
+from fairseq_minimodel.nn.structure import describe
+from fairseq_minimodel.nn.task_module import is_module_part
+from fairseq_minimodel.tasks.episodes import Episodes
+from fairseq_minimodel.tasks.meta_masked_lm import MetaMaskedLMConfig, MetaMaskedLMTask
+
+EMBEDDING = "encoder.sentence_encoder.task_shared.embedding"
+INNER_LR, OUTER_LR = 0.05, 0.01
+
+
+@pytest.fixture(scope="module")
+def domains(tmp_path_factory):
+    """Three folders of text in one vocabulary, with other frequencies of its words."""
+    folder = tmp_path_factory.mktemp("domains")
+    words = [f"word{index}" for index in range(60)]
+    for seed in range(3):
+        (folder / str(seed)).mkdir()
+        write_corpus(folder / str(seed), words, seed=seed)
+    return [folder / str(seed) for seed in range(3)]
+
+
+def make_task(folders, **settings):
+    config = MetaMaskedLMConfig(
+        data=":".join(map(str, folders)),
+        tokens_per_sample=20,
+        sample_break_mode="eos",
+        seed=3,
+        distributed_world_size=1,
+        meta_support=3,
+        meta_query=3,
+        meta_inner_lr=INNER_LR,
+    )
+    for name, value in settings.items():
+        setattr(config, name, value)
+    return MetaMaskedLMTask.setup_task(config)
+
+
+def make_meta_model(task, **settings):
+    """The task's model in float64, without dropout."""
+    torch.manual_seed(1)
+    config = OmegaConf.structured(MiniModelRobertaConfig)
+    chosen = {**SIZES, "dropout": 0.0, "attention_dropout": 0.0, "structure_width": 8, **settings}
+    config.update({"_name": "minimodel_roberta", **chosen})
+    return task.build_model(config).double()
+
+
+def criterion(model, sample):
+    """fairseq's masked_lm, which computes in float32, in float64."""
+    logits, target = model(**sample["net_input"])[0], sample["target"]
+    predicted = target != 1
+    loss = functional.cross_entropy(logits[predicted], target[predicted], reduction="sum")
+    size = predicted.sum()
+    return loss, size, {"loss": loss.detach(), "sample_size": size}
+
+
+def without_cells(model, task):
+    """A model with the same TARP, and no cells at all."""
+    with torch.random.fork_rng():
+        plain = make_model(task.source_dictionary, task_module="tarp", module_targets="q_proj,fc1")
+    plain.double().eval()
+    kept = {
+        name: value
+        for name, value in model.state_dict().items()
+        if "task_output" not in name and "task_shared" not in name
+    }
+    plain.load_state_dict(kept)
+    return plain
+
+
+def plain_update(model, optimiser, task, sample, steps):
+    """First-order meta-training written out: adapted weights are other tensors, in other places."""
+    shared = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    inner = [name for name in shared if "task_weight" in name or "task_output" in name]
+    total = {name: torch.zeros_like(parameter) for name, parameter in shared.items()}
+    has_cells = EMBEDDING in model.state_dict()
+
+    def loss_of(batch, parameters, embedding):
+        tensors = {**parameters, **({EMBEDDING: embedding} if has_cells else {})}
+        tokens, target = batch["net_input"]["src_tokens"], batch["target"]
+        logits = torch.func.functional_call(model, tensors, (tokens,))[0]
+        predicted = target != 1
+        return functional.cross_entropy(logits[predicted], target[predicted])
+
+    for episode in sample["episodes"]:
+        tokens = episode["support"]["net_input"]["src_tokens"]
+        embedding = None
+        if has_cells:
+            hidden = without_cells(model, task)(tokens, features_only=True)[0]
+            embedding = hidden[tokens != 1].mean(dim=0).detach()
+        adapted = {name: p.detach().clone().requires_grad_() for name, p in shared.items()}
+        for _ in range(steps):
+            support = loss_of(episode["support"], adapted, embedding)
+            gradients = torch.autograd.grad(
+                support, [adapted[name] for name in inner], allow_unused=True
+            )
+            for name, gradient in zip(inner, gradients, strict=True):
+                if gradient is not None:
+                    moved = adapted[name].detach() - INNER_LR * gradient
+                    adapted[name] = moved.requires_grad_()
+        query = loss_of(episode["query"], adapted, embedding)
+        gradients = torch.autograd.grad(query, list(adapted.values()), allow_unused=True)
+        for name, gradient in zip(adapted, gradients, strict=True):
+            if gradient is not None:
+                total[name] += gradient
+    for name, parameter in shared.items():
+        parameter.grad = total[name] / len(sample["episodes"])
+    optimiser.step()
+
+
+@pytest.mark.parametrize("shared", ["model", "module"])
+@pytest.mark.parametrize(("kind", "steps"), [("tarp", 1), ("tarp", 3), ("tarp+tams", 2)])
+def test_every_update_is_that_of_a_plain_loop(kind, steps, shared, domains):
+    task = make_task(domains[:2], meta_shared=shared, meta_inner_steps=steps)
+    model = make_meta_model(task, task_module=kind, module_targets="q_proj,fc1").train()
+    other = copy.deepcopy(model)
+    start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    task.load_dataset("train")
+    episodes = task.dataset("train")
+    optimisers = [
+        torch.optim.Adam([p for p in one.parameters() if p.requires_grad], lr=OUTER_LR, eps=1e-4)
+        for one in (model, other)
+    ]
+    fairseqs = SimpleNamespace(backward=lambda loss: loss.backward())
+    for update in range(4):
+        sample = episodes.collater([episodes[2 * update], episodes[2 * update + 1]])
+        torch.manual_seed(update)  # of the structures that are drawn
+        optimisers[0].zero_grad(set_to_none=False)
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        _, count, log = task.train_step(sample, model, criterion, fairseqs, update)
+        after = model.state_dict()  # the inner steps have left nothing behind
+        assert all(torch.equal(after[name], value) for name, value in before.items())
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter.grad /= count
+        optimisers[0].step()
+        torch.manual_seed(update)
+        plain_update(other, optimisers[1], task, sample, steps)
+        for (name, ours), theirs in zip(model.named_parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9, msg=name)
+        assert count == 2 and log["loss"] > 0 and log["support_size"] > 0
+    changed = {n for n, p in model.named_parameters() if not torch.equal(p, start[n])}
+    if shared == "module":
+        assert all(is_module_part(name) or is_layer_norm(name) for name in changed)
+    else:
+        assert "encoder.sentence_encoder.embed_tokens.weight" in changed
+
+
+def test_the_shared_model_may_keep_its_language(domains):
+    task, language = make_task(domains[:1]), "encoder.sentence_encoder.embed_tokens.weight"
+    names = {
+        freeze: {n for n, p in make_meta_model(task, task_module="tarp", freeze=freeze)
+                 .named_parameters() if p.requires_grad}
+        for freeze in ("none", "language")
+    }  # fmt: skip
+    assert names["none"] - names["language"] == {language, "encoder.lm_head.bias"}
+    assert "encoder.sentence_encoder.layers.0.fc1.weight" in names["language"]
+
+
+def test_validation_adapts_too_and_changes_nothing(domains):
+    task = make_task(domains[:2], meta_inner_steps=5, meta_inner_lr=0.5)
+    model = make_meta_model(task, task_module="tarp+tams").eval()
+    task.load_dataset("valid")
+    episodes = task.dataset("valid")
+    episode = episodes[0]
+    episode["query"] = episode["support"]  # so that adaptation must help
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        loss, count, log = task.valid_step(episodes.collater([episode]), model, criterion)
+    assert count == 1 and log["loss"] < log["support_loss"]
+    assert float(loss) == pytest.approx(float(log["loss"] / log["sample_size"]))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_episodes_take_turns_over_domains_and_never_repeat_a_block(domains):
+    task = make_task(domains)
+    task.load_dataset("train")
+    episodes = task.dataset("train")
+    assert len(episodes) == 600 // 6  # 200 sentences in each of the three
+    orders = set()
+    for first in range(0, 99, 3):
+        turn = [episodes[first + index]["domain"] for index in range(3)]
+        assert sorted(turn) == [0, 1, 2]
+        orders.add(tuple(turn))
+    assert len(orders) == 6
+    for index in range(20):
+        blocks = torch.cat([episodes[index][part]["id"] for part in ("support", "query")])
+        assert len(blocks.unique()) == 6
+
+
+def ids(batch):
+    return [episode["support"]["id"].tolist() for episode in batch["episodes"]]
+
+
+def test_what_an_episode_holds_follows_from_epoch_and_index_in_workers_as_well(domains):
+    task = make_task(domains[:1])
+    task.load_dataset("train")
+    episodes: Episodes = task.dataset("train")
+    loader = DataLoader(
+        episodes, batch_size=4, num_workers=1, collate_fn=episodes.collater, persistent_workers=True
+    )
+    seen = []
+    for epoch in (1, 2):
+        episodes.set_epoch(epoch)
+        seen.append([ids(batch) for batch in loader])
+    assert seen[0] != seen[1]
+    fresh = make_task(domains[:1])
+    fresh.load_dataset("train")
+    again = fresh.dataset("train")
+    again.set_epoch(2)
+    items = [again[index] for index in range(len(again))]
+    assert seen[1] == [ids({"episodes": items[at : at + 4]}) for at in range(0, len(items), 4)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"meta_support": 0}, "--meta-support 0 is too small"),
+        ({"meta_inner_steps": -1}, "--meta-inner-steps -1 is too small"),
+        ({"distributed_world_size": 2, "ddp_backend": "pytorch_ddp"}, "--ddp-backend legacy_ddp"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, sentence, domains):
+    with pytest.raises(InputError, match=sentence):
+        make_task(domains, **settings)
+
+
+def test_data_that_does_not_fit_is_refused(domains, target_data, tmp_path):
+    with pytest.raises(InputError, match="the domains of meta_masked_lm share one"):
+        make_task([domains[0], target_data])
+    with pytest.raises(InputError, match=f"no {tmp_path}/dict.txt"):
+        make_task([domains[0], tmp_path])
+    task = make_task(domains, meta_support=30, meta_query=11)
+    with pytest.raises(InputError, match="has 40 blocks of 20 tokens in the split valid"):
+        task.load_dataset("valid")
+    with pytest.raises(InputError, match="give --task-module tarp"):
+        make_meta_model(make_task(domains))
+
+
+SEVERAL_RUNS = """
+import json, sys
+from fairseq_cli.train import cli_main
+for arguments in json.load(sys.stdin):
+    sys.argv = ["fairseq-train", *arguments]
+    cli_main()
+"""
+
+
+def command(folders, save_dir, base, *options):
+    data = ":".join(map(str, folders))
+    return [str(part) for part in (
+        data, "--user-dir", USER_DIR, "--save-dir", save_dir, *OPTIMISER, *SMALL_MODEL, *LENGTH,
+        "--no-epoch-checkpoints", "--max-update", "4", "--criterion", "joint_masked_lm",
+        "--finetune-from-model", base, "--structure-width", "8", *options,
+    )]  # fmt: skip
+
+
+def meta(*options):
+    return (
+        "--task", "meta_masked_lm", "--meta-shared", "module", "--batch-size", "2",
+        "--meta-support", "3", "--meta-query", "3", *options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def prepared(domains, joint_checkpoint, tmp_path_factory):
+    """Preparation in one run and in two, then adaptation to the third domain."""
+    folder = tmp_path_factory.mktemp("prepared")
+    kind = ("--task-module", "tarp+tams")
+    two = domains[:2]
+    runs = [
+        command(two, folder / "whole", joint_checkpoint, *meta(*kind, "--max-update", "6")),
+        command(two, folder / "halves", joint_checkpoint, *meta(*kind, "--max-update", "3")),
+        command(two, folder / "halves", joint_checkpoint, *meta(*kind, "--max-update", "6")),
+        command(two, folder / "all", joint_checkpoint, *meta(*kind, "--meta-shared", "model")),
+        command(
+            domains[2:], folder / "adapted", folder / "whole/checkpoint_last.pt", "--task",
+            "masked_lm", *kind,
+        ),
+    ]  # fmt: skip
+    result = run(["python", "-c", SEVERAL_RUNS], input=json.dumps(runs))
+    assert result.returncode == 0, (result.stdout + result.stderr)[-4000:]
+    return folder, result.stdout + result.stderr
+
+
+def test_resuming_is_exact(prepared):
+    folder, _ = prepared
+    assert same_weights(folder / "whole/checkpoint_last.pt", folder / "halves/checkpoint_last.pt")
+
+
+def test_preparing_the_module_leaves_the_body_as_it_is(prepared, joint_checkpoint):
+    before, after = state_of(joint_checkpoint), state_of(prepared[0] / "whole/checkpoint_last.pt")
+    for name, tensor in before.items():
+        if name in after:
+            assert torch.equal(tensor, after[name]) != is_layer_norm(name), name
+    assert not after[EMBEDDING].any()  # the start belongs to no domain
+    everything = state_of(prepared[0] / "all/checkpoint_last.pt")
+    name = "encoder.sentence_encoder.layers.0.fc1.weight"
+    assert not torch.equal(everything[name], before[name])
+
+
+def test_the_log_shows_losses_before_and_after_adaptation_and_the_structure(prepared):
+    log = prepared[1]
+    assert '"support_loss"' in log and '"valid_support_loss"' in log
+    structure = log[log.rindex("structure chosen for the task:") :]
+    assert "node 1:" in structure and "node 3:" in structure
+
+
+def test_what_was_adapted_is_a_module_of_the_body(prepared, joint_checkpoint, tmp_path, capsys):
+    adapted, body = prepared[0] / "adapted/checkpoint_last.pt", read_checkpoint(joint_checkpoint)
+    saved = tmp_path / "module"
+    assert main(["module", "--checkpoint", str(adapted), "--output", str(saved)]) == 0
+    assert "tarp+tams" in capsys.readouterr().out
+    module = load_module(saved)
+    assert module.tensors[EMBEDDING].any()
+    drawing = tmp_path / "structure.png"
+    assert main(["structure", "--module", str(saved), "--drawing", str(drawing)]) == 0
+    assert describe(structure_of(module)) in capsys.readouterr().out
+    assert drawing.read_bytes()[:4] == b"\x89PNG"
+
+    symbols = symbols_of(body)
+    plugged, trained = (
+        build_model(one, symbols)
+        for one in (plug_module(body, module)[0], read_checkpoint(adapted))
+    )
+    tokens = torch.tensor([[0, 9, 12, 30, 7, 2], [0, 8, 8, 2, 1, 1]])
+    with torch.inference_mode():
+        torch.testing.assert_close(plugged(tokens)[0], trained(tokens)[0], rtol=1e-5, atol=1e-6)
+    with pytest.raises(InputError, match="cannot be merged: tarp"):
+        merge_module(body, module)
+
+
+def test_a_module_over_a_body_that_changed_is_refused(prepared, tmp_path, capsys):
+    everything = prepared[0] / "all/checkpoint_last.pt"
+    command = ["module", "--checkpoint", str(everything), "--output", str(tmp_path / "module")]
+    assert main(command) == 2
+    assert "--meta-shared module" in capsys.readouterr().err
+
+
+def test_two_processes_learn_as_one_with_twice_the_batch(domains, joint_checkpoint, tmp_path):
+    data = ":".join(map(str, domains[:2]))
+    options = [
+        *SMALL_MODEL, *LENGTH, "--criterion", "masked_lm", "--finetune-from-model",
+        joint_checkpoint, *meta("--task-module", "tarp", "--dropout", "0", "--attention-dropout"),
+        "0", "--meta-inner-lr", "0.1",
+    ]  # fmt: skip
+    one = losses(train(data, tmp_path / "one", *options, "--update-freq", "2"))
+    two = losses(run_two_processes(data, tmp_path / "two", *options))
+    assert len(one) == len(two) == 4
+    for first, second in zip(one, two, strict=True):
+        assert first.keys() == second.keys() >= {"loss", "support_loss"}
+        for name, value in first.items():
+            assert second[name] == pytest.approx(value, abs=2e-3)
+    left, right = (state_of(tmp_path / name / "checkpoint_last.pt") for name in ("one", "two"))
+    for name, tensor in left.items():
+        if "lineage" not in name:
+            torch.testing.assert_close(right[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
