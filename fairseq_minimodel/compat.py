@@ -152,7 +152,8 @@ def keep_bfloat16_off_tpus() -> None:
     def parse(*arguments: object, **options: object) -> object:
         parsed = parse_args_and_arch(*arguments, **options)
         args = parsed[0] if isinstance(parsed, tuple) else parsed
-        args.tpu = args.tpu and fairseq.utils.xm is not None
+        if getattr(args, "tpu", False):
+            args.tpu = fairseq.utils.xm is not None
         return parsed
 
     fairseq.options.parse_args_and_arch = parse
