@@ -29,7 +29,7 @@ from ..language.vocabulary import fingerprint
 from ..models.accounting import record_waiting
 from ..nn import cpu
 from ..nn.architectures import ARCHITECTURES
-from .masked_blocks import MaskedBlocks, Masking
+from .masked_blocks import MaskedBlocks, masking_of
 from .timed_batches import TimedBatches
 
 logger = logging.getLogger(__name__)
@@ -214,7 +214,7 @@ class LanguageAdaptationTask(MaskedLMTask):
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs) -> None:
         """Blocks of a split, masked a batch at a time where the settings allow it."""
-        masking = self._masking()
+        masking = masking_of(self.cfg, self.source_dictionary, self.mask_idx)
         if masking is None:
             super().load_dataset(split, epoch, combine, **kwargs)
             return
@@ -223,28 +223,6 @@ class LanguageAdaptationTask(MaskedLMTask):
             shuffle = np.random.permutation(len(blocks))
         batches = MaskedBlocks(blocks, self.source_dictionary, masking, self.cfg.seed)
         self.datasets[split] = SortDataset(batches, sort_order=[shuffle, blocks.sizes])
-
-    def _masking(self) -> Masking | None:
-        """The masking of single tokens; None for fairseq's other kinds of masking."""
-        cfg, words = self.cfg, self.source_dictionary
-        if (
-            cfg.mask_whole_words
-            or cfg.mask_multiple_length != 1
-            or cfg.mask_stdev
-            or cfg.freq_weighted_replacement
-            or cfg.skip_masking
-            or cfg.include_target_tokens
-            or cfg.d2v2_multi
-        ):
-            return None
-        return Masking(
-            mask=self.mask_idx,
-            random_from=words.nspecial,
-            random_to=len(words),
-            probability=cfg.mask_prob,
-            leave_unmasked=cfg.leave_unmasked_prob,
-            random_token=cfg.random_token_prob,
-        )
 
     def get_batch_iterator(self, *args, **kwargs) -> TimedBatches:
         """fairseq's batches; the time that the run waits for them is logged."""

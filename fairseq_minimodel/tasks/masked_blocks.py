@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from fairseq.data import Dictionary, FairseqDataset
 from fairseq.data.data_utils import collate_tokens
+from fairseq.tasks.masked_lm import MaskedLMConfig
 from torch import Tensor
 
 from ..errors import InputError
@@ -73,6 +74,32 @@ class Masking:
         masked = tokens.copy()
         masked[places] = replaced
         return masked, predicted
+
+
+def masking_of(cfg: MaskedLMConfig, words: Dictionary, mask: int) -> Masking | None:
+    """The masking that the settings of a masked LM task ask for; None if it is not of single tokens.
+
+    Args:
+        mask: id of the mask token.
+    """
+    if (
+        cfg.mask_whole_words
+        or cfg.mask_multiple_length != 1
+        or cfg.mask_stdev
+        or cfg.freq_weighted_replacement
+        or cfg.skip_masking
+        or cfg.include_target_tokens
+        or cfg.d2v2_multi
+    ):
+        return None
+    return Masking(
+        mask=mask,
+        random_from=words.nspecial,
+        random_to=len(words),
+        probability=cfg.mask_prob,
+        leave_unmasked=cfg.leave_unmasked_prob,
+        random_token=cfg.random_token_prob,
+    )
 
 
 class MaskedBlocks(FairseqDataset):

@@ -32,7 +32,7 @@ from ..nn.architectures import ARCHITECTURES
 from ..nn.first_order import adapted
 from ..nn.task_module import NONE, OUTPUT, WEIGHT
 from .episodes import Episodes
-from .masked_blocks import MaskedBlocks, Masking
+from .masked_blocks import MaskedBlocks, Masking, masking_of
 from .timed_batches import TimedBatches
 
 SHARED = ("model", "module")
@@ -156,23 +156,10 @@ class MetaMaskedLMTask(MaskedLMTask):
         self.datasets[split] = Episodes(domains, cfg.meta_support, cfg.meta_query, cfg.seed)
 
     def _masking(self) -> Masking:
-        cfg, words = self.cfg, self.source_dictionary
-        if (
-            cfg.mask_whole_words
-            or cfg.mask_multiple_length != 1
-            or cfg.mask_stdev
-            or cfg.freq_weighted_replacement
-            or cfg.skip_masking
-        ):
+        masking = masking_of(self.cfg, self.source_dictionary, self.mask_idx)
+        if masking is None:
             raise InputError("the task meta_masked_lm masks single tokens: leave --mask-* out")
-        return Masking(
-            mask=self.mask_idx,
-            random_from=words.nspecial,
-            random_to=len(words),
-            probability=cfg.mask_prob,
-            leave_unmasked=cfg.leave_unmasked_prob,
-            random_token=cfg.random_token_prob,
-        )
+        return masking
 
     def get_batch_iterator(self, *args, **kwargs) -> TimedBatches:
         """fairseq's batches; the time that the run waits for them is logged."""
