@@ -51,26 +51,6 @@ def test_the_commands_are_those_of_makefile_and_documents():
         assert "-r requirements.txt" in text
 
 
-def test_help_does_not_wait_for_torch():
-    code = (
-        "import sys; sys.argv = ['fairseq-minimodel', '--help']\n"
-        "from fairseq_minimodel.cli import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "assert not {'torch', 'fairseq', 'numpy'} & set(sys.modules), sorted(sys.modules)"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    assert "evaluate" in result.stdout
-
-
-def test_an_unknown_verb_or_option_exits_with_2():
-    assert run(["fairseq-minimodel", "adapt"]).returncode == 2
-    assert run(["fairseq-minimodel", "pack", "--checkpoints", "x"]).returncode == 2
-
-
 def test_what_fairseq_needs_of_numpy_is_there():
     import fairseq_minimodel  # noqa: F401
 

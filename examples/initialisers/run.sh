@@ -4,6 +4,8 @@
 # that a random start has at its end?
 #   DATA=FOLDER examples/initialisers/run.sh
 #   SMOKE=1 DATA=FOLDER examples/initialisers/run.sh     a few updates, to see that it runs
+#   BODY=FILE SOURCE_DATA=FOLDER DATA=... examples/initialisers/run.sh
+#                  over a body that is there, with the binarised data that it was trained on
 # FOLDER holds (see docs/initialise.md), as JSON Lines with a key `text`:
 #   mono/en/wikinews.jsonl.xz mono/de/wikipedia.jsonl.xz mono/vi/wikipedia.jsonl.xz
 set -euo pipefail
@@ -26,7 +28,8 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # two spinning pools on busy cores 
 DEVICE=$(python -c 'import torch; print("" if torch.cuda.is_available() else "--cpu")')
 # shellcheck source=examples/steps.sh
 source "$here/../steps.sh"
-keep_settings VOCABULARY LENGTH BATCH MODEL HELPER PRETRAIN_UPDATES HELPER_UPDATES ADAPT_UPDATES \
+BODY=${BODY:-} SOURCE_DATA=${SOURCE_DATA:-$OUT/data/en}
+keep_settings BODY VOCABULARY LENGTH BATCH MODEL HELPER PRETRAIN_UPDATES HELPER_UPDATES ADAPT_UPDATES \
   EVALUATE_EVERY PRETRAIN_LR ADAPT_LR TOP_K SEED
 
 # train NAME DATA UPDATES WARM_UP LR OPTIONS...: fairseq-train into $OUT/NAME
@@ -49,18 +52,21 @@ prepare() { # prepare LANGUAGE TEXT
     --max-line-tokens $((LENGTH - 2)) --text "$2"
 }
 
-prepare en "$DATA/mono/en/wikinews.jsonl.xz"
-# shellcheck disable=SC2086
-train en "$OUT/data/en" "$PRETRAIN_UPDATES" $((PRETRAIN_UPDATES / 10)) "$PRETRAIN_LR" \
-  --task masked_lm $MODEL
+if [ -z "$BODY" ]; then
+  BODY=$OUT/en/checkpoint_last.pt
+  prepare en "$DATA/mono/en/wikinews.jsonl.xz"
+  # shellcheck disable=SC2086
+  train en "$SOURCE_DATA" "$PRETRAIN_UPDATES" $((PRETRAIN_UPDATES / 10)) "$PRETRAIN_LR" \
+    --task masked_lm $MODEL
+fi
 
 # adapt NAME LANGUAGE OPTIONS...: the losses of the start, and of the whole of training; only logs
 # are kept. All layers run, so the validation loss is that of the full model.
 adapt() {
   local name=$1 data=$OUT/data/$2
   shift 2
-  set -- --task language_adaptation --base-checkpoint "$OUT/en/checkpoint_last.pt" \
-    --source-dict "$OUT/data/en/dict.txt" --no-save "$@"
+  set -- --task language_adaptation --base-checkpoint "$BODY" \
+    --source-dict "$SOURCE_DATA/dict.txt" --no-save "$@"
   train "$name-start" "$data" 1 0 0 "$@"
   train "$name" "$data" "$ADAPT_UPDATES" $((ADAPT_UPDATES / 10)) "$ADAPT_LR" "$@" \
     --validate-interval-updates "$EVALUATE_EVERY"

@@ -1,0 +1,78 @@
+"""The command `fairseq-minimodel VERB`: argument parsing only.
+
+Each verb names the function that does the work as "module:function"; the module is imported when
+the verb runs, so that `--help` does not wait for torch. The function gets the options as keywords.
+"""
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import InputError
+from . import checkpoints, corpus, costs, exchange, scores
+from .verb import PROGRAM, Verbs, add_verb
+
+
+def user_dir() -> None:
+    """Print the folder to give to fairseq as --user-dir."""
+    print(Path(__file__).resolve().parents[1])
+
+
+def completion(shell: str) -> None:
+    """Print what makes a shell complete verbs and options."""
+    import shtab  # imported late: no other verb needs it
+
+    print(shtab.complete(build_parser(), shell))
+
+
+def _add_own_verbs(verbs: Verbs) -> None:
+    add_verb(
+        verbs,
+        "user-dir",
+        run="fairseq_minimodel.cli:user_dir",
+        help="print the folder to give to fairseq's --user-dir",
+        example="",
+    )
+    parser = add_verb(
+        verbs,
+        "completion",
+        run="fairseq_minimodel.cli:completion",
+        help="print what makes a shell complete verbs and options",
+        example="bash > ~/.local/share/bash-completion/completions/fairseq-minimodel",
+    )
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command, one sub-parser a verb."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Extend a RoBERTa-style masked language model to new languages.",
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for group in (corpus, checkpoints, scores, costs, exchange):
+        group.add_verbs(verbs)
+    _add_own_verbs(verbs)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb. Returns the exit code: 0; 2 for input that the user can mend; 130 for Ctrl-C."""
+    options = vars(build_parser().parse_args(arguments))
+    options.pop("verb")
+    # Before fairseq is imported: it would turn on the log of every package, at every level.
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("fairseq_minimodel").setLevel(logging.INFO)
+    module, function = options.pop("run").split(":")
+    try:
+        getattr(importlib.import_module(module), function)(**options)
+    except InputError as error:
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,67 @@
+"""Verbs for the formats of other libraries."""
+
+from pathlib import Path
+
+from .verb import Verbs, add_verb
+
+
+def add_verbs(verbs: Verbs) -> None:
+    _add_import_hf(verbs)
+    _add_export_hf(verbs)
+
+
+def _add_import_hf(verbs: Verbs) -> None:
+    parser = add_verb(
+        verbs,
+        "import-hf",
+        run="fairseq_minimodel.interop.import_hf:import_hf",
+        help="a RoBERTa, XLM-R or CamemBERT in Hugging Face's form to a body and a language pack",
+        example="--model xlm-roberta-base --language en --output bodies/xlmr",
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="with config.json, weights and tokenizer",
+    )
+    parser.add_argument("--language", required=True, help='its name, as you call it ("en")')
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FOLDER", help="of body.pt and pack/"
+    )
+
+
+def _add_export_hf(verbs: Verbs) -> None:
+    parser = add_verb(
+        verbs,
+        "export-hf",
+        run="fairseq_minimodel.interop.export_hf:export_hf",
+        help="a body in the language of a pack to a folder that Hugging Face's transformers loads",
+        example="--body checkpoints/topics/checkpoint_last.pt --pack packs/de --scores scores.json "
+        "--output hf/topics-de",
+    )
+    parser.add_argument("--body", type=Path, required=True, metavar="FILE", help="checkpoint")
+    parser.add_argument("--pack", type=Path, required=True, metavar="FOLDER")
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument(
+        "--module", type=Path, metavar="FOLDER", help="task module (mask, lora, tarp) to merge"
+    )
+    change.add_argument(
+        "--depth",
+        type=int,
+        metavar="N",
+        help="the bottom layers alone, with the MLM head after them (default: all layers)",
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="dict.txt of the labels (default: the one the body was fine-tuned with)",
+    )
+    parser.add_argument(
+        "--scores",
+        type=Path,
+        metavar="FILE",
+        help="what evaluate --json wrote, for the model card",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER")

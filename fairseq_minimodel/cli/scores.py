@@ -1,0 +1,188 @@
+"""Verbs that say how good a model is."""
+
+import argparse
+from pathlib import Path
+
+from .verb import Verbs, add_verb
+
+
+def add_verbs(verbs: Verbs) -> None:
+    _add_evaluate(verbs)
+    _add_retrieve(verbs)
+    _add_perplexity(verbs)
+
+
+def _add_evaluate(verbs: Verbs) -> None:
+    from ..corpus.window_options import add_window_arguments
+
+    parser = add_verb(
+        verbs,
+        "evaluate",
+        run="fairseq_minimodel.evaluation.zero_shot:evaluate",
+        help="score fine-tuned bodies in the languages of packs: classification, questions",
+        example="--body checkpoints/topics/checkpoint_last.pt --test packs/en english_test.tsv --test "
+        "packs/de german_test.tsv --json scores.json",
+        description="Either on files of examples or questions (--test, once a language), or on a "
+        "benchmark as it was published (--benchmark, --data, --packs). Scores that the file of "
+        "--json has already are not computed again.",
+    )
+    parser.add_argument(
+        "--body",
+        dest="bodies",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="fine-tuned checkpoints; several are compared in one table",
+    )
+    parser.add_argument(
+        "--module",
+        dest="modules",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="task modules to score over --body, which is then the one that they were trained over",
+    )
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument(
+        "--test",
+        dest="tests",
+        nargs=2,
+        action="append",
+        metavar=("PACK", "FILE"),
+        help="a language pack and labelled examples (TSV or JSON Lines) or questions (SQuAD's JSON) "
+        "in its language; repeat it for more languages",
+    )
+    where.add_argument(
+        "--benchmark", metavar="NAME", help="xnli, pawsx, sib200, mlqa, xquad and others"
+    )
+    parser.add_argument("--packs", type=Path, metavar="FOLDER", help="one pack a language")
+    parser.add_argument(
+        "--data", type=Path, metavar="PATH", help="the benchmark's archive, folder or file"
+    )
+    parser.add_argument("--split", default="test", help="of the benchmark (default: test)")
+    parser.add_argument(
+        "--languages", nargs="+", metavar="CODE", help="of the benchmark (default: those of packs)"
+    )
+    parser.add_argument(
+        "--text-columns",
+        nargs="+",
+        default=["text"],
+        metavar="COLUMN",
+        help="one or two columns of text, by name or number from 1 (default: text)",
+    )
+    parser.add_argument(
+        "--label-column", default="label", metavar="COLUMN", help="column of the label (label)"
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="dict.txt of the labels (default: the one the body was fine-tuned with)",
+    )
+    parser.add_argument(
+        "--metric",
+        choices=("squad", "mlqa"),
+        help="questions: whose rules compare answers (default: the benchmark's own, or squad)",
+    )
+    parser.add_argument(
+        "--max-answer",
+        type=int,
+        default=30,
+        metavar="N",
+        help="questions: tokens of the longest answer (default: 30)",
+    )
+    add_window_arguments(parser)
+    _add_prediction(parser)
+
+
+def _add_retrieve(verbs: Verbs) -> None:
+    parser = add_verb(
+        verbs,
+        "retrieve",
+        run="fairseq_minimodel.evaluation.retrieval:retrieve",
+        help="find translations by the hidden states of a body in the languages of packs (no "
+        "labels needed)",
+        example="--body checkpoints/en/checkpoint_last.pt --source-pack packs/en --pack packs/de "
+        "--data tatoeba",
+        description="For each sentence of Tatoeba in a pack's language, looks for its English "
+        "translation among all, and the other way: the sentence whose mean hidden state is the most "
+        "similar.",
+    )
+    parser.add_argument("--body", type=Path, required=True, metavar="FILE", help="checkpoint")
+    parser.add_argument(
+        "--source-pack", type=Path, required=True, metavar="PACK", help="pack of English"
+    )
+    parser.add_argument(
+        "--pack",
+        dest="packs",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="PACK",
+        help="pack of another language; repeat it for more languages",
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="FOLDER", help="Tatoeba as LASER publishes it"
+    )
+    parser.add_argument(
+        "--layer",
+        type=int,
+        metavar="K",
+        help="compare the hidden states after this layer, from 1; 0: the embeddings (default: the "
+        "one above the middle, 7 of 12)",
+    )
+    parser.add_argument(
+        "--similarity",
+        dest="similarities",
+        nargs="+",
+        choices=("cosine", "csls"),
+        default=["cosine", "csls"],
+        help="by which the nearest sentence is found (default: both, side by side)",
+    )
+    parser.add_argument(
+        "--neighbours", type=int, default=10, metavar="N", help="of CSLS (default: %(default)s)"
+    )
+    _add_prediction(parser)
+
+
+def _add_perplexity(verbs: Verbs) -> None:
+    parser = add_verb(
+        verbs,
+        "perplexity",
+        run="fairseq_minimodel.evaluation.perplexity:perplexity",
+        help="MLM loss of a body on plain text in the languages of packs (no labels needed)",
+        example="--body checkpoints/en/checkpoint_last.pt --pack packs/de german_test.txt",
+        description="Masks 15 % of a text's tokens and says how well the body, with the language of "
+        "a pack, predicts them. Give a pretrained body: fine-tuning leaves the MLM head as it was "
+        "and changes the layers below it.",
+    )
+    parser.add_argument(
+        "--body", type=Path, required=True, metavar="FILE", help="pretrained checkpoint"
+    )
+    parser.add_argument(
+        "--pack",
+        dest="tests",
+        nargs=2,
+        action="append",
+        required=True,
+        metavar=("PACK", "TEXT"),
+        help="a language pack and plain text in its language, one sentence or document a line, "
+        "perhaps compressed (.gz, .xz, .zst); repeat it for more languages",
+    )
+    parser.add_argument(
+        "--depth",
+        type=int,
+        metavar="N",
+        help="measure the MLM head after this layer (default: the last)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the masks (default: %(default)s)")
+    _add_prediction(parser)
+
+
+def _add_prediction(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-tokens", type=int, default=8192, help="tokens a batch (default: %(default)s)"
+    )
+    parser.add_argument("--device", help="of PyTorch (default: a GPU if there is one)")
+    parser.add_argument("--json", dest="output", type=Path, metavar="FILE", help="write scores too")

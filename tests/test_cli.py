@@ -1,0 +1,56 @@
+import argparse
+import shlex
+import subprocess
+import sys
+
+import pytest
+from conftest import run
+
+from fairseq_minimodel.cli import build_parser, main
+
+
+def verbs() -> dict[str, argparse.ArgumentParser]:
+    (action,) = (
+        action
+        for action in build_parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    return action.choices
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_help_ends_with_an_example_that_the_verb_accepts(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    command = capsys.readouterr().out.split("\nexample:\n")[1]
+    words = shlex.split(command.replace("\\\n", "").split(" > ")[0])
+    assert words[:2] == ["fairseq-minimodel", verb]
+    build_parser().parse_args(words[1:])
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_verbs_and_their_options(shell, capsys):
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "export-hf" in script and "source-pack" in script
+
+
+def test_help_does_not_wait_for_torch():
+    code = (
+        "import sys; sys.argv = ['fairseq-minimodel', '--help']\n"
+        "from fairseq_minimodel.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'fairseq', 'numpy'} & set(sys.modules), sorted(sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "evaluate" in result.stdout
+
+
+def test_an_unknown_verb_or_option_exits_with_2():
+    assert run(["fairseq-minimodel", "adapt"]).returncode == 2
+    assert run(["fairseq-minimodel", "pack", "--checkpoints", "x"]).returncode == 2
