@@ -4,6 +4,8 @@
 #   DATA=FOLDER examples/meta_training/run.sh
 #   HELD_OUT=snli DATA=FOLDER examples/meta_training/run.sh     another domain is held out
 #   SMOKE=1 DATA=FOLDER examples/meta_training/run.sh           a few updates, to see that it runs
+#   BODY=FILE SOURCE_DATA=FOLDER DATA=... examples/meta_training/run.sh
+#                  over a body that is there, with the binarised data that it was trained on
 # FOLDER holds (see docs/meta_training.md):
 #   mono/en/wikinews.jsonl.xz mono/en/common-voice.txt.xz parallel/en-sw-globalvoices/train.en.xz
 #   parallel/ntrex/newstest2019-src.eng.txt.xz nli/snli-counterfactual/train.tsv.xz
@@ -14,7 +16,7 @@ DATA=${DATA:?give the folder of the data: DATA=FOLDER $0}
 OUT=${OUT:-outputs/meta_training} SEED=${SEED:-1} HELD_OUT=${HELD_OUT:-common-voice}
 DOMAINS=(wikinews globalvoices ntrex snli common-voice)
 VOCABULARY=8000 LENGTH=64 BATCH=16
-MODEL="--encoder-layers 4 --encoder-embed-dim 128 --encoder-ffn-embed-dim 512"
+MODEL=${MODEL:---encoder-layers 4 --encoder-embed-dim 128 --encoder-ffn-embed-dim 512}
 # The paper's setting for language modelling is rank 32, one inner step at 5e-4, outer rate 5e-5.
 MODULE="--module-rank 8 --structure-width 32"
 PRETRAIN_UPDATES=${PRETRAIN_UPDATES:-10000} PREPARE_UPDATES=${PREPARE_UPDATES:-2000}
@@ -30,7 +32,8 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # two spinning pools on busy cores 
 DEVICE=$(python -c 'import torch; print("" if torch.cuda.is_available() else "--cpu")')
 # shellcheck source=examples/steps.sh
 source "$here/../steps.sh"
-keep_settings HELD_OUT VOCABULARY LENGTH BATCH MODEL MODULE PRETRAIN_UPDATES PREPARE_UPDATES \
+BODY=${BODY:-} SOURCE_DATA=${SOURCE_DATA:-$OUT/data/wikinews}
+keep_settings HELD_OUT BODY VOCABULARY LENGTH BATCH MODEL MODULE PRETRAIN_UPDATES PREPARE_UPDATES \
   ADAPT_UPDATES EVALUATE_EVERY PRETRAIN_LR PREPARE_LR INNER_LR INNER_STEPS ADAPT_LR VALID_STEPS SEED
 
 snli_sentences() { # each once
@@ -45,9 +48,11 @@ prepare() { # prepare DOMAIN TEXT OPTIONS...: all in the vocabulary of the body'
   fairseq-minimodel prepare --output "$OUT/data/$name" --max-line-tokens $((LENGTH - 2)) \
     --text "$text" "$@"
 }
-prepare wikinews "$DATA/mono/en/wikinews.jsonl.xz" --vocabulary-size "$VOCABULARY"
-shared=(--sentencepiece-model "$OUT/data/wikinews/sentencepiece.bpe.model"
-  --dict "$OUT/data/wikinews/dict.txt" --document-per-line --valid-fraction 0.05)
+vocabulary=(--sentencepiece-model "$SOURCE_DATA/sentencepiece.bpe.model"
+  --dict "$SOURCE_DATA/dict.txt")
+shared=("${vocabulary[@]}" --document-per-line --valid-fraction 0.05)
+if [ -z "$BODY" ]; then vocabulary=(--vocabulary-size "$VOCABULARY"); fi
+prepare wikinews "$DATA/mono/en/wikinews.jsonl.xz" "${vocabulary[@]}"
 prepare globalvoices "$DATA/parallel/en-sw-globalvoices/train.en.xz" "${shared[@]}"
 prepare ntrex "$DATA/parallel/ntrex/newstest2019-src.eng.txt.xz" "${shared[@]}"
 prepare snli "$OUT/snli.txt" "${shared[@]}"
@@ -68,9 +73,11 @@ train() {
     --no-epoch-checkpoints --max-valid-steps "$VALID_STEPS" "$@"
 }
 
-train body "$OUT/data/wikinews" "$PRETRAIN_UPDATES" $((PRETRAIN_UPDATES / 10)) "$PRETRAIN_LR" \
-  --task masked_lm
-body=$OUT/body/checkpoint_last.pt
+if [ -z "$BODY" ]; then
+  BODY=$OUT/body/checkpoint_last.pt
+  train body "$OUT/data/wikinews" "$PRETRAIN_UPDATES" $((PRETRAIN_UPDATES / 10)) "$PRETRAIN_LR" \
+    --task masked_lm
+fi
 
 known= # the other domains, with colons between them
 for domain in "${DOMAINS[@]}"; do
@@ -88,7 +95,7 @@ adapt() { # adapt NAME KIND START: the losses of the start, and of the whole of 
 }
 
 for kind in tarp tarp+tams; do
-  adapt "adapt-$kind-plain" "$kind" "$body"
+  adapt "adapt-$kind-plain" "$kind" "$BODY"
   # The control: the same text and the same updates, and no inner steps.
   for way in meta joint; do
     steps=$INNER_STEPS
@@ -97,7 +104,7 @@ for kind in tarp tarp+tams; do
     train "prepare-$kind-$way" "$known" "$PREPARE_UPDATES" $((PREPARE_UPDATES / 10)) "$PREPARE_LR" \
       --task meta_masked_lm --task-module "$kind" $MODULE --meta-shared module \
       --meta-inner-steps "$steps" --meta-inner-lr "$INNER_LR" --meta-support 8 --meta-query 8 \
-      --batch-size 4 --finetune-from-model "$body"
+      --batch-size 4 --finetune-from-model "$BODY"
     adapt "adapt-$kind-$way" "$kind" "$OUT/prepare-$kind-$way/checkpoint_last.pt"
   done
 done
