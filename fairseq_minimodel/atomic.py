@@ -50,6 +50,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o777 & ~_umask())
         for file in temporary.rglob("*"):
             if file.is_file():
+                file.chmod(0o666 & ~_umask())  # safetensors makes files private, as mkstemp does
                 _flush_to_disk(file)
         # A folder cannot be replaced in one step: the former one moves away, and back if that fails.
         former = Path(f"{temporary}.former")

@@ -85,8 +85,6 @@ def export_hf(
         }.items():
             text = json.dumps(content, indent=2, ensure_ascii=False)
             (folder / name).write_text(text + "\n", encoding="utf-8")
-        # safetensors makes its files private
-        shutil.copymode(folder / "config.json", folder / "model.safetensors")
         if language.tokenizer.name != FAST_TOKENIZER_FILE:
             shutil.copyfile(language.tokenizer, folder / language.tokenizer.name)
         (folder / "README.md").write_text(card, encoding="utf-8")
