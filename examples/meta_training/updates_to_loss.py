@@ -1,9 +1,10 @@
-"""The results of run.sh: the updates that each start needs to reach one loss.
+"""The results of run.sh: the updates that each start needs to reach a loss.
 
     python examples/meta_training/updates_to_loss.py OUT
 
-The loss is the one at which TARP without preparation ends. Losses are those of the held-out domain's
-validation text; between two validations they are interpolated linearly.
+The losses to reach are those at which each module ends without preparation: for TARP with TAMS its own
+and that of TARP alone. Losses are those of the held-out domain's validation text; between two
+validations they are interpolated linearly.
 """
 
 import sys
@@ -31,33 +32,40 @@ def main(out: Path) -> None:
         for kind in ("tarp", "tarp+tams")
         for way in PREPARATION
     }
-    wanted = curves["tarp", "plain"][-1][1]
+    wanted = {kind: curves[kind, "plain"][-1][1] for kind in ("tarp", "tarp+tams")}
     results = [
         {
             "module": kind,
             "preparation": PREPARATION[way],
             "loss_at_start": curve[0][1],
             "loss_at_end": curve[-1][1],
-            "loss_to_reach": wanted,
-            "updates": reach(wanted, [loss for _, loss in curve], [update for update, _ in curve]),
+            "updates_to_loss_of": {
+                other: reach(loss, [value for _, value in curve], [update for update, _ in curve])
+                for other, loss in wanted.items()
+            },
             "curve": curve,
         }
         for (kind, way), curve in curves.items()
     ]
     write_json(out / "results.json", results)
-    print(f"to reach {wanted:.3f} bits a masked token in the domain that was held out")
     rows = [
         [
             result["module"],
             result["preparation"],
             f"{result['loss_at_start']:.3f}",
             f"{result['loss_at_end']:.3f}",
-            None if result["updates"] is None else round(result["updates"]),
+            *(
+                None if updates is None else round(updates)
+                for updates in result["updates_to_loss_of"].values()
+            ),
         ]
         for result in results
     ]
-    headers = ["module", "preparation", "loss at start", "at end", "updates to reach it"]
-    print(format_table(headers, rows))
+    reached = [f"updates to {loss:.3f} ({kind})" for kind, loss in wanted.items()]
+    print(
+        "bits a masked token in the domain that was held out; losses to reach: without preparation"
+    )
+    print(format_table(["module", "preparation", "loss at start", "at end", *reached], rows))
     print(f"\n{out / 'results.json'}")
 
 

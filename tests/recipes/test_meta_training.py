@@ -30,7 +30,7 @@ def write_logs(folder):
         (folder / f"adapt-{name}.log").write_text("\n".join([*lines, lines[-1]]) + "\n")
 
 
-def test_updates_to_the_loss_of_tarp_without_preparation(tmp_path, monkeypatch, capsys):
+def test_updates_to_the_losses_without_preparation(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(ROOT / "examples" / "meta_training")
     script = importlib.import_module("updates_to_loss")
     with pytest.raises(script.InputError, match="run run.sh to its end first"):
@@ -38,7 +38,8 @@ def test_updates_to_the_loss_of_tarp_without_preparation(tmp_path, monkeypatch, 
     write_logs(tmp_path / "logs")
     script.main(tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
-    assert [result["updates"] for result in results] == [20, 15, 10, None, 10, 0]
-    assert {result["loss_to_reach"] for result in results} == {6}
+    reached = [result["updates_to_loss_of"] for result in results]
+    assert [updates["tarp"] for updates in reached] == [20, 15, 10, None, 10, 0]
+    assert [updates["tarp+tams"] for updates in reached] == [15, 10, 0, 20, 5, 0]
     printed = capsys.readouterr().out
-    assert "to reach 6.000 bits" in printed and "meta-training" in printed
+    assert "updates to 6.000 (tarp)" in printed and "meta-training" in printed
