@@ -9,7 +9,7 @@ FAIRSEQ = fairseq-fixed==0.12.3.1
 BIN = $(abspath $(VENV))/bin
 READY = $(VENV)/.ready
 
-.PHONY: setup test quickstart lint gather
+.PHONY: setup test quickstart lint docs gather
 
 setup: $(READY)
 
@@ -31,6 +31,10 @@ quickstart: setup
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+docs: setup
+	$(BIN)/sphinx-build --fail-on-warning --quiet -c docs . outputs/site
+	@echo "the site: outputs/site/index.html"
 
 # make gather FOLDER=dir: what a machine without a network needs, see docs/install.md.
 gather:

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy
-from compare_variants import NAMES, NEARLY, SCORE, describe_match, per_cent, read_run
+from compare_variants import NAMES, SCORE, describe_match, per_cent, read_run
 from scipy.stats import bootstrap
 
 from fairseq_minimodel.atomic import write_json
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.report.curves import (
+    NEARLY,
     Curve,
     compute_to_match_over_seeds,
     draw_score_against_flops,

@@ -19,12 +19,18 @@ from fairseq_minimodel.checkpoint.surgery import head_layers
 from fairseq_minimodel.compute import masked_lm_flops
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.language.pack import load_pack
-from fairseq_minimodel.report.curves import Curve, compute_to_match, draw_score_against_flops
+from fairseq_minimodel.report.curves import (
+    NEARLY,
+    ComputeToMatch,
+    Curve,
+    compute_to_match,
+    draw_score_against_flops,
+)
+from fairseq_minimodel.report.scores import VARIANTS, score_curve
 from fairseq_minimodel.report.table import format_flops, format_seconds, format_table
 
-NEARLY = 0.95  # of Standard's best score: where curves are flat, noise decides about the rest
 SCORE = "zero-shot accuracy"
-NAMES = {"standard": "Standard", "minijoint": "MiniJoint", "minipost": "MiniPost"}
+NAMES = {name: VARIANTS[name] for name in ("standard", "minijoint", "minipost")}
 
 
 def main(out: Path) -> None:
@@ -86,10 +92,10 @@ def read_run(out: Path) -> tuple[dict, dict[str, Curve]]:
                 "seconds": last.seconds,
             }
         )
-        curves[name] = Curve(
+        curves[name] = score_curve(
             NAMES[name],
-            [0, *(description.flops for description, _ in points)],
-            [untrained["accuracy"], *(score["accuracy"] for _, score in points)],
+            [(description.flops, score["accuracy"]) for description, score in points],
+            untrained["accuracy"],
         )
     settings = (out / "settings.txt").read_text(encoding="utf-8").splitlines()
     results = {
@@ -181,9 +187,7 @@ def print_results(results: dict) -> None:
 def describe_match(match: dict | None) -> str | None:
     if match is None:
         return None
-    if match["flops"] is None:
-        return "not reached"
-    return "before training" if match["ratio"] is None else f"{match['ratio']:.2f}"
+    return ComputeToMatch(*(match[name] for name in ComputeToMatch._fields)).ratio_in_words()
 
 
 def per_cent(share: float) -> str:

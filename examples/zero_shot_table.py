@@ -12,28 +12,10 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean
-from typing import NamedTuple
 
 from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.report.scores import VARIANTS, Score, read_score, summarise
 from fairseq_minimodel.report.table import format_table
-
-VARIANTS = {
-    "standard": "Standard",
-    "minijoint": "MiniJoint",
-    "minipost": "MiniPost",
-    "untrained": "untrained control",
-}
-
-
-class Score(NamedTuple):
-    """One score of one pack, with its 95 % interval, and on how many items."""
-
-    value: float
-    low: float
-    high: float
-    items: int
-    measure: str
-
 
 # task -> variant -> language -> one score for each seed
 Scores = dict[str, dict[str, dict[str, list[Score]]]]
@@ -59,26 +41,6 @@ def read_scores(out: Path) -> Scores:
     return scores
 
 
-def read_score(row: dict) -> Score:
-    """The score in a row of the JSON of `evaluate`, `retrieve` or `perplexity`."""
-    if "f1" in row:
-        names, items, scale, measure = ("f1", "f1_low", "f1_high"), "questions", 100, "F1 (%)"
-    elif "bits" in row:
-        names, items, scale, measure = ("bits", "low", "high"), "masked", 1, "bits a masked token"
-    elif "accuracies" in row:
-        chance = f"chance {100 * row['chance']:.1f} %"
-        row = {**row, **row["accuracies"]["csls"]["to English"]}
-        names, items, scale = ("value", "low", "high"), "pairs", 100
-        measure = f"pairs found, to English, by CSLS (%; {chance})"
-    else:
-        names, items, scale = ("accuracy", "low", "high"), "examples", 100
-        measure = (
-            f"accuracy (%; chance {100 * row['chance']:.1f} %, always the most frequent label "
-            f"{100 * row['majority']:.1f} %)"
-        )
-    return Score(*(scale * row[name] for name in names), row[items], measure)
-
-
 def table(variants: dict[str, dict[str, list[Score]]]) -> str:
     names = [name for name in VARIANTS if name in variants]
     languages = list(dict.fromkeys(language for name in names for language in variants[name]))
@@ -97,9 +59,8 @@ def table(variants: dict[str, dict[str, list[Score]]]) -> str:
 
 
 def describe(scores: list[Score]) -> str:
-    values = [score.value for score in scores]
-    low, high = (scores[0].low, scores[0].high) if len(scores) == 1 else (min(values), max(values))
-    return f"{mean(values):.1f} ({low:.1f} to {high:.1f})"
+    summary = summarise(scores)
+    return f"{summary.value:.1f} ({summary.low:.1f} to {summary.high:.1f})"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 Importing this package registers its models, tasks, criterions and optimisers with fairseq; that is what
 `--user-dir` asks for. Only our own command postpones it: `fairseq-minimodel --help` and the workers
 that prepare text shall not wait for torch, and each verb imports what it needs.
+
+`fairseq_minimodel.load` is the Python interface (`serving/model.py`).
 """
 
 import sys
@@ -18,6 +20,14 @@ COMMAND = "fairseq-minimodel"
 def register() -> None:
     """Make the models, tasks, criterions and optimisers known to fairseq, once."""
     from . import criterions, models, optim, tasks  # noqa: F401
+
+
+def __getattr__(name: str) -> object:
+    if name == "load":  # imported late, for the same reason
+        from .serving.model import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 print_input_errors_plainly()

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..atomic import atomic_file
+from ..corpus.progress import ProgressFile
 from ..errors import InputError
 from ..language.side import EMBEDDING, OUTPUT_BIAS, LanguageSide, StateDict, language_side_of
 from ..language.vocabulary import PAD_INDEX, fingerprint, read_symbols
@@ -112,7 +113,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with ProgressFile(path, "r", f"reading {path.name}") as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"no checkpoint {path}: check the path") from None
     except IsADirectoryError:
@@ -181,8 +183,13 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
         "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0, "shuffle": True}},
         "last_optimizer_state": None,
     }
-    with atomic_file(path) as partial:
-        torch.save(content, partial)
+    storages = {tensor.untyped_storage().data_ptr(): tensor for tensor in checkpoint.state.values()}
+    total = sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
+    with (
+        atomic_file(path) as partial,
+        ProgressFile(partial, "w", f"writing {Path(path).name}", total) as file,
+    ):
+        torch.save(content, file)
 
 
 def symbols_of(checkpoint: Checkpoint, dictionary: str | Path | None = None) -> list[str]:

@@ -24,13 +24,22 @@ from ..errors import InputError
 from ..language.side import StateDict, is_language_side
 from ..nn.binary_mask import fixed_weights, pack_bits, unpack_bits
 from ..nn.structure import Structure
-from ..nn.task_module import NONE, SHARED, WEIGHT, Settings, is_module_part
+from ..nn.task_module import (
+    DEFAULT_REDUCTION,
+    NONE,
+    SHARED,
+    WEIGHT,
+    Settings,
+    is_module_part,
+    option,
+)
 from .identity import decode, encode, lineage_of
 from .load import ENCODER, Checkpoint, find_training_file
 from .surgery import SurgeryReport
 
 TASK_BODY = "encoder.task_body"  # buffer: the digest of the body that a module is trained over
 NO_BODY = "0" * 16
+TASK_SETTINGS = "encoder.task_settings"  # buffer: the module's settings (`encode_settings`)
 
 WEIGHTS = "module.safetensors"
 DESCRIPTION = "module.json"
@@ -161,6 +170,52 @@ def settings_in(model_config: Mapping[str, object]) -> Settings:
     """The settings of the task module in a checkpoint's configuration; absent ones by default."""
     known = {name: model_config.get(name) for name in Settings.__dataclass_fields__}
     return Settings(**{name: value for name, value in known.items() if value is not None})
+
+
+def encode_settings(settings: Settings, layers: int) -> Tensor:
+    """The buffer for a task module's settings, in a body of so many layers.
+
+    fairseq loads a state dict and nothing else of the checkpoint, so what a run must have in common
+    with the one that it goes on from stands in there. JSON, a number for each byte, as floating point
+    for the reason that identifiers are (`checkpoint/identity.py`).
+    """
+    spelled_out = settings.used()
+    spelled_out["module_layers"] = ",".join(map(str, settings.layers(layers)))
+    if "module_targets" in spelled_out:
+        names = [target.rpartition(".")[2] for target in settings.targets()]
+        spelled_out["module_targets"] = ",".join(names)
+    if "module_reduction" in spelled_out:
+        default = DEFAULT_REDUCTION[settings.task_module]
+        spelled_out["module_reduction"] = settings.module_reduction or default
+    if settings.has_tarp and settings.tarp_form != "kronecker":
+        del spelled_out["module_divisions"]  # the other forms do not read it
+    return torch.tensor([float(byte) for byte in json.dumps(spelled_out).encode()])
+
+
+def check_settings(found: Tensor, own: Tensor) -> None:
+    """Refuse to go on with a module under other settings, with an `InputError`.
+
+    Settings that come to the same, as "1-3" and "" of three layers do, are the same.
+
+    Args:
+        found, own: the buffers (`encode_settings`) of a checkpoint and of the model that loads it.
+    """
+    theirs, ours = (
+        json.loads(bytes(round(byte) for byte in buffer.tolist())) for buffer in (found, own)
+    )
+    other = [name for name in theirs if name in ours and theirs[name] != ours[name]]
+    if "task_module" in other:
+        other = ["task_module"]
+    if other:
+        then, now = (
+            " ".join(f"{option(name)} {settings[name]}" for name in other)
+            for settings in (theirs, ours)
+        )
+        raise InputError(
+            f"the task module in the checkpoint was trained with {then}, and this run has {now}: give "
+            f"{then} to go on with it; another module needs a plain body (--finetune-from-model) and "
+            "a --save-dir of its own"
+        )
 
 
 def save_module(folder: str | Path, checkpoint: Checkpoint, labels: str | Path | None) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from . import checkpoints, corpus, costs, exchange, scores
+from . import checkpoints, corpus, costs, exchange, pages, reports, scores, serving
 from .verb import PROGRAM, Verbs, add_verb
 
 
@@ -53,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Extend a RoBERTa-style masked language model to new languages.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for group in (corpus, checkpoints, scores, costs, exchange):
+    for group in (corpus, checkpoints, scores, serving, costs, reports, pages, exchange):
         group.add_verbs(verbs)
     _add_own_verbs(verbs)
     return parser

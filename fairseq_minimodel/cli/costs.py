@@ -10,8 +10,8 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def _add_flops(verbs: Verbs) -> None:
+    from ..gpus import GPUS
     from ..nn.architectures import ARCHITECTURES
-    from ..report.plan import GPUS
 
     parser = add_verb(
         verbs,

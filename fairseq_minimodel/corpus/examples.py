@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from .reading import TextFile, decode, is_json_lines
+from .reading import TextFile, decode, is_json_lines, shown
 
 Column = str | int  # a name, or a number from 1 (digits in a string are a number, too)
 
@@ -46,7 +46,7 @@ def read_examples(
 
 
 def _lines(file: TextFile) -> Iterator[tuple[int, str]]:
-    for number, line in file.lines(cut=False):
+    for number, line in shown(file, file.lines(cut=False)):
         if not line.isspace():
             yield number, decode(line, file.path, number).rstrip("\r\n")
 

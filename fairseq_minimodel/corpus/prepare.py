@@ -36,7 +36,7 @@ from .buckets import Bucket, bucket_size, distribute
 from .encode import SPLITS, BucketPlan, encode_bucket
 from .indexed import IndexedDatasetWriter, token_type
 from .options import PrepareOptions
-from .progress import Progress
+from .progress import Progress, ProgressFile
 from .reading import TextFile
 from .vocabulary import (
     EOS,
@@ -472,8 +472,8 @@ def _report(run: _Run, record: dict[str, Any], seconds: float) -> None:
 
 
 def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        digest = blake2b(digest_size=16)
+    digest = blake2b(digest_size=16)
+    with ProgressFile(path, "r", f"checking {path.name}") as file:
         while data := file.read(1 << 20):
             digest.update(data)
     return digest.hexdigest()

@@ -10,7 +10,7 @@ the last (Devlin et al. 2019, arXiv 1810.04805, in their code for SQuAD).
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +23,7 @@ from ..errors import InputError
 from .benchmarks.archive import open_source
 from .benchmarks.questions import Question, read_questions
 from .indexed import IndexedDatasetWriter, token_type
+from .progress import SHORT, Progress
 from .vocabulary import BOS, EOS, Vocabulary
 from .window_options import NO_ANSWER, SPANS, WINDOWS, WindowOptions
 
@@ -174,7 +175,7 @@ def prepare_questions(
         for name in (WINDOWS, SPANS):
             (folder / name).mkdir()
         for split, path in (("train", train), ("valid", valid)):
-            questions = read_question_file(path, language)
+            questions = list(read_question_file(path, language))
             held = _write_split(folder, split, questions, vocabulary, options)
             print(f"{split} ({path}): {held}")
         (folder / "dict.txt").write_bytes(Path(dictionary).read_bytes())
@@ -189,7 +190,7 @@ def _may_be_replaced(output: Path) -> bool:
 def _write_split(
     folder: Path,
     split: str,
-    questions: Iterator[Question],
+    questions: Sequence[Question],
     vocabulary: AligningVocabulary,
     options: WindowOptions,
 ) -> str:
@@ -205,7 +206,9 @@ def _write_split(
 
         windows_writer = writer(WINDOWS, len(vocabulary))
         spans_writer = writer(SPANS, options.max_length)
+        progress = stack.enter_context(Progress(split, len(questions), "question", after=SHORT))
         for question in questions:
+            progress.update(1)
             context, answer = align(question.context), question.answers[0]
             span = context.span(answer.start, answer.start + len(answer.text))
             if span is None:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import zstandard
 
 from ..errors import InputError
+from .progress import SHORT, Progress
 
 BLOCK = 1 << 20  # bytes read at a time
 LONGEST_LINE = 1_000_000  # bytes; a longer line of plain text is cut
@@ -103,6 +104,16 @@ class TextFile:
             ) from None
         except OSError as error:
             raise InputError(f"Cannot read {self.path}: {error}.") from None
+
+
+def shown(file: TextFile, lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file, while it is shown how much of it has been read."""
+    position = 0
+    with Progress(file.path.name, file.path.stat().st_size, after=SHORT) as progress:
+        for line in lines:
+            progress.update(file.position - position)
+            position = file.position
+            yield line
 
 
 def is_json_lines(path: str | Path) -> bool:

@@ -20,7 +20,7 @@ import sentencepiece
 
 from ..errors import InputError
 from .fast_tokenizer import FastTokenizer
-from .progress import SECONDS_BETWEEN_LINES
+from .progress import SECONDS_BETWEEN_LINES, SHORT, Progress
 from .reading import cut_position
 
 SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")  # fairseq's ids 0 to 3, never in dict.txt
@@ -301,9 +301,11 @@ def _run_trainer(sample: str | Path, options: dict[str, Any]) -> bytes:
 def _count_characters(sample: str | Path) -> Counter[str]:
     normaliser = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc")
     counts: Counter[str] = Counter()
-    with open(sample, encoding="utf-8", newline="\n") as file:
+    size = Path(sample).stat().st_size
+    with open(sample, "rb") as file, Progress("counting characters", size, after=SHORT) as progress:
         for line in file:
-            counts.update(normaliser.normalize(line.rstrip("\n")))
+            counts.update(normaliser.normalize(line.decode().rstrip("\n")))
+            progress.update(len(line))
     return counts
 
 

@@ -1,15 +1,12 @@
 """Question answering: a fine-tuned body in the language of a pack, its exact match and F1."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy
-import torch
-from torch import nn
-from tqdm import tqdm
+from torch import Tensor, nn
 
 from ..checkpoint.load import Checkpoint
 from ..checkpoint.surgery import plug
@@ -25,7 +22,7 @@ from ..errors import InputError
 from ..language.pack import LanguagePack
 from ..report.table import format_table
 from .answer_metrics import exact_match, f1, normaliser
-from .batches import padded_batches
+from .batches import in_batches
 from .build import build_model
 
 HEAD = "span_head.weight"
@@ -68,6 +65,15 @@ class Span(NamedTuple):
     last: int
 
 
+class FoundAnswer(NamedTuple):
+    """An answer: text, score (higher is better), and its characters in the context, end excluded."""
+
+    text: str
+    score: float
+    begin: int
+    end: int
+
+
 class Answerer:
     """A body fine-tuned by the task `span_qa`, to be scored in any language.
 
@@ -91,18 +97,7 @@ class Answerer:
         max_answer: int,
         metric: str,
     ) -> None:
-        if HEAD not in checkpoint.state:
-            raise InputError(
-                f"{path} was not fine-tuned for questions: train it with the task span_qa first"
-            )
-        positions = checkpoint.body_settings()["max_positions"]
-        if options.max_length > positions:
-            raise InputError(
-                f"--max-length {options.max_length} is more than the {positions} positions of "
-                f"{path}: give the one that its training data was prepared with"
-            )
-        if max_answer < 1:
-            raise InputError(f"--max-answer is {max_answer}, but it must be at least 1")
+        check_windows(path, checkpoint, options, max_answer)
         self.path, self.checkpoint = path, checkpoint
         self.options, self.max_answer, self.metric = options, max_answer, metric
 
@@ -153,39 +148,86 @@ class Answerer:
         self, pack: LanguagePack, questions: Sequence[Question], max_tokens: int, device: str
     ) -> list[str]:
         """The answer to each question, "" where there is none. Arguments as in `score`."""
-        vocabulary = AligningVocabulary(pack.tokenizer, pack.dictionary)
-        contexts = {text: vocabulary.align(text) for text in {row.context for row in questions}}
-        windows, owners = [], []
-        for number, row in enumerate(questions):
-            asked = vocabulary.align(row.question)
-            for window in make_windows(asked.ids, contexts[row.context].ids, self.options):
-                windows.append(window)
-                owners.append(number)
-        model = build_model(plug(self.checkpoint, pack)[0], pack.symbols)
-        scores = token_scores(model, [window.tokens for window in windows], max_tokens, device)
-        spans: list[list[Span]] = [[] for _ in questions]
-        for owner, window, scored in zip(owners, windows, scores, strict=True):
-            spans[owner] += context_spans(window, scored, self.max_answer)
-        return [
-            best_text(contexts[row.context], found)
-            for row, found in zip(questions, spans, strict=True)
-        ]
+        found = answer_spans(
+            build_model(plug(self.checkpoint, pack)[0], pack.symbols, device),
+            AligningVocabulary(pack.tokenizer, pack.dictionary),
+            [(row.question, row.context) for row in questions],
+            self.options,
+            self.max_answer,
+            max_tokens,
+            device,
+        )
+        return [best_text(context, spans) for context, spans in found]
+
+
+def check_windows(
+    path: str | Path, checkpoint: Checkpoint, options: WindowOptions, max_answer: int
+) -> None:
+    """Refuse a body that cannot answer questions, or not in such windows, with an `InputError`."""
+    if HEAD not in checkpoint.state:
+        raise InputError(
+            f"{path} was not fine-tuned for questions: train it with the task span_qa first"
+        )
+    positions = checkpoint.body_settings()["max_positions"]
+    if options.max_length > positions:
+        raise InputError(
+            f"--max-length {options.max_length} is more than the {positions} positions of "
+            f"{path}: give the one that its training data was prepared with"
+        )
+    if max_answer < 1:
+        raise InputError(f"--max-answer is {max_answer}, but it must be at least 1")
+
+
+def answer_spans(
+    model: nn.Module,
+    vocabulary: AligningVocabulary,
+    questions: Sequence[tuple[str, str]],
+    options: WindowOptions,
+    max_answer: int,
+    max_tokens: int,
+    device: str,
+    unit: str | None = "window",
+) -> list[tuple[AlignedText, list[Span]]]:
+    """For each question its context, as tokens, and the best spans of each of its windows.
+
+    Args:
+        model: with a span head.
+        questions: each with its context.
+        options, max_answer: see `Answerer`.
+        max_tokens, device, unit: see `in_batches`.
+    """
+    contexts = {text: vocabulary.align(text) for text in {context for _, context in questions}}
+    windows, owners = [], []
+    for number, (question, context) in enumerate(questions):
+        asked = vocabulary.align(question)
+        for window in make_windows(asked.ids, contexts[context].ids, options):
+            windows.append(window)
+            owners.append(number)
+    tokens = [window.tokens for window in windows]
+    scores = token_scores(model, tokens, max_tokens, device, unit)
+    spans: list[list[Span]] = [[] for _ in questions]
+    for owner, window, scored in zip(owners, windows, scores, strict=True):
+        spans[owner] += context_spans(window, scored, max_answer)
+    return [
+        (contexts[context], found) for (_, context), found in zip(questions, spans, strict=True)
+    ]
 
 
 def token_scores(
-    model: nn.Module, windows: Sequence[numpy.ndarray], max_tokens: int, device: str
+    model: nn.Module,
+    windows: Sequence[numpy.ndarray],
+    max_tokens: int,
+    device: str,
+    unit: str | None = "window",
 ) -> list[numpy.ndarray]:
     """The span head's two scores of each token of each window, (length, 2): as first, as last."""
-    model = model.to(device)
-    scores: list[numpy.ndarray] = [numpy.empty(0)] * len(windows)
-    progress = tqdm(total=len(windows), unit="window", disable=not sys.stderr.isatty())
-    with torch.inference_mode(), progress:
-        for batch, tokens in padded_batches(windows, max_tokens):
-            found = model(tokens.to(device), span_scores=True)[0].float().cpu().numpy()
-            for index, rows in zip(batch, found, strict=True):
-                scores[index] = rows[: len(windows[index])].copy()
-            progress.update(len(batch))
-    return scores
+
+    def scores(tokens: Tensor, batch: list[int]) -> list[numpy.ndarray]:
+        found = model(tokens, span_scores=True)[0].float().cpu().numpy()
+        lengths = (len(windows[index]) for index in batch)
+        return [rows[:length].copy() for rows, length in zip(found, lengths, strict=True)]
+
+    return in_batches(windows, max_tokens, device, scores, unit)
 
 
 def context_spans(window: Window, scores: numpy.ndarray, max_answer: int) -> list[Span]:
@@ -224,12 +266,26 @@ def best_spans(first: numpy.ndarray, last: numpy.ndarray, max_answer: int) -> li
     ]
 
 
+def best_answers(context: AlignedText, spans: Sequence[Span], most: int) -> list[FoundAnswer]:
+    """The texts of the spans with the highest scores that are not empty, the highest first.
+
+    Of spans with the same text at the same place, only the first counts.
+    """
+    answers: dict[tuple[int, int], FoundAnswer] = {}
+    for score, first, last in sorted(spans, key=lambda span: -span.score):
+        if len(answers) == most:
+            break
+        if text := context.text_of((first, last)):
+            begin = context.text.index(text, context.begins[first])
+            answers.setdefault(
+                (begin, len(text)), FoundAnswer(text, score, begin, begin + len(text))
+            )
+    return list(answers.values())
+
+
 def best_text(context: AlignedText, spans: Sequence[Span]) -> str:
     """The text of the span with the highest score whose text is not empty; "" if there is none."""
-    for _, first, last in sorted(spans, key=lambda span: -span.score):
-        if text := context.text_of((first, last)):
-            return text
-    return ""
+    return next((found.text for found in best_answers(context, spans, 1)), "")
 
 
 def bootstrap_interval(values: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:

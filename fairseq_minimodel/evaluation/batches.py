@@ -1,12 +1,17 @@
 """Token sequences of any lengths as batches for a model."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from ..corpus.vocabulary import PAD
+
+Result = TypeVar("Result")
 
 
 def padded_batches(
@@ -29,3 +34,30 @@ def padded_batches(
     for batch in batches:
         tokens = [torch.from_numpy(sequences[index]) for index in batch]
         yield batch, nn.utils.rnn.pad_sequence(tokens, batch_first=True, padding_value=PAD)
+
+
+def in_batches(
+    sequences: Sequence[numpy.ndarray],
+    max_tokens: int,
+    device: str,
+    compute: Callable[[Tensor, list[int]], Iterable[Result]],
+    unit: str | None,
+) -> list[Result]:
+    """What is computed for each sequence, without gradients, in the order of the sequences.
+
+    Args:
+        max_tokens: see `padded_batches`.
+        device: where a batch is computed.
+        compute: from a batch, and the numbers of its sequences, to a result for each.
+        unit: what a sequence is, for a progress bar on a terminal; None: no bar.
+    """
+    results: list[Result] = [None] * len(sequences)
+    hidden = unit is None or not sys.stderr.isatty()
+    progress = tqdm(total=len(sequences), unit=unit, disable=hidden)
+    with torch.inference_mode(), progress:
+        for batch, tokens in padded_batches(sequences, max_tokens):
+            computed = compute(tokens.to(device), batch)
+            for index, result in zip(batch, computed, strict=True):
+                results[index] = result
+            progress.update(len(batch))
+    return results

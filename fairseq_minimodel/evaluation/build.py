@@ -1,5 +1,6 @@
 """A model ready to predict, from a checkpoint and a vocabulary alone, and where it predicts."""
 
+import copy
 from collections.abc import Sequence
 from types import SimpleNamespace
 
@@ -8,27 +9,29 @@ from .. import compat  # noqa: F401  isort: skip  (before anything of fairseq)
 import torch
 from fairseq.data import Dictionary
 from omegaconf import OmegaConf
+from torch import nn
 
+from ..checkpoint.identity import encode
 from ..checkpoint.load import Checkpoint
 from ..checkpoint.task_module import settings_in
 from ..errors import InputError
-from ..language.vocabulary import SPECIAL_SYMBOLS
+from ..language.side import LanguageSide
+from ..language.vocabulary import SPECIAL_SYMBOLS, fingerprint
 from ..models.minimodel_roberta import MiniModelRoberta, MiniModelRobertaConfig
 from ..nn import cpu
 
 
-def build_model(checkpoint: Checkpoint, symbols: Sequence[str]) -> MiniModelRoberta:
+def build_model(
+    checkpoint: Checkpoint, symbols: Sequence[str], device: str = "cpu"
+) -> MiniModelRoberta:
     """The checkpoint's model in evaluation mode, with its classification heads and its task module.
 
     Needs neither the data that the checkpoint was trained on nor its configuration of a task.
 
     Args:
         symbols: the vocabulary, one symbol for each row of the embedding.
+        device: of PyTorch, where the model is to be.
     """
-    dictionary = Dictionary()
-    for symbol in symbols:
-        if symbol not in SPECIAL_SYMBOLS[:-1]:  # fairseq's dictionary starts with these
-            dictionary.add_symbol(symbol)
     config = OmegaConf.structured(MiniModelRobertaConfig)
     config.update(checkpoint.body_settings())
     config.update(settings_in(checkpoint.model_config).used())
@@ -37,10 +40,45 @@ def build_model(checkpoint: Checkpoint, symbols: Sequence[str]) -> MiniModelRobe
     )
     config.load_checkpoint_heads = True
     config.pooler_activation_fn = checkpoint.model_config.get("pooler_activation_fn") or "tanh"
-    task = SimpleNamespace(source_dictionary=dictionary)
+    task = SimpleNamespace(source_dictionary=_dictionary(symbols))
     model = MiniModelRoberta.build_model(config, task)
     model.load_state_dict(dict(checkpoint.state), strict=True)
-    return model.eval()
+    return model.to(device).eval()
+
+
+def in_another_language(
+    model: MiniModelRoberta, side: LanguageSide, symbols: Sequence[str]
+) -> MiniModelRoberta:
+    """A model of its own with another language, over the same body in memory.
+
+    All tensors are those of `model`, but for the language side: its tensors are taken as they are,
+    where they have the device and the type of the body.
+
+    Args:
+        symbols: of the language, one for each row of the embedding.
+    """
+    encoder = model.encoder
+    former = encoder.sentence_encoder.embed_tokens.weight
+    embedding, bias = (tensor.to(former) for tensor in (side.embedding, side.bias))
+    shared = (*model.parameters(), *model.buffers(), model.args)
+    # What deepcopy finds here it takes instead of making a copy.
+    instead = {id(one): one for one in shared} | {
+        id(former): nn.Parameter(embedding),
+        id(encoder.lm_head.bias): nn.Parameter(bias),
+        id(encoder.vocabulary): encode(fingerprint(symbols)).to(encoder.vocabulary),
+        id(encoder.dictionary): _dictionary(symbols),
+    }
+    other = copy.deepcopy(model, instead)
+    other.encoder.sentence_encoder.embed_tokens.num_embeddings = len(symbols)
+    return other
+
+
+def _dictionary(symbols: Sequence[str]) -> Dictionary:
+    dictionary = Dictionary()
+    for symbol in symbols:
+        if symbol not in SPECIAL_SYMBOLS[:-1]:  # fairseq's dictionary starts with these
+            dictionary.add_symbol(symbol)
+    return dictionary
 
 
 def ready_device(name: str | None) -> str:

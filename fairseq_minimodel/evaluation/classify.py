@@ -1,14 +1,11 @@
 """Classification: a fine-tuned body in the language of a pack, and its accuracy."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy
-import torch
-from torch import nn
-from tqdm import tqdm
+from torch import Tensor, nn
 
 from ..checkpoint.load import Checkpoint, find_training_file
 from ..checkpoint.surgery import plug
@@ -17,7 +14,7 @@ from ..corpus.vocabulary import EOS, Vocabulary, read_dictionary
 from ..errors import InputError
 from ..language.pack import LanguagePack
 from ..report.table import format_table
-from .batches import padded_batches
+from .batches import in_batches
 from .build import build_model
 from .metrics import accuracy, chance_accuracy, majority_accuracy
 
@@ -96,12 +93,12 @@ class Classifier:
         """
         answers = [self._class_of(example, data) for example in examples]
         vocabulary = Vocabulary(pack.tokenizer, pack.dictionary)
-        sequences = [
-            token_sequence(example.texts, vocabulary, self.task_config) for example in examples
-        ]
+        sequences = token_sequences(
+            [example.texts for example in examples], vocabulary, self.task_config
+        )
         longest = self.checkpoint.body_settings()["max_positions"]
         predictions = predict(
-            build_model(plug(self.checkpoint, pack)[0], pack.symbols),
+            build_model(plug(self.checkpoint, pack)[0], pack.symbols, device),
             self.head,
             [sequence[:longest] for sequence in sequences],
             max_tokens,
@@ -153,32 +150,55 @@ def predict(
     max_tokens: int,
     device: str,
 ) -> list[int]:
-    """The most probable class of each token sequence, by the classification head of that name.
+    """The most probable class of each token sequence. Arguments as in `class_logits`."""
+    return [row.argmax().item() for row in class_logits(model, head, sequences, max_tokens, device)]
 
-    Sequences of like length share a batch, so that little padding is computed.
+
+def class_logits(
+    model: nn.Module,
+    head: str,
+    sequences: Sequence[numpy.ndarray],
+    max_tokens: int,
+    device: str,
+    unit: str | None = "example",
+) -> list[Tensor]:
+    """Logits of the classes, (classes,) on the CPU, for each token sequence.
+
+    Args:
+        head: name of the classification head.
+        max_tokens, device, unit: see `in_batches`.
     """
-    model = model.to(device)
-    predictions = [0] * len(sequences)
-    progress = tqdm(total=len(sequences), unit="example", disable=not sys.stderr.isatty())
-    with torch.inference_mode(), progress:
-        for batch, tokens in padded_batches(sequences, max_tokens):
-            logits, _ = model(tokens.to(device), classification_head_name=head)
-            for index, prediction in zip(batch, logits.argmax(dim=-1).tolist(), strict=True):
-                predictions[index] = prediction
-            progress.update(len(batch))
-    return predictions
+
+    def logits(tokens: Tensor, _: list[int]) -> Tensor:
+        return model(tokens, classification_head_name=head)[0].float().cpu()
+
+    return in_batches(sequences, max_tokens, device, logits, unit)
 
 
 def token_sequence(
     texts: Sequence[str], vocabulary: Vocabulary, task_config: dict[str, object]
 ) -> numpy.ndarray:
-    """One example as fairseq's `sentence_prediction` feeds it to the model.
+    """One example as fairseq's `sentence_prediction` feeds it to the model, see below."""
+    return token_sequences([texts], vocabulary, task_config)[0]
+
+
+def token_sequences(
+    examples: Sequence[Sequence[str]], vocabulary: Vocabulary, task_config: dict[str, object]
+) -> list[numpy.ndarray]:
+    """Examples, each of one text or more, as fairseq's `sentence_prediction` feeds them to the model.
 
     Each text ends with </s>; the task's init token goes before the first, its separator token before
-    the second. The whole is not yet cut to the body's length.
+    the others. Nothing is cut yet to the body's length.
     """
-    parts = []
-    for index, text in enumerate(texts):
-        before = task_config.get("init_token" if index == 0 else "separator_token")
-        parts += [[] if before is None else [before], vocabulary.encode(text), [EOS]]
-    return numpy.concatenate(parts).astype(numpy.int64)
+    first, between = (
+        [] if task_config.get(name) is None else [task_config[name]]
+        for name in ("init_token", "separator_token")
+    )
+    encoded = iter(vocabulary.encode_batch([text for texts in examples for text in texts]))
+    sequences = []
+    for texts in examples:
+        parts = []
+        for number in range(len(texts)):
+            parts += [between if number else first, next(encoded), [EOS]]
+        sequences.append(numpy.concatenate(parts).astype(numpy.int64))
+    return sequences

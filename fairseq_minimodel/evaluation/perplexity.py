@@ -1,6 +1,5 @@
 """Without labels: how well a body predicts masked tokens in the language of a pack."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,9 +7,8 @@ from pathlib import Path
 import numpy
 import torch
 from scipy import stats
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from ..atomic import write_json
 from ..checkpoint.load import Checkpoint, read_checkpoint
@@ -21,7 +19,7 @@ from ..errors import InputError
 from ..language.pack import LanguagePack, load_pack
 from ..report.table import format_table
 from ..tasks.masked_blocks import Masking
-from .batches import padded_batches
+from .batches import in_batches
 from .build import build_model, ready_device
 
 
@@ -184,24 +182,21 @@ def masked_bits(
     model: nn.Module, sequences: Sequence[MaskedSequence], max_tokens: int, device: str
 ) -> list[numpy.ndarray]:
     """Cross-entropy in bits of each predicted token of each sequence."""
-    model = model.to(device)
-    bits: list[numpy.ndarray] = [numpy.empty(0)] * len(sequences)
-    progress = tqdm(total=len(sequences), unit="sequence", disable=not sys.stderr.isatty())
-    with torch.inference_mode(), progress:
-        for batch, tokens in padded_batches([item.tokens for item in sequences], max_tokens):
-            items = [sequences[index] for index in batch]
-            predicted = nn.utils.rnn.pad_sequence(
-                [torch.from_numpy(item.predicted) for item in items], batch_first=True
-            )
-            targets = torch.from_numpy(numpy.concatenate([item.targets for item in items]))
-            logits, _ = model(tokens.to(device), masked_tokens=predicted.to(device))
-            nats = functional.cross_entropy(logits.float(), targets.to(device), reduction="none")
-            losses = nats.double().cpu().numpy() / numpy.log(2)
-            ends = numpy.cumsum([len(item.targets) for item in items])
-            for index, values in zip(batch, numpy.split(losses, ends[:-1]), strict=True):
-                bits[index] = values
-            progress.update(len(batch))
-    return bits
+
+    def losses(tokens: Tensor, batch: list[int]) -> list[numpy.ndarray]:
+        items = [sequences[index] for index in batch]
+        predicted = nn.utils.rnn.pad_sequence(
+            [torch.from_numpy(item.predicted) for item in items], batch_first=True
+        )
+        targets = torch.from_numpy(numpy.concatenate([item.targets for item in items]))
+        logits, _ = model(tokens, masked_tokens=predicted.to(device))
+        nats = functional.cross_entropy(logits.float(), targets.to(device), reduction="none")
+        bits = nats.double().cpu().numpy() / numpy.log(2)
+        ends = numpy.cumsum([len(item.targets) for item in items])
+        return numpy.split(bits, ends[:-1])
+
+    tokens = [item.tokens for item in sequences]
+    return in_batches(tokens, max_tokens, device, losses, "sequence")
 
 
 def ratio_interval(sums: numpy.ndarray, counts: numpy.ndarray) -> tuple[float, float, float]:
@@ -237,7 +232,7 @@ def _score(
     masked = sum(len(item.targets) for item in sequences)
     if not masked:
         raise InputError(f"{path} is too short: none of its tokens is masked; give more text.")
-    model = build_model(plug(body, pack)[0], pack.symbols)
+    model = build_model(plug(body, pack)[0], pack.symbols, device)
     sums, counts = numpy.zeros(len(texts)), numpy.zeros(len(texts))
     bits = masked_bits(model, sequences, max_tokens, device)
     for item, values in zip(sequences, bits, strict=True):

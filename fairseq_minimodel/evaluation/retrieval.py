@@ -1,15 +1,13 @@
 """Without labels: how often a sentence's nearest neighbour in the other language is its translation."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from ..atomic import write_json
 from ..checkpoint.load import Checkpoint, read_checkpoint
@@ -21,7 +19,7 @@ from ..corpus.vocabulary import BOS, EOS, PAD, Vocabulary
 from ..errors import InputError
 from ..language.pack import LanguagePack, load_pack
 from ..report.table import format_table
-from .batches import padded_batches
+from .batches import in_batches
 from .build import build_model, ready_device
 from .metrics import Accuracy, accuracy, chance_accuracy
 
@@ -86,12 +84,7 @@ def retrieve(
     """
     device = ready_device(device)
     checkpoint = read_checkpoint(body)
-    if layer is None:
-        layer = middle_layer(checkpoint.layers)
-    if not 0 <= layer <= checkpoint.layers:
-        raise InputError(
-            f"--layer {layer}: {body} has the layers 1 to {checkpoint.layers} (0: the embeddings)"
-        )
+    layer = checked_layer(layer, checkpoint)
     source, targets = load_pack(source_pack), [load_pack(pack) for pack in packs]
     for pack in (source, *targets):
         plug(checkpoint, pack)  # what does not fit is refused before the work begins
@@ -115,6 +108,22 @@ def retrieve(
         records = [asdict(score) | {"accuracies": _named(score)} for score in scores]
         write_json(output, records)
     return scores
+
+
+def checked_layer(layer: int | None, checkpoint: Checkpoint) -> int:
+    """The layer; of None the one above the middle.
+
+    Raises:
+        InputError: the checkpoint does not have the layer.
+    """
+    if layer is None:
+        return middle_layer(checkpoint.layers)
+    if not 0 <= layer <= checkpoint.layers:
+        raise InputError(
+            f"--layer {layer}: {checkpoint.path} has the layers 1 to {checkpoint.layers} "
+            "(0: the embeddings)"
+        )
+    return layer
 
 
 def middle_layer(layers: int) -> int:
@@ -146,27 +155,29 @@ def score_table(scores: Sequence[RetrievalScore]) -> str:
 
 
 def sentence_vectors(
-    model: nn.Module, sequences: Sequence[numpy.ndarray], layer: int, max_tokens: int, device: str
+    model: nn.Module,
+    sequences: Sequence[numpy.ndarray],
+    layer: int,
+    max_tokens: int,
+    device: str,
+    unit: str | None = "sentence",
 ) -> numpy.ndarray:
     """Mean hidden state after `layer` of each sequence's tokens: sequences x width, float32.
 
     <s>, </s> and padding are left out of the mean. Without any other token it is 0.
+
+    Args:
+        max_tokens, device, unit: see `in_batches`.
     """
-    model = model.to(device)
-    vectors: list[numpy.ndarray] = [numpy.empty(0)] * len(sequences)
-    progress = tqdm(total=len(sequences), unit="sentence", disable=not sys.stderr.isatty())
-    with torch.inference_mode(), progress:
-        for batch, tokens in padded_batches(sequences, max_tokens):
-            tokens = tokens.to(device)
-            _, extra = model(tokens, features_only=True, return_all_hiddens=True)
-            hidden = extra["inner_states"][layer].transpose(0, 1).float()
-            real = (tokens != PAD) & (tokens != BOS) & (tokens != EOS)
-            sums = (hidden * real.unsqueeze(-1)).sum(dim=1)
-            means = sums / real.sum(dim=1, keepdim=True).clamp(min=1)
-            for index, vector in zip(batch, means.cpu().numpy(), strict=True):
-                vectors[index] = vector
-            progress.update(len(batch))
-    return numpy.stack(vectors)
+
+    def means(tokens: Tensor, _: list[int]) -> numpy.ndarray:
+        _, extra = model(tokens, features_only=True, return_all_hiddens=True)
+        hidden = extra["inner_states"][layer].transpose(0, 1).float()
+        real = (tokens != PAD) & (tokens != BOS) & (tokens != EOS)
+        sums = (hidden * real.unsqueeze(-1)).sum(dim=1)
+        return (sums / real.sum(dim=1, keepdim=True).clamp(min=1)).cpu().numpy()
+
+    return numpy.stack(in_batches(sequences, max_tokens, device, means, unit))
 
 
 def cosines(rows: numpy.ndarray, columns: numpy.ndarray) -> numpy.ndarray:
@@ -206,7 +217,7 @@ class _Encoder:
         self.max_tokens, self.device = max_tokens, device
         self.longest = body.body_settings()["max_positions"] - 2  # without <s> and </s>
         self.vocabulary = Vocabulary(pack.tokenizer, pack.dictionary)
-        self.model = build_model(plug(body, pack)[0], pack.symbols)
+        self.model = build_model(plug(body, pack)[0], pack.symbols, device)
 
     def __call__(self, texts: Sequence[str]) -> tuple[numpy.ndarray, int]:
         """Vectors, texts x width, and how many texts were cut to the body's length."""

@@ -16,6 +16,7 @@ from ..checkpoint import surgery
 from ..checkpoint.cost import training_cost
 from ..checkpoint.load import Checkpoint, read_checkpoint
 from ..checkpoint.task_module import SPAN_HEAD, load_module, merge_module
+from ..corpus.progress import waiting
 from ..corpus.vocabulary import BOS, EOS, FAST_TOKENIZER_FILE, PAD
 from ..errors import InputError
 from ..evaluation.classify import DEFAULT_HEAD, Classifier
@@ -75,7 +76,7 @@ def export_hf(
         classes,
         read_scores(scores) if scores else [],
     )
-    with atomic_folder(output) as folder:
+    with waiting(f"writing {output}"), atomic_folder(output) as folder:
         safetensors.torch.save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
         for name, content in {
             "config.json": config,

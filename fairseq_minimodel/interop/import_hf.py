@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from ..atomic import atomic_folder
 from ..checkpoint.commands import describe
 from ..checkpoint.load import ENCODER, Checkpoint, identified, with_present_names, write_checkpoint
+from ..corpus.progress import waiting
 from ..corpus.vocabulary import (
     BOS,
     EOS,
@@ -83,9 +84,10 @@ def import_hf(model: Path, language: str, output: Path) -> None:
     """
     config = _read_json(model / "config.json")
     _check_config(config, model)
-    theirs = _read_weights(model)
-    tokens = _read_tokens(model, config)
-    state, notes = _converted(theirs, config, model)
+    with waiting(f"reading {model}"):  # weights are read where they are converted
+        theirs = _read_weights(model)
+        tokens = _read_tokens(model, config)
+        state, notes = _converted(theirs, config, model)
     symbols, order = _symbols(tokens.rows, len(state[EMBEDDING]), model)
     for name in (EMBEDDING, OUTPUT_BIAS):
         state[name] = state[name][order].contiguous()

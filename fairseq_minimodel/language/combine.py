@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ..corpus.progress import SHORT, Progress
 from ..errors import InputError
 
 # Cosines (tokens, others) to weights (tokens, others), which need not sum to 1.
@@ -52,10 +53,13 @@ def combine(
     means = torch.empty(len(vectors), rows.size(1))
     found = torch.empty(len(vectors), dtype=torch.bool)
     size = max(1, BLOCK // len(others))
-    for start in range(0, len(vectors), size):
-        block = slice(start, start + size)
-        weights = weigh(vectors[block] @ others.T)
-        means[block], found[block] = _means(weights @ rows, weights.sum(1), weights.square().sum(1))
+    with Progress("combining rows", len(vectors), "row", after=SHORT) as progress:
+        for start in range(0, len(vectors), size):
+            block = slice(start, start + size)
+            weights = weigh(vectors[block] @ others.T)
+            squares = weights.square().sum(1)
+            means[block], found[block] = _means(weights @ rows, weights.sum(1), squares)
+            progress.update(len(weights))
     return means, found
 
 

@@ -15,6 +15,7 @@ import safetensors
 import safetensors.torch
 
 from ..atomic import atomic_folder
+from ..corpus.progress import waiting
 from ..corpus.vocabulary import TOKENIZER_FILES, tokenizer_file
 from ..errors import InputError
 from .side import LanguageSide
@@ -98,7 +99,7 @@ def save_pack(
             f"no tokenizer {tokenizer}: give the SentencePiece model that the text was encoded with "
             "(--sentencepiece-model FILE)"
         )
-    with atomic_folder(folder) as partial:
+    with waiting(f"writing {folder}"), atomic_folder(folder) as partial:
         tensors = {
             "embed_tokens.weight": side.embedding.contiguous(),
             "lm_head.bias": side.bias.contiguous(),

@@ -10,6 +10,7 @@ import torch
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
+from ..corpus.progress import waiting
 from ..errors import InputError
 from .vocabulary import SPECIAL_SYMBOLS
 
@@ -66,6 +67,13 @@ def vectors_from_text(
     Raises:
         InputError: the text is too short for any vector.
     """
+    with waiting(f"vectors from {origin}"):
+        return _vectors(items, symbols, origin, dimension)
+
+
+def _vectors(
+    items: Iterable[np.ndarray], symbols: Sequence[str], origin: str, dimension: int
+) -> TokenVectors:
     together, occurrences = _count(items, len(symbols))
     special = [row for row, symbol in enumerate(symbols) if symbol in SPECIAL_SYMBOLS]
     occurrences[special] = 0

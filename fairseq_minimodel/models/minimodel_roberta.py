@@ -156,7 +156,7 @@ class MiniModelRoberta(RobertaModel):
             flops = self._flops(
                 src_tokens, masked_tokens, classification_head_name, all_heads, span_scores
             )
-            record_flops(flops.total)
+            record_flops(flops.total, src_tokens.device)
         output, extra = super().forward(
             src_tokens,
             features_only or span_scores,

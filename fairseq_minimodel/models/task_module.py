@@ -14,7 +14,16 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..checkpoint.identity import encode
-from ..checkpoint.task_module import NO_BODY, TASK_BODY, body_digest, is_head, is_layer_norm
+from ..checkpoint.task_module import (
+    NO_BODY,
+    TASK_BODY,
+    TASK_SETTINGS,
+    body_digest,
+    check_settings,
+    encode_settings,
+    is_head,
+    is_layer_norm,
+)
 from ..errors import InputError
 from ..language.side import StateDict
 from ..nn.binary_mask import fixed_weights
@@ -106,7 +115,12 @@ def install(model: nn.Module, settings: Settings) -> None:
         is_trained = settings.trains_layer_norms and is_layer_norm(name)
         parameter.requires_grad_(is_trained)
     encoder: TransformerEncoder = model.encoder.sentence_encoder
-    model.encoder.register_buffer(TASK_BODY.rpartition(".")[2], encode(NO_BODY))
+    about = {
+        TASK_BODY: encode(NO_BODY),
+        TASK_SETTINGS: encode_settings(settings, encoder.num_layers),
+    }
+    for name, buffer in about.items():
+        model.encoder.register_buffer(name.rpartition(".")[2], buffer)
     slow = settings.slow_weights()
     if slow is not None:
         encoder.add_module(SHARED, slow)
@@ -166,24 +180,26 @@ def fit_state(model: nn.Module, state: StateDict, settings: Settings) -> None:
         InputError: the checkpoint has a task module and the model none, or another one.
     """
     whole = model.state_dict()
-    own = {
-        name: tensor
-        for name, tensor in whole.items()
-        if name == TASK_BODY or (is_module_part(name) and not is_head(name))
-    }
+    own = {name: tensor for name, tensor in whole.items() if _is_carried(name)}
     if TASK_BODY not in state:
         if own:
             state.update({**own, TASK_BODY: encode(body_digest(state))})
         if settings.masks_heads:  # the body's own head, of another task, is not the random one
             state.update({name: tensor for name, tensor in whole.items() if is_head(name)})
         return
-    found = {name: state[name] for name in state if is_module_part(name) and not is_head(name)} | {
-        TASK_BODY: state[TASK_BODY]
-    }
+    if own:
+        if TASK_SETTINGS in state:
+            check_settings(state[TASK_SETTINGS], own[TASK_SETTINGS])
+        state[TASK_SETTINGS] = own[TASK_SETTINGS]
+    found = {name: tensor for name, tensor in state.items() if _is_carried(name)}
     if _shapes(found) != _shapes(own):
         raise InputError(
             "the checkpoint was trained with a task module, and this model has "
-            + ("another: give the settings of that run" if own else "none")
+            + (
+                "another: give the settings of that run"
+                if own
+                else "none: give --task-module as that run did"
+            )
             + ", or take a plain body (fairseq-minimodel merge writes one, where the method allows)"
         )
 
@@ -219,6 +235,11 @@ def forget_task(encoder: TransformerEncoder) -> None:
 def _structure(encoder: TransformerEncoder) -> Structure | None:
     shared = getattr(encoder, SHARED, None)
     return shared if isinstance(shared, Structure) else None
+
+
+def _is_carried(name: str) -> bool:
+    """Whether a tensor in a checkpoint is of its task module and of no head."""
+    return name in (TASK_BODY, TASK_SETTINGS) or (is_module_part(name) and not is_head(name))
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:

@@ -19,9 +19,10 @@ from ..errors import InputError
 from .table import flops_unit
 
 # Okabe and Ito (2008): told apart with any common colour blindness, and in grey by their markers.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _GREY = "#555555"
+NEARLY = 0.95  # of a reference's best score: where curves are flat, noise decides about the rest
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,12 @@ class ComputeToMatch(NamedTuple):
     flops: float | None  # FLOPs the variant needs; None if it never does
     ratio: float | None  # reference_flops / flops: above 1, the variant is cheaper
     note: str
+
+    def ratio_in_words(self) -> str:
+        """The ratio for a table, or why there is none."""
+        if self.flops is None:
+            return "not reached"
+        return "before training" if self.ratio is None else f"{self.ratio:.2f}"
 
 
 def compute_to_match(reference: Curve, curve: Curve, fraction: float = 1.0) -> ComputeToMatch:
@@ -284,8 +291,8 @@ def draw_score_against_flops(
     Raises:
         InputError: no curves, more than six, or nothing to draw on a logarithmic axis.
     """
-    if not 1 <= len(curves) <= len(_COLOURS):
-        raise InputError(f"{len(curves)} curves: a picture takes 1 to {len(_COLOURS)}")
+    if not 1 <= len(curves) <= len(COLOURS):
+        raise InputError(f"{len(curves)} curves: a picture takes 1 to {len(COLOURS)}")
     most = max(curve.flops[-1] for curve in curves)
     if log_x and min(curve.flops[-1] for curve in curves) == 0:
         raise InputError("a curve ends at 0 FLOPs, which a logarithmic axis cannot show")
@@ -295,7 +302,7 @@ def draw_score_against_flops(
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # inches
     axes = figure.subplots()
     lines = []
-    for curve, colour, marker in zip(curves, _COLOURS, _MARKERS, strict=False):
+    for curve, colour, marker in zip(curves, COLOURS, _MARKERS, strict=False):
         shown = slice(curve.flops[0] == 0 and log_x, None)
         flops = [flops / divisor for flops in curve.flops[shown]]
         lines += axes.plot(

@@ -19,27 +19,13 @@ from ..compute import (
     span_flops,
 )
 from ..errors import InputError
+from ..gpus import GPUS
 from ..memory import Memory, parameter_count, training_memory
 from ..nn.architectures import ARCHITECTURES
 from .table import format_flops, format_seconds, format_table
 
 VARIANTS = ("Standard", "MiniJoint", "MiniPost")
 CLASSES = 3  # of a classification task; they cost next to nothing
-
-# Peak of dense matrix products in fp16 and bf16 (V100, T4: fp16 alone), in FLOP/s, and memory in GB,
-# after NVIDIA's datasheets. V100, A100, H100 and H200 are the SXM forms. Where a datasheet has the
-# rate with 2:4 sparsity only (L4, H100, H200), it is halved here.
-GPUS = {
-    "T4": (65e12, 16),
-    "V100-16GB": (125e12, 16),
-    "V100-32GB": (125e12, 32),
-    "A100-40GB": (312e12, 40),
-    "A100-80GB": (312e12, 80),
-    "L4": (121e12, 24),
-    "L40S": (362e12, 48),
-    "H100": (989e12, 80),
-    "H200": (989e12, 141),
-}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..atomic import atomic_file
+from ..corpus.progress import SHORT, Progress
 from ..errors import InputError
 from .grammar import COMMON, LANGUAGES, TOPICS
 
@@ -95,11 +96,16 @@ def write_toy(output: str | Path, seed: int = 1, sentences: int = 30000) -> None
                 f"cannot make the folder {folder} ({error.strerror}); give another --output."
             ) from error
         rng = random.Random(f"{seed} {language} mono")
-        with atomic_file(folder / "mono.txt") as path, open(path, "w", encoding="utf-8") as file:
+        with (
+            atomic_file(folder / "mono.txt") as path,
+            open(path, "w", encoding="utf-8") as file,
+            Progress(language, sentences, "sentence", after=SHORT) as progress,
+        ):
             written = 0
             while written < sentences:
                 _, document = draw_document(language, rng)
                 file.write("\n".join(document) + "\n\n")
+                progress.update(min(len(document), sentences - written))
                 written += len(document)
         for split in SPLITS[language]:
             rng = random.Random(f"{seed} {language} {split}")

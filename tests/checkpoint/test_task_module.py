@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import OPTIMISER, SMALL_MODEL, USER_DIR, run, state_of, write_pairs
+from conftest import OPTIMISER, SMALL_MODEL, USER_DIR, run, state_of, train, write_pairs
 from fairseq.models.roberta import RobertaModel
 from models.test_minimodel_roberta import random_tokens
 from safetensors.torch import load_file
@@ -18,6 +18,7 @@ from fairseq_minimodel.checkpoint.surgery import plug, truncate
 from fairseq_minimodel.checkpoint.task_module import (
     NO_BODY,
     TASK_BODY,
+    TASK_SETTINGS,
     body_digest,
     is_head,
     is_layer_norm,
@@ -46,42 +47,31 @@ CASES = {
     "bilinear": ["--task-module", "tarp", "--tarp-form", "bilinear", "--module-targets", ALL],
     "kronecker": ["--task-module", "tarp", "--tarp-form", "kronecker"],
     "dynamic": ["--task-module", "tarp"],
+    "tams": ["--task-module", "tams", "--structure-width", "8"],
+    "tarp+tams": ["--task-module", "tarp+tams", "--structure-width", "8"],
 }
 MERGE = ["mask", "lora", "bilinear", "kronecker"]
 TRAIN_NORMS = set(CASES) - {"mask", "lora"}
-
-SEVERAL_RUNS = """
-import json, sys
-from fairseq_cli.train import cli_main
-for arguments in json.load(sys.stdin):
-    sys.argv = ["fairseq-train", *arguments]
-    cli_main()
-"""
-
-
-def train_several(runs):
-    """Several runs of fairseq-train in one process, because starting it takes longer than they do."""
-    arguments = [[str(part) for part in run] for run in runs]
-    result = run(["python", "-c", SEVERAL_RUNS], input=json.dumps(arguments))
-    assert result.returncode == 0, (result.stdout + result.stderr)[-4000:]
-    return result.stdout + result.stderr
+EMBEDDING = "encoder.sentence_encoder.task_shared.embedding"  # of the task, for tams
 
 
 @pytest.fixture(scope="module")
 def runs(joint_checkpoint, pair_data, tmp_path_factory):
     """A folder with a run of each case: checkpoints after 3 and 6 updates."""
     folder = tmp_path_factory.mktemp("modules")
-    common = [
-        pair_data, "--user-dir", USER_DIR, *OPTIMISER, *SMALL_MODEL, "--max-update", "6",
-        "--task", "sentence_prediction", "--criterion", "sentence_prediction", "--num-classes", "3",
-        "--init-token", "0", "--separator-token", "2", "--max-positions", "32",
-        "--required-batch-size-multiple", "1", "--finetune-from-model", joint_checkpoint,
-        "--no-epoch-checkpoints", "--save-interval-updates", "3", "--disable-validation",
-    ]  # fmt: skip
-    train_several(
-        [*common, "--save-dir", folder / case, *options] for case, options in CASES.items()
-    )
+    for case in CASES:
+        train(pair_data, folder / case, *options_of(case, joint_checkpoint))
     return folder
+
+
+def options_of(case, body):
+    """What fairseq-train takes for a case, besides data and folder."""
+    return [
+        *SMALL_MODEL, "--max-update", "6", "--task", "sentence_prediction", "--criterion",
+        "sentence_prediction", "--num-classes", "3", "--init-token", "0", "--separator-token", "2",
+        "--max-positions", "32", "--required-batch-size-multiple", "1", "--finetune-from-model",
+        body, "--save-interval-updates", "3", "--disable-validation", *CASES[case],
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -113,17 +103,50 @@ def test_training_leaves_the_body_alone_and_changes_all_the_rest(runs, case, joi
     halfway = state_of(runs / case / "checkpoint_1_3.pt")
     trains_norms = case in TRAIN_NORMS
     for name, tensor in after.items():
-        if is_module_part(name) or (is_layer_norm(name) and trains_norms):
+        if name == EMBEDDING:  # found in the first pass
+            assert tensor.any() and torch.equal(tensor, halfway[name])
+        elif is_module_part(name) or (is_layer_norm(name) and trains_norms):
             assert not torch.equal(tensor, halfway[name]), name
             assert name not in before or not torch.equal(tensor, before[name]), name
         elif is_head(name):
             assert torch.equal(tensor, halfway[name]) == (case == "mask"), name
-        elif name != TASK_BODY:
+        elif name not in (TASK_BODY, TASK_SETTINGS):
             assert torch.equal(tensor, before[name]), name
     assert decode(after[TASK_BODY]) == body_digest(before)
     # every checkpoint is an ordinary one: the body under its ordinary names, and more
     missing = {name for name in before if "auxiliary" not in name} - set(after)
     assert not missing
+
+
+@pytest.mark.parametrize(
+    ("case", "other", "then"),
+    [
+        ("lora", ["--lora-alpha", "8.0"], "--lora-alpha 16.0"),
+        ("mask", ["--mask-threshold", "0.02"], "--mask-threshold 0.01"),
+        ("tams", ["--structure-width", "4"], "--structure-width 8"),
+    ],
+)
+def test_training_goes_on_under_the_settings_of_its_module_alone(
+    runs, case, other, then, joint_checkpoint, pair_data, tmp_path
+):
+    """Resumed, or from the module of another run."""
+    shutil.copytree(runs / case, tmp_path / "run")
+    trained_run = runs / case / "checkpoint_last.pt"
+    for folder, body in (("run", joint_checkpoint), ("new", trained_run)):
+        before = {path: path.read_bytes() for path in (tmp_path / folder).glob("*")}
+        refused = run(
+            ["fairseq-train", pair_data, "--user-dir", USER_DIR, "--save-dir", tmp_path / folder,
+             *OPTIMISER, *options_of(case, body), *other, "--max-update", "8"]
+        )  # fmt: skip
+        assert refused.returncode == 2 and "Traceback" not in refused.stderr
+        sentence = f"trained with {then}, and this run has {' '.join(other)}: give {then} to go on"
+        assert sentence in refused.stderr.splitlines()[-1]
+        assert {path: path.read_bytes() for path in (tmp_path / folder).glob("*")} == before
+        # the same in other words, and other settings that are none of this module's
+        same = ["--module-layers", "2,3" if case == "mask" else "1-3", "--module-divisions", "2"]
+        options = [*options_of(case, body), *same, "--max-update", "7"]
+        log = train(pair_data, tmp_path / folder, *options, "--save-interval-updates", "0")
+        assert ("@ 6 updates)" in log) == (folder == "run") and '"num_updates": "7"' in log
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -162,7 +185,7 @@ def test_on_its_body_it_computes_what_was_trained(modules, runs, case, body):
     assert (TASK_BODY in plugged.state) == (case not in MERGE)
 
 
-@pytest.mark.parametrize("case", ["lora", "mask", "compacter"])
+@pytest.mark.parametrize("case", ["lora", "mask", "compacter", "tams"])
 def test_a_module_may_answer_questions(runs, body, tmp_path, case):
     symbols, tokens = symbols_of(body), random_tokens(20, 9)
     model = build_model(trained(runs, case), symbols)
@@ -204,7 +227,7 @@ def test_merged_it_is_a_plain_model_of_the_same_output(modules, runs, case, body
     assert not torch.allclose(logits(plain, symbols), expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("case", ["adapter", "compacter", "compacter++", "dynamic"])
+@pytest.mark.parametrize("case", sorted(set(CASES) - set(MERGE)))
 def test_what_cannot_be_merged_says_so(modules, body, case):
     with pytest.raises(InputError, match=f"{re.escape(case)} cannot be merged: .*--module"):
         merge_module(body, load_module(modules / case))
@@ -356,7 +379,7 @@ def test_evaluate_takes_body_pack_and_module(
         file = write_pairs(tmp_path / f"{language}.tsv", words, seed=5, count=60)
         tests += ["--test", packs / language, file]
     tests += ["--text-columns", "premise", "hypothesis"]
-    cases = ["compacter", "mask", "lora"]
+    cases = ["compacter", "mask", "tams", "tarp+tams", "lora"]
     body = ["evaluate", "--body", joint_checkpoint, *tests]
     folders = [modules / case for case in cases]
     assert command(*body, "--json", tmp_path / "modules.json", "--module", *folders) == 0
@@ -366,7 +389,7 @@ def test_evaluate_takes_body_pack_and_module(
     scores, expected = (
         json.loads((tmp_path / name).read_text()) for name in ("modules.json", "bodies.json")
     )
-    assert [score["language"] for score in scores] == 3 * ["source", "target"]
+    assert [score["language"] for score in scores] == len(cases) * ["source", "target"]
     assert [score["correct"] for score in scores] == [score["correct"] for score in expected]
     assert len({score["correct"] for score in scores}) > 1
     for score, case in zip(scores[::2], cases, strict=True):
@@ -377,13 +400,13 @@ def test_evaluate_takes_body_pack_and_module(
     command(*body, "--module", modules / "lora", "--labels", tmp_path / "dict.txt", "--json",
             tmp_path / "renamed.json")  # fmt: skip
     renamed = json.loads((tmp_path / "renamed.json").read_text())
-    assert [score["correct"] for score in renamed] != [score["correct"] for score in scores[4:]]
+    assert [score["correct"] for score in renamed] != [score["correct"] for score in scores[-2:]]
     # one body
     assert command("evaluate", "--body", *bodies, *tests, "--module", modules / "lora") == 2
     assert "--module needs one --body" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("case", ["compacter", "mask"])
+@pytest.mark.parametrize("case", ["compacter", "mask", "tams"])
 def test_the_verbs(modules, runs, packs, joint_checkpoint, tmp_path, case, capsys):
     module = tmp_path / "module"
     command("module", "--checkpoint", runs / case / "checkpoint_last.pt", "--output", module)

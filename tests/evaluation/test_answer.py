@@ -17,6 +17,7 @@ from fairseq_minimodel.corpus.questions import (
 from fairseq_minimodel.evaluation import answer
 from fairseq_minimodel.evaluation.answer import (
     Span,
+    best_answers,
     best_spans,
     best_text,
     bootstrap_interval,
@@ -67,6 +68,21 @@ def test_the_text_of_the_best_span_that_has_one():
     assert best_text(context, [Span(9.0, 2, 2)]) == "" and best_text(context, []) == ""
 
 
+def test_answers_stand_where_they_say_and_only_once():
+    """Tokens of "ab  cd ab": 0 "ab", 1 " " (of a space alone), 2 " cd", 3 " ab"."""
+    context = AlignedText(
+        "ab  cd ab", numpy.arange(4), numpy.array([0, 2, 3, 6]), numpy.array([2, 3, 6, 9])
+    )
+    spans = [
+        Span(1.0, 0, 0), Span(5.0, 3, 3), Span(2.0, 0, 1), Span(9.0, 1, 1), Span(4.0, 1, 2),
+        Span(3.0, 2, 2), Span(0.5, 0, 3),
+    ]  # fmt: skip
+    expected = [("ab", 5.0, 7, 9), ("cd", 4.0, 4, 6), ("ab", 2.0, 0, 2), ("ab  cd ab", 0.5, 0, 9)]
+    assert best_answers(context, spans, 20) == expected
+    assert best_answers(context, spans, 2) == expected[:2]
+    assert best_answers(context, spans[3:4], 1) == best_answers(context, [], 1) == []
+
+
 def test_every_sequence_is_in_one_batch_of_the_size_asked_for():
     generator = numpy.random.default_rng(1)
     sequences = [generator.integers(4, 40, size=size) for size in generator.integers(1, 30, 50)]
@@ -115,7 +131,7 @@ def test_questions_get_their_own_answers_from_the_best_of_all_windows(
     )
     (marker,) = vocabulary.encode(MARKER)
 
-    def knowing(model, windows, max_tokens, device):
+    def knowing(model, windows, *unused):
         scores = [numpy.zeros((len(window), 2), numpy.float32) for window in windows]
         for window, found in zip(windows, scores, strict=True):
             found[:4] = 99  # what is no context does not count

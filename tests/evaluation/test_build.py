@@ -1,11 +1,14 @@
-"""Where a model predicts: the device, and the settings of a process that predicts on a CPU."""
+"""Models of several languages over one body; where a model predicts, and the process it does it in."""
 
 import pytest
 import torch
 
+from fairseq_minimodel.checkpoint.load import read_checkpoint
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.evaluation import build
-from fairseq_minimodel.evaluation.build import ready_device
+from fairseq_minimodel.evaluation.build import build_model, in_another_language, ready_device
+from fairseq_minimodel.language.side import LanguageSide, with_language_side
+from fairseq_minimodel.language.vocabulary import read_symbols
 
 
 @pytest.fixture
@@ -35,3 +38,29 @@ def test_a_gpu_is_taken_if_there_is_one(prepared, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "zeros", lambda *sizes, device: zeros(*sizes))  # as if it worked
     assert ready_device(None) == "cuda" and not prepared
+
+
+def test_a_language_over_the_body_of_another_model_is_a_model_of_its_own(
+    joint_checkpoint, source_data, target_data
+):
+    """It computes what a model does that is built with this language."""
+    body, symbols = read_checkpoint(joint_checkpoint), read_symbols(target_data / "dict.txt")
+    side = LanguageSide(torch.randn(80, 16), torch.randn(80))
+    former = build_model(body, read_symbols(source_data / "dict.txt"))
+    tokens = torch.randint(4, 64, (3, 9))
+    with torch.no_grad():
+        before = former(tokens)[0]
+        other = in_another_language(former, side, symbols)
+        state = with_language_side(body.state, side)
+        del state["encoder.vocabulary"]  # a model without one takes that of its dictionary
+        expected = build_model(body.replaced(state), symbols)
+        assert torch.equal(other(tokens + 12)[0], expected(tokens + 12)[0])
+        assert torch.equal(former(tokens)[0], before)
+    assert other.encoder.dictionary == expected.encoder.dictionary
+    assert other.encoder.dictionary != former.encoder.dictionary
+    assert not other.training and other.args is former.args
+    for name, tensor in other.state_dict().items():
+        assert torch.equal(tensor, expected.state_dict()[name]), name
+    assert other.encoder.sentence_encoder.embed_tokens.num_embeddings == 80
+    # taken as it is
+    assert other.encoder.lm_head.weight.data_ptr() == side.embedding.data_ptr()

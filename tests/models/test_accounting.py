@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from conftest import LENGTH, SMALL_MODEL, run, train
+from fairseq.logging import metrics
 from models.test_minimodel_roberta import make_model, random_tokens
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -13,6 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from fairseq_minimodel.checkpoint.cost import training_cost
 from fairseq_minimodel.checkpoint.load import read_checkpoint
 from fairseq_minimodel.compute import Shape, masked_lm_flops
+from fairseq_minimodel.models import accounting
+from fairseq_minimodel.models.accounting import record_flops
 
 PRETRAIN = ["--task", "masked_lm", "--criterion", "joint_masked_lm", *SMALL_MODEL, *LENGTH]
 
@@ -82,6 +85,35 @@ def lines(log: str) -> list[dict[str, float]]:
             keys = ("num_updates", "flops", "tokens")
             records.append({key: float(record[key]) for key in keys})
     return records
+
+
+@pytest.mark.parametrize(
+    ("gpu", "processes", "utilisation"),
+    [("NVIDIA A100-SXM4-80GB", 1, 25.0), ("NVIDIA A100-SXM4-80GB", 4, 25.0), ("A GPU", 1, None)],
+)
+def test_utilisation_is_the_share_of_the_peak_rate(gpu, processes, utilisation, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: gpu)
+    monkeypatch.setattr(accounting.distributed, "get_data_parallel_world_size", lambda: processes)
+    metrics.reset()
+    with metrics.aggregate("train") as logged:
+        metrics.log_scalar("train_wall", 2.0)  # seconds, in which each process computes half a peak
+        record_flops(0.5 * 312e12, torch.device("cuda"))
+    values = logged.get_smoothed_values()
+    assert values.get("utilisation") == utilisation
+    assert values["tflops"] == pytest.approx(processes * 0.25 * 312)
+    with metrics.aggregate("other") as logged:
+        record_flops(1e6, torch.device("cpu"))
+    assert "utilisation" not in logged.get_smoothed_values()
+    metrics.reset()
+
+
+def test_the_rate_of_a_small_model_is_not_rounded_away():
+    metrics.reset()
+    with metrics.aggregate("train") as logged:
+        metrics.log_scalar("train_wall", 1.0)
+        record_flops(1_234_567, torch.device("cpu"))
+    assert logged.get_smoothed_values()["tflops"] == 1.235e-6
+    metrics.reset()
 
 
 def test_fine_tuning_is_charged_as_well(pair_data, joint_checkpoint, tmp_path):

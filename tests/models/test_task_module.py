@@ -1,6 +1,7 @@
 """Task modules in the model: their sizes, what they freeze, what they start as, what passes them."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -10,7 +11,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fairseq_minimodel.checkpoint.identity import LINEAGE, decode, lineage_of
-from fairseq_minimodel.checkpoint.task_module import NO_BODY, TASK_BODY, body_digest, is_layer_norm
+from fairseq_minimodel.checkpoint.task_module import (
+    NO_BODY,
+    TASK_BODY,
+    TASK_SETTINGS,
+    body_digest,
+    is_layer_norm,
+)
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.nn.binary_mask import fixed_weights
 from fairseq_minimodel.nn.task_module import is_module_part
@@ -75,7 +82,7 @@ def test_only_the_module_its_norms_and_its_head_are_trained(case):
     assert trained == (expected if case == "mask" else expected | heads)
     # the body's names are those of a plain model, and it loads from there and back
     state = model.state_dict()
-    rest = {name for name in state if not is_module_part(name) and name != TASK_BODY}
+    rest = {name for name in state if not is_module_part(name)} - {TASK_BODY, TASK_SETTINGS}
     assert rest == set(plain.state_dict())
 
 
@@ -251,20 +258,76 @@ def test_a_body_without_a_written_lineage_keeps_its_own():
     assert decode(model.state_dict()[LINEAGE]) == lineage_of(state)
 
 
+LORA, TARP = {"task_module": "lora"}, {"task_module": "tarp"}
+TAMS, MASK = {"task_module": "tams", "structure_width": 8}, {"task_module": "mask"}
+COMPACTER = {"task_module": "compacter", "module_reduction": 2}
+
+
 @pytest.mark.parametrize(
-    ("settings", "sentence"),
+    ("before", "after", "then", "now"),
     [
-        ({}, "trained with a task module, and this model has none"),
-        ({"task_module": "compacter", "module_reduction": 2}, "this model has another"),
-        ({"task_module": "lora", "module_rank": 3}, "this model has another"),
-        ({"task_module": "lora", "module_layers": "1-2"}, "this model has another"),
+        # of the same shapes
+        (LORA, {"lora_alpha": 8.0}, "--lora-alpha 16.0", "--lora-alpha 8.0"),
+        (MASK, {"mask_threshold": 0.02}, "--mask-threshold 0.01", "--mask-threshold 0.02"),
+        (MASK, {"mask_sparsity": 0.5}, "--mask-sparsity 0.05", "--mask-sparsity 0.5"),
+        (LORA, {"module_rank": 4, "lora_alpha": 8}, "--module-rank 8 --lora-alpha 16.0",
+         "--module-rank 4 --lora-alpha 8.0"),
+        # of others
+        (LORA, COMPACTER, "--task-module lora", "--task-module compacter"),
+        (LORA, {"module_rank": 3}, "--module-rank 8", "--module-rank 3"),
+        (LORA, {"module_layers": "1-2"}, "--module-layers 1,2,3,4", "--module-layers 1,2"),
+        (LORA, {"module_targets": "fc2,fc1"}, "--module-targets q_proj,v_proj",
+         "--module-targets fc1,fc2"),
+        (TARP, {"tarp_form": "kronecker"}, "--tarp-form dynamic", "--tarp-form kronecker"),
+        (COMPACTER, {"module_reduction": 4}, "--module-reduction 2", "--module-reduction 4"),
+        (TAMS, {"structure_width": 4}, "--structure-width 8", "--structure-width 4"),
+    ],
+)  # fmt: skip
+def test_a_module_is_not_gone_on_with_under_other_settings(before, after, then, now):
+    state = make_model(**before).state_dict()
+    sentence = f"was trained with {then}, and this run has {now}: give {then} to go on"
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        make_model(**{**before, **after}).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (LORA, {"module_layers": "1-4", "module_targets": "v_proj, q_proj", "module_rank": 8}),
+        (LORA, {"mask_threshold": 0.5, "module_divisions": 2, "tarp_form": "bilinear"}),
+        (LORA, {"dropout": 0.3, "auxiliary_head_layers": "", "pooler_activation_fn": "relu"}),
+        (TARP, {"module_divisions": 2}),  # which is of the Kronecker form alone
+        ({"task_module": "adapter"}, {"module_reduction": 16}),
     ],
 )
-def test_a_checkpoint_with_another_module_is_refused(settings, sentence):
-    state = make_model(task_module="lora").state_dict()
-    with pytest.raises(InputError, match=sentence):
-        make_model(**settings).load_state_dict(state)
-    make_model(task_module="lora").load_state_dict(state)
+def test_settings_that_come_to_the_same_are_the_same(before, after):
+    state = make_model(**before).state_dict()
+    model = make_model(**{**before, **after})
+    model.load_state_dict(dict(state))
+    for name, tensor in state.items():
+        if name != TASK_BODY:
+            assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_settings_survive_what_fairseq_does_to_buffers():
+    """Half precision, and the rounding of a moving average."""
+    state = make_model(**LORA).state_dict()
+    exact = state[TASK_SETTINGS]
+    for changed in (exact.half(), exact.bfloat16(), exact + 0.01, exact - 0.01):
+        make_model(**LORA).load_state_dict({**state, TASK_SETTINGS: changed})
+        with pytest.raises(InputError, match="--lora-alpha 16.0"):
+            make_model(**LORA, lora_alpha=8).load_state_dict({**state, TASK_SETTINGS: changed})
+
+
+def test_a_checkpoint_with_a_module_does_not_fit_a_model_without_or_of_other_shapes():
+    state = make_model(**LORA).state_dict()
+    with pytest.raises(InputError, match="trained with a task module, and this model has none"):
+        make_model().load_state_dict(dict(state))
+    # one that names no settings goes by its shapes
+    del state[TASK_SETTINGS]
+    make_model(**LORA).load_state_dict(dict(state))
+    with pytest.raises(InputError, match="this model has another"):
+        make_model(**LORA, module_rank=3).load_state_dict(dict(state))
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ Each page is run top to bottom in one folder, on generated text under the names 
 What installs packages is not run here: the test environment was made by those commands (Makefile).
 """
 
+import importlib.util
 import json
 import lzma
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -15,24 +17,38 @@ from pathlib import Path
 
 import pytest
 
+from fairseq_minimodel.cli import main
+
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-FEW = {"max-update": 2, "total-num-update": 2, "warmup-updates": 1, "batch-size": 8}
+FEW = {
+    "max-update": 2,
+    "total-num-update": 2,
+    "warmup-updates": 1,
+    "batch-size": 8,
+    "update-freq": 1,
+}
+TOPICS = (
+    "science/technology", "travel", "politics", "sports", "health", "entertainment", "geography",
+)  # fmt: skip
+TINY = "--encoder-embed-dim 32 --encoder-ffn-embed-dim 48 --encoder-attention-heads 4"
 
 
 def blocks(page):
     """(language, text) of the fenced blocks of a page that can be run."""
+    left_out = ["pip install", "make "]
+    if importlib.util.find_spec("transformers") is None:
+        left_out.append("from transformers")
     found = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
-    return [
-        (kind, text) for kind, text in found if "pip install" not in text and "make " not in text
-    ]
+    return [(kind, text) for kind, text in found if not any(word in text for word in left_out)]
 
 
 def shortened(text):
-    """The commands with few updates, on CPU."""
+    """The commands with few updates, of small models, on CPU."""
     for option, value in FEW.items():
         text = re.sub(rf"--{option} \d+", f"--{option} {value}", text)
     text = re.sub(r"(fairseq-train \S+)", r"\1 --cpu --num-workers 0", text)
+    text = re.sub(r"(fairseq-train (?s:.)+?--arch minimodel_roberta_base)\b", rf"\1 {TINY}", text)
     text = re.sub(r"optimization\.max_update=\d+", " ".join(HYDRA), text)
     with socket.socket() as server:
         server.bind(("localhost", 0))
@@ -112,6 +128,41 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def tutorial_folder(folder, tmp_path_factory):
+    """What the tutorial asks for: a tiny XLM-R, text, and topics in SIB-200's form."""
+    from interop import models
+
+    pytest.importorskip("transformers")
+    tutorial = tmp_path_factory.mktemp("tutorial")
+    text = {name: (folder / f"{name}.txt").read_text() for name in ("stories", "german")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.SIZES, "num_hidden_layers", 12)
+        patch.setitem(models.SIZES, "max_position_embeddings", 514)
+        lines = list(filter(None, text["stories"].split("\n")))
+        models.make_model(tutorial / "xlm-roberta-base", "xlmr", lines, size=500)
+    for name, code, language in (
+        ("english", "eng_Latn", "stories"),
+        ("maltese", "mlt_Latn", "german"),
+    ):
+        with lzma.open(tutorial / f"{name}.txt.xz", "wt") as file:
+            file.write(text[language])
+        rows = [line for line in text[language].split("\n") if line][:70]
+        topics = tutorial / "sib-200/data/annotated" / code
+        topics.mkdir(parents=True)
+        for split in ("train", "dev", "test"):
+            write_topics(rows, topics / f"{split}.tsv")
+    return tutorial
+
+
+def write_topics(sentences, path):
+    """Sentences in the form of SIB-200, with its topics in turn."""
+    rows = [
+        f"{index}\t{TOPICS[index % len(TOPICS)]}\t{text}" for index, text in enumerate(sentences)
+    ]
+    path.write_text("\n".join(["index_id\tcategory\ttext", *rows]) + "\n")
+
+
+@pytest.fixture(scope="module")
 def readme(folder):
     # one shell for the whole page: later blocks use the variables of earlier ones
     texts = [text for kind, text in blocks("README.md") if kind == "sh"]
@@ -127,6 +178,7 @@ def test_the_readme(readme, folder):
             assert run_block(kind, text, folder).strip() in "0123"
 
 
+# Each goes on from the commands of the README.
 @pytest.mark.parametrize(
     "page",
     [
@@ -139,6 +191,11 @@ def test_the_readme(readme, folder):
         "docs/initialise.md",
         "docs/task_modules.md",
         "docs/meta_training.md",
+        "docs/huggingface.md",
+        "docs/python.md",  # after questions.md, whose body it takes
+        "docs/inspect.md",
+        "docs/logs.md",
+        "docs/report.md",
     ],
 )
 def test_a_page(page, readme, folder):
@@ -146,6 +203,31 @@ def test_a_page(page, readme, folder):
     assert found
     for kind, text in found:
         run_block(kind, text, folder)
+
+
+def test_the_tutorial(tutorial_folder):
+    printed = ""
+    for kind, text in blocks("docs/tutorial.md"):
+        printed += run_block(kind, text, tutorial_folder)
+    assert "12 layers" in printed and "trained over 6 layers" in printed
+    rows = re.findall(r"^\| (en|mt) ", printed, re.MULTILINE)
+    assert rows == ["en", "mt", "en"]  # the last one is the control
+    assert any(f"'label': '{topic}'" in printed for topic in TOPICS)
+
+
+def test_the_plan_of_the_tutorial_is_what_flops_prints(capsys):
+    page = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
+    (command,) = [text for _, text in blocks("docs/tutorial.md") if "minimodel flops" in text]
+    xlmr = "--arch minimodel_roberta_base --source-vocabulary 250002"
+    words = shlex.split(command.replace("\\\n", "").replace("--body bodies/xlmr/body.pt", xlmr))
+    assert main(words[1:]) == 0
+    printed = capsys.readouterr().out
+    (plan,) = re.findall(r"^```\n(model: .*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert plan in printed
+    cells = re.findall(
+        r"\d+ h \d+ min", page.partition("| each further one |")[2].partition("\n\n")[0]
+    )
+    assert len(cells) == 4 and all(cell in printed for cell in cells)
 
 
 def test_the_compute_page(folder):

@@ -19,6 +19,7 @@ from fairseq_minimodel.checkpoint.task_module import (
     load_module,
     merge_module,
     plug_module,
+    save_module,
     structure_of,
 )
 from fairseq_minimodel.cli import main
@@ -87,7 +88,7 @@ def without_cells(model, task):
     kept = {
         name: value
         for name, value in model.state_dict().items()
-        if "task_output" not in name and "task_shared" not in name
+        if not any(part in name for part in ("task_output", "task_shared", "task_settings"))
     }
     plain.load_state_dict(kept)
     return plain
@@ -355,6 +356,30 @@ def test_what_was_adapted_is_a_module_of_the_body(prepared, joint_checkpoint, tm
         torch.testing.assert_close(plugged(tokens)[0], trained(tokens)[0], rtol=1e-5, atol=1e-6)
     with pytest.raises(InputError, match="cannot be merged: tarp"):
         merge_module(body, module)
+
+
+def test_a_prepared_start_is_adapted_under_its_own_settings(domains, joint_checkpoint, tmp_path):
+    """Whatever else is set, also of the module in other words."""
+    kind = ("--task-module", "lora", "--lora-alpha", "32")
+    start, text = tmp_path / "prepared/checkpoint_last.pt", ("--task", "masked_lm")
+    others = ("--module-layers", "1-3", "--mask-sparsity", "0.5", "--dropout", "0")
+    runs = {
+        "prepared": (domains[:2], joint_checkpoint, *meta(*kind)),
+        "refused": (domains[2:], start, *text, "--task-module", "lora"),
+        "adapted": (domains[2:], start, *text, *kind, *others),
+    }
+    for name, (folders, base, *options) in runs.items():
+        options = command(folders, tmp_path / name, base, *options, "--max-update", "2")
+        result = run(["fairseq-train", *options])
+        assert result.returncode == (2 if name == "refused" else 0), result.stderr[-4000:]
+        if name == "refused":
+            sentence = "with --lora-alpha 32.0, and this run has --lora-alpha 16.0: give"
+            assert sentence in result.stderr.splitlines()[-1]
+            assert not list(tmp_path.glob("refused/*.pt"))
+    save_module(tmp_path / "module", read_checkpoint(tmp_path / "adapted/checkpoint_last.pt"), None)
+    module = load_module(tmp_path / "module")
+    assert module.settings.lora_alpha == 32
+    plug_module(read_checkpoint(joint_checkpoint), module)
 
 
 def test_a_module_over_a_body_that_changed_is_refused(prepared, tmp_path, capsys):

@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ...errors import InputError
-from ..reading import COMPRESSED, TextFile
+from ..progress import SHORT, Progress
+from ..reading import COMPRESSED, TextFile, shown
 
 Lines = Iterator[tuple[int, bytes]]
 
@@ -84,7 +85,7 @@ def _plain(path: Path) -> SourceFile:
 @contextmanager
 def _plain_lines(path: Path) -> Iterator[Lines]:
     with TextFile(path) as file:
-        yield file.lines(_LONGEST_LINE, cut=False)
+        yield shown(file, file.lines(_LONGEST_LINE, cut=False))
 
 
 @contextmanager
@@ -94,15 +95,15 @@ def _open_zip(path: Path) -> Iterator[list[SourceFile]]:
     except _DAMAGE as error:
         raise _damaged(path, error) from None
     with archive:
-        names = [info.filename for info in archive.infolist() if not info.is_dir()]
-        yield _members(path, names, archive.open)
+        sizes = {info.filename: info.file_size for info in archive.infolist() if not info.is_dir()}
+        yield _members(path, sizes, archive.open)
 
 
 @contextmanager
 def _open_tar(path: Path) -> Iterator[list[SourceFile]]:
     try:
         archive = tarfile.open(path)  # noqa: SIM115
-        names = [member.name for member in archive.getmembers() if member.isfile()]
+        sizes = {member.name: member.size for member in archive.getmembers() if member.isfile()}
     except _DAMAGE as error:
         raise _damaged(path, error) from None
 
@@ -111,35 +112,38 @@ def _open_tar(path: Path) -> Iterator[list[SourceFile]]:
         return BytesIO(archive.extractfile(name).read())
 
     with archive:
-        yield _members(path, names, open_member)
+        yield _members(path, sizes, open_member)
 
 
 def _members(
-    archive: Path, names: list[str], open_member: Callable[[str], BinaryIO]
+    archive: Path, sizes: dict[str, int], open_member: Callable[[str], BinaryIO]
 ) -> list[SourceFile]:
     files = []
-    for stored_name in names:
+    for stored_name, size in sizes.items():
         name = PurePosixPath(stored_name)  # without the "./" that some archives begin with
         if _is_data(name.parts):
             path = f"{archive}/{name}"
-            lines = partial(_member_lines, open_member, stored_name, path)
+            lines = partial(_member_lines, open_member, stored_name, size, path)
             files.append(SourceFile(path, str(name), lines))
     return files
 
 
 @contextmanager
-def _member_lines(open_member: Callable[[str], BinaryIO], name: str, path: str) -> Iterator[Lines]:
+def _member_lines(
+    open_member: Callable[[str], BinaryIO], name: str, size: int, path: str
+) -> Iterator[Lines]:
     try:
         stream = open_member(name)
     except _DAMAGE as error:
         raise _damaged(path, error) from None
-    with stream:
-        yield _numbered(stream, path)
+    with stream, Progress(PurePosixPath(name).name, size, after=SHORT) as progress:
+        yield _numbered(stream, path, progress)
 
 
-def _numbered(stream: BinaryIO, path: str) -> Lines:
+def _numbered(stream: BinaryIO, path: str, progress: Progress) -> Lines:
     try:
         for number, line in enumerate(stream, 1):
+            progress.update(len(line))
             yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
     except _DAMAGE as error:
         raise _damaged(path, error) from None

@@ -1,0 +1,154 @@
+"""Whether two languages share a space: nearest neighbours of token embeddings across languages.
+
+What means the same in two languages should have like embeddings, because one body reads both. Looked
+at here are the token embeddings of two packs of one lineage, by their cosine.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..language.matching import matches, spelled_out, texts
+from ..language.pack import LanguagePack
+from ..language.vocabulary import SPECIAL_SYMBOLS
+
+_CHUNK = 512  # rows compared with all others at once
+_LETTERS = ("L", "M")  # Unicode's categories of letters, and of marks that belong to them
+
+
+class Neighbour(NamedTuple):
+    """A source token, and how near it is."""
+
+    text: str
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How the tokens of a pack lie among those of the source language's pack.
+
+    Attributes:
+        words: frequent words with their nearest words in the source, the nearest first.
+        same: tokens of both languages, by text, whose nearest source token is the same text.
+        compared: how many tokens of both languages were looked at.
+        chance: the share that guessing would give.
+    """
+
+    words: list[tuple[str, list[Neighbour]]]
+    same: int
+    compared: int
+    chance: float
+
+
+def align(
+    target: LanguagePack,
+    source: LanguagePack,
+    words: int = 20,
+    neighbours: int = 3,
+    most_compared: int = 2000,
+) -> Alignment:
+    """Look up the nearest source tokens of a pack's tokens.
+
+    Two things are looked at. Words: tokens of two letters or more that begin a word, the most
+    frequent by the counts in the pack's dict.txt of those that the source does not have, with the
+    nearest such tokens of the source. And tokens of the same text in both: how often the nearest of
+    all source tokens, the special symbols apart, is that very text.
+
+    Args:
+        target, source: packs of one width.
+        words: how many words.
+        neighbours: of each word.
+        most_compared: tokens of both, the most frequent.
+    """
+    symbols, others = (spelled_out(pack.symbols, pack.dictionary) for pack in (target, source))
+    target_texts, source_texts = texts(symbols), texts(others)
+    both = {
+        row: other
+        for row, other in matches(symbols, others).items()
+        if symbols[row] not in SPECIAL_SYMBOLS
+    }
+    order = _by_frequency(target)
+    frequent = [row for row in order if row not in both and is_word(target_texts[row])][:words]
+    compared = [row for row in order if row in both][:most_compared]
+    ordinary = [row for row, symbol in enumerate(others) if symbol not in SPECIAL_SYMBOLS]
+    source_words = [row for row in ordinary if is_word(source_texts[row])]
+    found = _nearest(target, frequent, source, source_words, neighbours)
+    nearest = _nearest(target, compared, source, ordinary, 1)
+    return Alignment(
+        [
+            (
+                target_texts[row].strip(),
+                [Neighbour(source_texts[other], cosine) for other, cosine in near],
+            )
+            for row, near in zip(frequent, found, strict=True)
+        ],
+        sum(
+            source_texts[near[0][0]] == source_texts[both[row]]
+            for row, near in zip(compared, nearest, strict=True)
+        ),
+        len(compared),
+        1 / len(ordinary),
+    )
+
+
+def is_word(text: str) -> bool:
+    """Whether a token's text begins a word and is made of two letters or more."""
+    letters = text.removeprefix(" ")
+    return (
+        text != letters
+        and len(letters) > 1
+        and all(unicodedata.category(character)[0] in _LETTERS for character in letters)
+    )
+
+
+def _nearest(
+    target: LanguagePack,
+    rows: Sequence[int],
+    source: LanguagePack,
+    candidates: Sequence[int],
+    count: int,
+) -> list[list[tuple[int, float]]]:
+    """For each row of the target the nearest of the candidates in the source, with their cosines."""
+    vectors = (target.side.embedding[list(rows)], source.side.embedding[list(candidates)])
+    cosines, places = nearest_rows(*vectors, count)
+    return [
+        [(candidates[place], cosine) for place, cosine in zip(mine, near, strict=True)]
+        for mine, near in zip(places.tolist(), cosines.tolist(), strict=True)
+    ]
+
+
+def nearest_rows(rows: Tensor, others: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` most similar of `others` (m x d) for each of `rows` (n x d), by cosine.
+
+    Returns: cosines and indices, n x count, the most similar first.
+    """
+    others = functional.normalize(others.float())
+    found = [
+        (functional.normalize(chunk.float()) @ others.T).topk(min(count, len(others)))
+        for chunk in rows.split(_CHUNK)
+    ]
+    return torch.cat([one.values for one in found]), torch.cat([one.indices for one in found])
+
+
+def _by_frequency(pack: LanguagePack) -> list[int]:
+    """The rows of a pack's ordinary symbols, the most frequent first, by the counts in dict.txt."""
+    counts = dictionary_counts(pack.dictionary)
+    rows = [
+        row
+        for row, symbol in enumerate(pack.symbols)
+        if symbol in counts and symbol not in SPECIAL_SYMBOLS
+    ]
+    return sorted(rows, key=lambda row: -counts[pack.symbols[row]])
+
+
+def dictionary_counts(path: Path) -> dict[str, int]:
+    """The counts of a dict.txt that `read_symbols` accepts."""
+    with open(path, encoding="utf-8") as file:
+        pairs = (line.rstrip().rpartition(" ") for line in file)
+        return {symbol: int(count) for symbol, _, count in pairs}

@@ -1,0 +1,145 @@
+"""What the page is made of: sections with tables, charts and text."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from .charts import Panel, Style
+from .gather import Label
+from .scores import VARIANTS
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
+
+    Attributes:
+        text: what stands in it; empty: a dash.
+        note: a second, smaller line.
+        columns: over how many it goes.
+    """
+
+    text: str
+    note: str = ""
+    columns: int = 1
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; the first cell of a row is its name.
+
+    Attributes:
+        words: whether the cells are text, to be aligned to the left, and not numbers.
+        last_apart: whether the last row sums up the others.
+    """
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[Cell | str]]
+    note: str = ""
+    words: bool = False
+    last_apart: bool = False
+
+    @property
+    def cells(self) -> list[list[Cell]]:
+        return [
+            [cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in self.rows
+        ]
+
+
+@dataclass
+class Charts:
+    """Panels with one legend.
+
+    Attributes:
+        name: of the picture, without ending.
+        columns: panels side by side, where there is room.
+        drawn: the panels as SVG, once they are drawn.
+    """
+
+    kind: ClassVar[str] = "charts"
+    name: str
+    title: str
+    panels: Sequence[Panel]
+    columns: int
+    note: str = ""
+    drawn: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    kind: ClassVar[str] = "text"
+    text: str
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Blocks behind a line that opens them."""
+
+    kind: ClassVar[str] = "folded"
+    summary: str
+    blocks: Sequence["Block"]
+    open: bool = False
+
+
+Block = Table | Charts | Text | Folded
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page, with the name that links to it."""
+
+    name: str
+    title: str
+    blocks: Sequence[Block]
+
+
+def charts_in(blocks: Iterable[Block]) -> list[Charts]:
+    """All charts, also those in folded blocks."""
+    found = []
+    for block in blocks:
+        if isinstance(block, Charts):
+            found.append(block)
+        elif isinstance(block, Folded):
+            found += charts_in(block.blocks)
+    return found
+
+
+def shown(label: Label) -> str:
+    """A label as a reader sees it."""
+    variant = VARIANTS.get(label.variant, label.variant)
+    return ": ".join(filter(None, (label.group, variant)))
+
+
+def in_order(labels: Iterable[Label]) -> list[Label]:
+    """Labels once each: by run, and in each the variants as the examples have them, then the others."""
+    known = [name for name in VARIANTS if name != CONTROL]
+
+    def place(label: Label) -> tuple:
+        if label.variant == CONTROL:
+            return (label.group, 2, "")
+        if label.variant in known:
+            return (label.group, 0, known.index(label.variant))
+        return (label.group, 1, label.variant)
+
+    return sorted(set(labels), key=place)
+
+
+CONTROL = "untrained"
+
+
+def label_styles(labels: Iterable[Label]) -> dict[Label, Style]:
+    """A style for each label: the colour is the variant's, the dashes are the run's."""
+    from .charts import styles
+
+    labels = in_order(labels)
+    by_variant = styles(
+        [label.variant for label in labels],
+        [name for name in VARIANTS if name != CONTROL],
+        CONTROL,
+    )
+    groups = sorted({label.group for label in labels})
+    return {label: by_variant[label.variant].turned(groups.index(label.group)) for label in labels}

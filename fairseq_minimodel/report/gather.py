@@ -1,0 +1,383 @@
+"""What lies in run folders, by kind: logs of training, language packs, prepared data, scores.
+
+No layout is demanded; files are known by what they say of themselves. Names for people are made of
+the paths: `seed1/packs/standard/de` is the variant "standard" with the seed 1, in the language de.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..checkpoint.cost import training_cost
+from ..checkpoint.load import Checkpoint, read_checkpoint
+from ..corpus.progress import SHORT, Progress
+from ..errors import InputError
+from ..language.pack import DESCRIPTION, Description
+from ..language.vocabulary import fingerprint, read_symbols
+from .logs import TrainingLog, flat, read_log
+from .scores import Score, read_score
+
+PREPARED = "prepare.json"
+CHECKPOINT = "checkpoint_last.pt"
+SAVED = "checkpoint.save_dir"
+SEED = re.compile(r"seed[-_]?(\d+)")
+# Folders whose names say what is in them, not which of several it is.
+_KINDS = {
+    "adapted",
+    "checkpoints",
+    "data",
+    "finetuned",
+    "logs",
+    "models",
+    "outputs",
+    "packs",
+    "scores",
+}
+_NO_TASKS = ("score", "scores", "results")
+_SHARD = re.compile(r"shard\d+")
+
+
+class Label(NamedTuple):
+    """What tells one result from another, beside its language and its seed."""
+
+    group: str  # the run folder; empty if there is only one, or they differ in the seed alone
+    variant: str  # empty if the paths tell none apart
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training run.
+
+    Attributes:
+        place: folder of its checkpoints, below the run folder where it is there.
+        language: of its data; of a fine-tuning the name of the task.
+        task: fairseq's name of the task; empty if the log does not say.
+        log: its figures, of which there are none if only the checkpoint is there.
+        updates, tokens, flops, seconds: of the whole run; None: not known.
+    """
+
+    label: Label
+    seed: str
+    place: Path
+    language: str
+    task: str
+    log: TrainingLog
+    updates: int
+    tokens: float | None
+    flops: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A language pack, by its description alone."""
+
+    label: Label
+    seed: str
+    folder: Path
+    place: Path
+    description: Description
+
+
+@dataclass(frozen=True)
+class Data:
+    """A folder that `prepare` has made, and what its prepare.json says."""
+
+    folder: Path
+    place: Path
+    language: str
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A score of a pack.
+
+    Attributes:
+        task: what the file of the score is called; empty if that says nothing.
+        updates, flops: of the pack's training; None: not known.
+    """
+
+    label: Label
+    seed: str
+    task: str
+    language: str
+    score: Score
+    updates: int | None
+    flops: float | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What lies in one run folder."""
+
+    name: str
+    folder: Path
+    trainings: list[Training]
+    packs: list[Pack]
+    data: list[Data]
+    results: list[Result]
+
+
+def gather(folders: Sequence[Path]) -> list[Run]:
+    """Read run folders. Checkpoints are read only where no log tells of their training.
+
+    Raises:
+        InputError: a folder is missing or holds nothing of interest, or a file in it is damaged.
+    """
+    folders = [Path(folder).absolute() for folder in folders]
+    for index, folder in enumerate(folders):
+        if not folder.is_dir():
+            raise InputError(f"no folder {folder}: name the folder of a run")
+        if folder.resolve() in [other.resolve() for other in folders[:index]]:
+            raise InputError(f"{folder} is named twice")
+    names = _names(folders)
+    seedless = {SEED.sub("", name) for name in names}
+    return [
+        _Reader(folder, name, name if len(seedless) > 1 else "").read()
+        for folder, name in zip(folders, names, strict=True)
+    ]
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """As much of the ends of the paths as tells them apart."""
+    for count in range(1, max(len(folder.parts) for folder in folders) + 1):
+        names = ["/".join(folder.parts[-count:]) for folder in folders]
+        if len(set(names)) == len(names):
+            return names
+    return [str(folder) for folder in folders]
+
+
+class _Reader:
+    """Reads one run folder."""
+
+    def __init__(self, folder: Path, name: str, group: str) -> None:
+        self.folder, self.name = folder, name
+        seed = SEED.search(name)
+        self.seed = seed[1] if seed else ""
+        self.group = group and (SEED.sub("", group).strip("/-_") or folder.parent.name)
+
+    def read(self) -> Run:
+        files = sorted(_files_below(self.folder))
+        packs = [self._pack(path) for path in files if path.name == DESCRIPTION]
+        data = [self._data(path, packs) for path in files if path.name == PREPARED]
+        trainings = self._trainings(files, data)
+        results = [
+            result
+            for path in files
+            if path.suffix == ".json" and path.name not in (DESCRIPTION, PREPARED)
+            for result in self._results(path, packs)
+        ]
+        if not (packs or data or trainings or results):
+            raise InputError(
+                f"{self.folder} holds nothing to report: no log of fairseq-train with JSON lines "
+                "(--log-format json), no language pack, no prepared data and no scores; name the "
+                "folder of a run"
+            )
+        return Run(self.name, self.folder, trainings, packs, data, results)
+
+    def _pack(self, path: Path) -> Pack:
+        record = _read_json(path)
+        try:
+            description = Description(**record)
+        except TypeError as error:
+            raise InputError(
+                f"{path} does not describe a language pack ({error}); make the pack again with "
+                "`fairseq-minimodel pack`"
+            ) from None
+        place = path.parent.relative_to(self.folder)
+        label, seed = self._label(place, description.language)
+        return Pack(label, seed, path.parent, place, description)
+
+    def _data(self, path: Path, packs: Sequence[Pack]) -> Data:
+        record, folder = _read_json(path), path.parent
+        if not isinstance(record, dict) or not {"counts", "options"} <= record.keys():
+            raise InputError(
+                f"{path} is no record of `fairseq-minimodel prepare`: prepare it again"
+            )
+        vocabulary = fingerprint(read_symbols(folder / "dict.txt"))
+        languages = {
+            pack.description.language for pack in packs if pack.description.vocabulary == vocabulary
+        }
+        language = languages.pop() if len(languages) == 1 else folder.name
+        return Data(folder, folder.relative_to(self.folder), language, record)
+
+    def _trainings(self, files: Sequence[Path], data: Sequence[Data]) -> list[Training]:
+        logs: dict[str, TrainingLog] = {}
+        paths = [path for path in files if path.suffix == ".log"]
+        size = sum(path.stat().st_size for path in paths)
+        with Progress(f"logs of {self.name}", size, after=SHORT) as progress:
+            for path in paths:
+                for log in read_log(path, progress):
+                    key = log.options.get(SAVED) or str(path)
+                    if key in logs:
+                        logs[key].go_on_with(log)
+                    else:
+                        logs[key] = log
+        places = {key: self._place(log) for key, log in logs.items()}
+        lost = {key for key, place in places.items() if not (self.folder / place).is_dir()}
+        others = []
+        for path in files:
+            place = path.parent.relative_to(self.folder)
+            if path.name == CHECKPOINT and place not in places.values():
+                checkpoint = read_checkpoint(path)
+                saved = (checkpoint.config.get("checkpoint") or {}).get("save_dir")
+                if saved in lost:  # the folder has another name now
+                    places[saved] = place
+                    lost.remove(saved)
+                else:
+                    others.append(self._training_of_checkpoint(checkpoint, place, data))
+        return [self._training(log, places[key], data) for key, log in logs.items()] + others
+
+    def _place(self, log: TrainingLog) -> Path:
+        if saved := log.options.get(SAVED):
+            return self._below(saved) or Path(Path(saved).name)
+        return log.file.relative_to(self.folder).with_suffix("")
+
+    def _training(self, log: TrainingLog, place: Path, data: Sequence[Data]) -> Training:
+        last = {key: value for _, row in sorted(log.training.items()) for key, value in row.items()}
+        return self._named(
+            place, log, data, log.updates, last.get("tokens"), last.get("flops"), last.get("wall")
+        )
+
+    def _training_of_checkpoint(
+        self, checkpoint: Checkpoint, place: Path, data: Sequence[Data]
+    ) -> Training:
+        cost = training_cost(checkpoint)
+        log = TrainingLog(checkpoint.path, dict(flat(checkpoint.config)))
+        return self._named(place, log, data, cost.updates, cost.tokens, cost.flops, cost.seconds)
+
+    def _named(
+        self, place: Path, log: TrainingLog, data: Sequence[Data], *cost: float | None
+    ) -> Training:
+        folder = _data_folder(log.options.get("task.data", ""))
+        found = {one.language for one in data if one.place == self._below(folder)}
+        language = found.pop() if found else Path(folder).name
+        label, seed = self._label(place, language)
+        if not label.variant:
+            label = label._replace(variant=place.name)
+        return Training(label, seed, place, language, log.options.get("task._name", ""), log, *cost)
+
+    def _results(self, path: Path, packs: Sequence[Pack]) -> Iterator[Result]:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            if file.read(100).lstrip()[:1] != "[":
+                return  # scores are a list
+        rows = _read_json(path)
+        if not all(isinstance(row, dict) and {"language", "pack"} <= row.keys() for row in rows):
+            return
+        found = [self._result(row, path, packs) for row in rows]
+        bodies = {str(row.get("body", "")) for row in rows}
+        task = self._task(path, {result.label.variant for result in found}, rows)
+        for row, result in zip(rows, found, strict=True):
+            label = result.label
+            if len(bodies) > 1:  # one command has compared several bodies, or task modules
+                body = _end_of(row["body"], bodies)
+                label = label._replace(variant=f"{label.variant}, {body}".removeprefix(", "))
+            yield replace(result, task=task, label=label)
+
+    def _task(self, path: Path, variants: set[str], rows: Sequence[dict[str, Any]]) -> str:
+        """What a file of scores is called, without variant, seed, language and the word scores."""
+        languages = {str(row["language"]) for row in rows}
+        place = path.relative_to(self.folder)
+        name = place.stem
+        for variant in variants:
+            name = name.removesuffix(f"-{variant}")
+        name = "" if name in _NO_TASKS else name
+        language = languages.pop() if len(languages) == 1 else ""
+        return self._label(place.parent / name, language)[0].variant
+
+    def _result(self, row: dict[str, Any], path: Path, packs: Sequence[Pack]) -> Result:
+        place, language = self._below(row["pack"]), str(row["language"])
+        pack = next((pack for pack in packs if pack.place == place), None)
+        if pack:
+            label, seed = pack.label, pack.seed
+        else:
+            label, seed = self._label(place or _end_of_place(row["pack"]), language)
+        try:
+            score = read_score(row)
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} has a row without the scores that evaluate, retrieve or perplexity write "
+                f"({error}); make it again with --json"
+            ) from None
+        return Result(
+            label,
+            seed,
+            "",
+            language,
+            score,
+            pack.description.updates if pack else None,
+            pack.description.flops if pack else None,
+        )
+
+    def _label(self, place: Path, language: str) -> tuple[Label, str]:
+        seeds, parts = [self.seed], []
+        for part in place.parts:
+            if match := SEED.fullmatch(part):
+                seeds.append(match[1])
+            elif part not in (*_KINDS, language) and not part.startswith("checkpoint_"):
+                parts.append(part.removesuffix(f"-{language}").removeprefix(f"{language}-"))
+        return Label(self.group, "/".join(parts)), ".".join(filter(None, seeds))
+
+    def _below(self, path: str) -> Path | None:
+        """Where something lies now that was at `path`: runs are moved, and read by other machines."""
+        parts = Path(path).parts
+        for count in range(len(parts), 0, -1):
+            place = Path(*parts[-count:])
+            if not place.is_absolute() and (self.folder / place).exists():
+                return place
+            if place.is_absolute() and place.is_relative_to(self.folder) and place.exists():
+                return place.relative_to(self.folder)
+        return None
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files at any depth, also behind links to folders, but not in hidden folders."""
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent, name) for name in files)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON, or is damaged ({error}): make it again") from None
+
+
+def _data_folder(option: str) -> str:
+    """The folder of fairseq's data; of several shards with colons between, the one around them."""
+    folder = option.split(":")[0]
+    return str(Path(folder).parent) if _SHARD.fullmatch(Path(folder).name) else folder
+
+
+def _end_of_place(path: str) -> Path:
+    """What is likely to tell a pack that is elsewhere from others."""
+    parts = Path(path).parts
+    begin = parts.index("packs") + 1 if "packs" in parts else -2
+    return Path(*parts[begin:])
+
+
+def _end_of(path: str, others: Iterable[str]) -> str:
+    """The part of a path that tells it from others."""
+    others = [other for other in others if other != path]
+    parts = Path(path).with_suffix("").parts
+    for place in range(len(parts) - 1, -1, -1):
+        if all(
+            parts[place : place + 1] != Path(other).with_suffix("").parts[place : place + 1]
+            for other in others
+        ):
+            return parts[place]
+    return path

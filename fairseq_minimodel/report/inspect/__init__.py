@@ -1,0 +1,1 @@
+"""The verb `inspect`: what a file is, and where two differ."""

@@ -1,0 +1,1 @@
+"""Models at work: the Python interface, and the verb that reads lines and writes predictions."""
