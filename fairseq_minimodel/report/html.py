@@ -3,6 +3,7 @@
 The page needs nothing but itself: charts are SVG inside it, and no script runs in it.
 """
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -72,7 +73,8 @@ def report(
             for chart in charts:
                 _draw(chart, pictures / f"{chart.name}.png")
                 progress.update(1)
-        page = render(found, source, sections, pictures if charts else None)
+        beside = os.path.relpath(pictures, output.parent) if charts else None
+        page = render(found, source, sections, beside)
         with atomic_file(output) as partial:
             partial.write_text(page, encoding="utf-8")
     except OSError as error:
@@ -116,9 +118,9 @@ class Overview:
 
 
 def render(
-    runs: Sequence[Run], source: str | None, sections: Sequence[Section], pictures: Path | None
+    runs: Sequence[Run], source: str | None, sections: Sequence[Section], pictures: str | None
 ) -> str:
-    """The page as text; charts have been drawn."""
+    """The page as text; charts have been drawn, and as `pictures`, a folder seen from the page."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

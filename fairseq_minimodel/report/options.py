@@ -79,5 +79,6 @@ def _folded(kind: str, runs: Sequence[Settings]) -> Folded:
         blocks.append(
             Folded(f"{len(same)} options are the same in all", [table]) if different else table
         )
-    many = f"{len(runs)} runs, {len(different)} options differ"
+    differing = "1 option differs" if len(different) == 1 else f"{len(different)} options differ"
+    many = f"{len(runs)} runs, {differing}"
     return Folded(f"{kind} ({many if len(runs) > 1 else '1 run'})", blocks)

@@ -177,7 +177,7 @@ def test_settings_that_differ_come_first(undrawn, tmp_path):
         ["", "optimization.lr"], ["lr0", "[0.1]"], ["lr1", "[0.2]"]
     ]  # fmt: skip
     assert ["common.log_format", "json"] in page.tables["The same in all"]
-    assert "language_adaptation (2 runs, 1 options differ)" in page.text
+    assert "language_adaptation (2 runs, 1 option differs)" in page.text
 
 
 def test_the_page_asks_for_nothing_and_runs_nothing(page):
@@ -200,6 +200,7 @@ def test_pictures_lie_beside_the_page(page, run_folder):
     ]  # fmt: skip
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
     assert [path.name for path in (run_folder.parent / "pages").glob(".*")] == []
+    assert "The charts as PNG: report_files<" in page.text
 
 
 def test_names_are_text_not_markup(english, german, tmp_path):
