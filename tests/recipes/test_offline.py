@@ -191,7 +191,8 @@ def test_the_folder_has_everything(gathered, packages):
     with zipfile.ZipFile(gathered / "wheels" / own) as wheel:
         modules = {name for name in wheel.namelist() if name.startswith("fairseq_minimodel/")}
     package = ROOT / "fairseq_minimodel"
-    assert modules == {str(path.relative_to(ROOT)) for path in package.rglob("*.py")}
+    files = [path for kind in ("*.py", "*.j2") for path in package.rglob(kind)]
+    assert modules == {str(path.relative_to(ROOT)) for path in files}
 
 
 def test_another_python_an_older_glibc_and_no_pytorch(packages, tmp_path):
