@@ -11,15 +11,25 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import forked
 import numpy
 import pytest
 import sentencepiece
 import torch
-from forked import COMMANDS, run_forked
 
 import fairseq_minimodel
 
 USER_DIR = Path(fairseq_minimodel.__file__).parent
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):  # the processes of pytest-xdist share what it makes
+        forked.make_home()
+
+
+def pytest_unconfigure(config):
+    if not hasattr(config, "workerinput"):
+        forked.stop()
 
 
 @pytest.fixture(scope="session")
@@ -127,9 +137,8 @@ LENGTH = ["--tokens-per-sample", "32", "--sample-break-mode", "complete"]
 def run(command: list[object], **options: object) -> subprocess.CompletedProcess:
     """Run a command of this environment (or `-c` for Python), capturing what it prints."""
     command = [str(part) for part in command]
-    if command[0] in COMMANDS and "env" not in options:
-        return run_forked(command, **options)
-    program = Path(sys.executable).parent / command[0]
+    in_forks = command[0] in forked.COMMANDS and "env" not in options
+    program = (forked.folder() if in_forks else Path(sys.executable).parent) / command[0]
     return subprocess.run(
         [str(program), *command[1:]], capture_output=True, text=True, check=False, **options
     )

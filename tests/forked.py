@@ -1,66 +1,177 @@
 """fairseq's commands and ours, in forks of one process that has imported what they import.
 
 The same functions that the scripts of the environment call, without five seconds of imports for each of
-some hundred runs. tests/recipes runs the scripts themselves, as a user does.
+some hundred runs. `folder()` holds small programs with the names of the commands; put first on PATH,
+they serve shell scripts too. Each hands its arguments, working folder, environment and standard streams
+to the process, which forks, and ends as the fork ends. A program that is killed has its fork killed.
 """
 
+import contextlib
+import fcntl
+import json
 import logging
-import multiprocessing
 import os
+import select
+import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from importlib.metadata import entry_points
 from pathlib import Path
 
 COMMANDS = ("fairseq-train", "fairseq-hydra-train", "fairseq-validate", "fairseq-minimodel")
+# Where the socket and the programs are, for all workers of a run of pytest.
+VARIABLE = "FAIRSEQ_MINIMODEL_FORKED"
 
-_context = multiprocessing.get_context("forkserver")
-# fairseq_cli.train first: it sets up the log before anything else does. PyTorch imports torch._dynamo
-# with the first optimiser, three quarters of what a short run takes.
-_context.set_forkserver_preload(
-    [
-        "fairseq_cli.train",
-        "fairseq_cli.hydra_train",
-        "fairseq_cli.validate",
-        "fairseq_minimodel",
-        "torch._dynamo",
-    ]
-)
+PROGRAM = """#!{python} -IS
+import json, os, signal, socket, sys
+
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+request = json.dumps([{name!r}, sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+for number in range(3):
+    try:
+        os.fstat(number)
+    except OSError:
+        os.open(os.devnull, os.O_RDWR)
+socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
+server.sendall(request)
+status = server.recv(8)
+if not status:
+    sys.exit("the process of tests/forked.py has ended")
+code = int(status)
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
 
 
-def run_forked(command: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess:
-    """Run one of `COMMANDS`, capturing what it prints."""
-    with tempfile.TemporaryDirectory() as folder:
-        streams = [Path(folder, name) for name in ("stdout", "stderr")]
-        process = _context.Process(
-            target=_command, args=(command, cwd or Path.cwd(), dict(os.environ), *streams)
-        )
-        process.start()
-        process.join()
-        printed = [stream.read_text(errors="replace") for stream in streams]
-    return subprocess.CompletedProcess(command, process.exitcode, *printed)
+def make_home() -> None:
+    """Decide where the process and its programs will be, if a test asks for them."""
+    os.environ[VARIABLE] = tempfile.mkdtemp(prefix="forked")
+    Path(os.environ[VARIABLE], "owner").write_text(str(os.getpid()))
 
 
-def _command(
-    command: list[str], cwd: Path, environment: dict[str, str], stdout: Path, stderr: Path
-) -> None:
-    for path, stream in ((stdout, 1), (stderr, 2)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+def folder() -> Path:
+    """The folder of the programs, with the process behind them running."""
+    home = Path(os.environ[VARIABLE])
+    with open(home / "lock", "w") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        if not (home / "bin").exists():
+            _start(home)
+    return home / "bin"
+
+
+def stop() -> None:
+    """End the process and remove the programs."""
+    home = os.environ[VARIABLE]
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        os.kill(int(Path(home, "pid").read_text()), signal.SIGTERM)
+    shutil.rmtree(home)
+
+
+def _start(home: Path) -> None:
+    log = open(home / "log", "w")  # noqa: SIM115
+    process = subprocess.Popen(
+        [sys.executable, __file__, home / "socket"],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    (home / "pid").write_text(str(process.pid))
+    while not (home / "socket").exists():
+        if process.poll() is not None:
+            raise RuntimeError((home / "log").read_text())
+        time.sleep(0.05)
+    programs = home / "programs"
+    programs.mkdir()
+    for name in COMMANDS:
+        text = PROGRAM.format(python=sys.executable, address=str(home / "socket"), name=name)
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    programs.rename(home / "bin")
+
+
+def _serve(address: str) -> int:
+    """Fork for each request while the tests run. Returns in forks alone: their exit code."""
+    # fairseq_cli.train first: it sets up the log before anything else does. PyTorch imports
+    # torch._dynamo with the first optimiser, three quarters of what a short run takes.
+    import fairseq_cli.train  # noqa: I001
+    import fairseq_cli.hydra_train
+    import fairseq_cli.validate  # noqa: F401
+    import torch._dynamo  # noqa: F401
+
+    import fairseq_minimodel  # noqa: F401
+
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"{address}.new")
+    listener.listen(64)
+    listener.settimeout(5)
+    os.rename(f"{address}.new", address)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
+    owner = int(Path(address).with_name("owner").read_text())
+    while _is_alive(owner):
+        try:
+            connection, _ = listener.accept()
+        except TimeoutError:
+            continue
+        if os.fork() == 0:
+            listener.close()
+            return _answer(connection)
+        connection.close()
+    os._exit(0)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _answer(connection: socket.socket) -> int:
+    """Run one command in a fork of its own, and say how it ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    size, streams, _, _ = socket.recv_fds(connection, 8, 3)
+    request = b""
+    while len(request) < int.from_bytes(size, "big"):
+        request += connection.recv(1 << 20)
+    child = os.fork()
+    if child == 0:
+        connection.close()
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        return _command(*json.loads(request))
+    for stream in streams:
+        os.close(stream)
+    ended = os.pidfd_open(child)
+    ready, _, _ = select.select([ended, connection], [], [])
+    if ended not in ready:  # the program is gone
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    with contextlib.suppress(BrokenPipeError):
+        connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    os._exit(0)
+
+
+def _command(name: str, arguments: list[str], cwd: str, environment: dict[str, str]) -> int:
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv = [str(Path(sys.executable).parent / command[0]), *command[1:]]
-    if command[0] == "fairseq-minimodel":  # which has a log of its own, from before fairseq
+    sys.argv = [str(Path(sys.executable).parent / name), *arguments]
+    if name == "fairseq-minimodel":  # which has a log of its own, from before fairseq
         logging.root.handlers.clear()
         logging.root.setLevel(logging.WARNING)
-    [script] = entry_points(group="console_scripts", name=command[0])
-    try:
-        code = script.load()()
-    except Exception:
-        try:
-            sys.excepthook(*sys.exc_info())
-        except SystemExit as ended:
-            sys.exit(ended.code)
-        sys.exit(1)
-    sys.exit(code)
+    [script] = entry_points(group="console_scripts", name=name)
+    return script.load()()
+
+
+if __name__ == "__main__":
+    sys.exit(_serve(sys.argv[1]))

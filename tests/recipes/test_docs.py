@@ -15,6 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 
 from fairseq_minimodel.cli import main
@@ -67,7 +68,7 @@ def run_block(kind, text, folder):
     program = Path(sys.executable).parent
     environment = {
         **os.environ,
-        "PATH": f"{program}:{os.environ['PATH']}",
+        "PATH": f"{forked.folder()}:{program}:{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
     }
     command = ["bash", "-euo", "pipefail", "-c", shortened(text)]

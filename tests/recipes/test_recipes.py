@@ -7,14 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def run_script(*command, **variables):
-    """A script of examples/ with SMOKE=1 and other variables; PATH has this environment first."""
-    folders = [variables.pop("STUBS", None), Path(sys.executable).parent, os.environ["PATH"]]
+    """A script of examples/ with SMOKE=1 and other variables; its commands run in forks."""
+    program = Path(sys.executable).parent
+    folders = [variables.pop("STUBS", None), forked.folder(), program, os.environ["PATH"]]
     environment = {
         **os.environ,
         "SMOKE": "1",
