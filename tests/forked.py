@@ -47,6 +47,7 @@ def _command(
 ) -> None:
     for path, stream in ((stdout, 1), (stderr, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+    multiprocessing.set_start_method("fork", force=True)  # as in a command, for its own processes
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
