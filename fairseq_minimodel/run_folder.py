@@ -9,6 +9,7 @@ import fcntl
 import functools
 import logging
 import os
+import re
 import shutil
 import sys
 import zipfile
@@ -29,7 +30,8 @@ from .errors import InputError
 logger = logging.getLogger(__name__)
 
 LAST = "checkpoint_last.pt"  # the default of --restore-file: the run's own checkpoint
-LEFTOVERS = (".checkpoint*.pt.*.partial", "checkpoint*.pt.tmp")  # ours, and fairseq's
+# What a killed save leaves: ours, and fairseq's.
+HALF_WRITTEN = r"\.?checkpoint(\d+|_\d+_\d+|_best|_last|\.best_.+_[\d.]+){}\.pt\.(\w+\.partial|tmp)"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PATIENCE = "early_stopping"  # in the checkpoint's extra_state
 _locks: dict[Path, TextIO] = {}  # held for as long as the process lives
@@ -127,14 +129,14 @@ def _go_on(load: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any
     @functools.wraps(load)
     def load_checkpoint(cfg: CheckpointConfig, trainer: Any, **options: Any) -> tuple[Any, Any]:
         if is_master(trainer.cfg.distributed_training) and not cfg.no_save:
-            _claim(Path(cfg.save_dir))
+            _claim(Path(cfg.save_dir), cfg.checkpoint_suffix)
         # fairseq leaves these to the next run of the process, such as the next job of a sweep.
         vars(checkpoint_utils.save_checkpoint).pop("best", None)
         patience = _Patience(cfg, trainer)
         extra_state, epochs = load(_without_damage(cfg, trainer), trainer, **options)
         patience.restore(extra_state)
-        if reason := _why_finished(cfg, trainer, epochs, patience):
-            logger.info("nothing to do in %s: %s", cfg.save_dir, reason)
+        if sentence := _why_finished(cfg, trainer, epochs, patience):
+            logger.info(sentence)
             # So that fairseq's loop over epochs has none, and no dry run of validation comes first.
             trainer.cfg.optimization.max_epoch = -1
             trainer.cfg.dataset.disable_validation = True
@@ -143,8 +145,10 @@ def _go_on(load: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any
     return load_checkpoint
 
 
-def _claim(save_dir: Path) -> None:
+def _claim(save_dir: Path, suffix: str = "") -> None:
     """Keep other runs out of the folder, and remove what a killed one left half-written.
+
+    Runs with another --checkpoint-suffix write other files.
 
     The kernel frees the lock with the process; processes that load data do not inherit it. Where the
     file system has no locks, or the file cannot be written, there is none.
@@ -152,7 +156,7 @@ def _claim(save_dir: Path) -> None:
     Raises:
         InputError: another run has it.
     """
-    path = save_dir.resolve() / ".lock"
+    path = save_dir.resolve() / f".lock{suffix}"
     if path not in _locks:
         try:
             lock = open(path, "a")  # noqa: SIM115
@@ -168,9 +172,10 @@ def _claim(save_dir: Path) -> None:
                 f"another training is writing to {save_dir}: wait for it, or give another --save-dir"
             ) from None
         _locks[path] = lock
-    for pattern in LEFTOVERS:
-        for leftover in save_dir.glob(pattern):
-            leftover.unlink(missing_ok=True)
+    half_written = re.compile(HALF_WRITTEN.format(re.escape(suffix)))
+    for file in save_dir.iterdir():
+        if half_written.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 def _without_damage(cfg: CheckpointConfig, trainer: Any) -> CheckpointConfig:
@@ -252,7 +257,10 @@ class _Patience:
 
             def with_patience() -> dict[str, Any]:
                 state = state_dict()
-                state["extra_state"][PATIENCE] = dict(self.count)
+                state["extra_state"][PATIENCE] = {
+                    name: value.item() if hasattr(value, "item") else value  # no objects of NumPy
+                    for name, value in self.count.items()
+                }
                 return state
 
             trainer.state_dict = with_patience
@@ -271,13 +279,15 @@ def _why_finished(
 ) -> str | None:
     """Why a run has nothing to do, None if it has. (fairseq would make one more update.)"""
     limits, updates = trainer.cfg.optimization, trainer.get_num_updates()
+    epochs_done = epochs.next_epoch_idx - 1
     hours = trainer._previous_training_time / 3600  # as saved: all processes must answer alike
+    start = f"nothing to do in {cfg.save_dir}: it has had"
     if limits.max_update and updates >= limits.max_update:
-        return f"it has had {updates} updates (--max-update {limits.max_update})"
-    if limits.max_epoch and epochs.next_epoch_idx > limits.max_epoch:
-        return f"it has had {epochs.next_epoch_idx - 1} epochs (--max-epoch {limits.max_epoch})"
+        return f"{start} {updates} updates (--max-update {limits.max_update})"
+    if limits.max_epoch and epochs_done >= limits.max_epoch:
+        return f"{start} {epochs_done} epochs (--max-epoch {limits.max_epoch})"
     if 0 < limits.stop_time_hours < hours:
-        return f"it has had {hours:.1f} hours (--stop-time-hours {limits.stop_time_hours})"
+        return f"{start} {hours:.1f} hours (--stop-time-hours {limits.stop_time_hours})"
     if patience.is_over():
-        return f"no better for {patience.limit} validations (--patience {patience.limit})"
+        return f"{start} {patience.limit} validations without a better one (--patience)"
     return None

@@ -97,6 +97,21 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_former(files, write, mo
     assert not leftover.exists() and other.exists() and target.exists()
 
 
+def test_only_what_is_half_written_by_this_run_is_removed(tmp_path):
+    ours = (
+        ".checkpoint3.pt.abcd_123.partial", ".checkpoint_2_500.pt.x.partial",
+        "checkpoint_best.pt.tmp", ".checkpoint.best_loss_5.1230.pt.x.partial",
+    )  # fmt: skip
+    others = (
+        "checkpoint_last.pt", ".checkpoint_last_b.pt.x.partial", ".de.x.partial", "notes.tmp",
+        "checkpoint_mine.pt.tmp",
+    )  # fmt: skip
+    for name in (*ours, *others):
+        (tmp_path / name).touch()
+    in_a_process(lambda: run_folder._claim(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {*others, ".lock"}
+
+
 @pytest.mark.parametrize("write", [copy, save])
 def test_a_full_disk_is_a_sentence_and_leaves_the_former(files, write, capfd):
     source, target = files
@@ -214,7 +229,10 @@ def test_patience_counts_on_after_a_resume(source_data, tmp_path):
     last = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
     assert last["optimizer_history"][-1]["num_updates"] == 4
     log = train(source_data, tmp_path, *options, "--max-update", "20")
-    assert "nothing to do" in log and "no better for 3 validations (--patience 3)" in log
+    assert (
+        "nothing to do" in log
+        and "it has had 3 validations without a better one (--patience)" in log
+    )
     # a new run in a process that had another begins anew
     count = run_folder._Patience(SimpleNamespace(patience=0), None).count
     assert count == {}
