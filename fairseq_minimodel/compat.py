@@ -234,8 +234,8 @@ def save_full_precision() -> None:
 
     Such a run trains weights of 32 bits and computes with copies of 16. fairseq saves the copies alone
     (fairseq/optim/fp16_optimizer.py), so a resumed run would start from rounded weights. Here the
-    others are saved with the optimiser's state. They are taken back if they are those of the model:
-    whoever changes its weights in a checkpoint shall find them changed.
+    others are saved with the optimiser's state. They are taken back only if the copies in the
+    checkpoint are theirs: weights that somebody has changed there stay changed.
     """
     mixin = fp16_optimizer._FP16OptimizerMixin
     state_dict, load_state_dict = mixin.state_dict, mixin.load_state_dict
@@ -254,14 +254,13 @@ def save_full_precision() -> None:
         state = dict(state)
         saved, own = state.pop("fp32_params", []), parameters_of(self)
         load_state_dict(self, state, optimizer_overrides)
+        if [each.shape for each in saved] != [each.shape for each in own]:
+            return  # there are none
         rounded = self.fp16_params[0].dtype
-        saved = [tensor.to(parameter.device) for tensor, parameter in zip(saved, own, strict=False)]
-        if len(saved) == len(own) and all(
-            torch.equal(tensor.to(rounded), parameter.to(rounded))
-            for tensor, parameter in zip(saved, own, strict=True)
-        ):
-            for tensor, parameter in zip(saved, own, strict=True):
-                parameter.copy_(tensor)
+        pairs = [(ours, theirs.to(ours.device)) for ours, theirs in zip(own, saved, strict=True)]
+        if all(torch.equal(ours.to(rounded), theirs.to(rounded)) for ours, theirs in pairs):
+            for ours, theirs in pairs:
+                ours.copy_(theirs)
 
     mixin.state_dict, mixin.load_state_dict = state_with_weights, load_state_and_weights
 
@@ -285,7 +284,7 @@ def read_value(text: str) -> object:
         tree = ast.parse(text.strip(), mode="eval")
         if all(isinstance(node, VALUES) for node in ast.walk(tree)):
             return eval(compile(tree, "<setting>", "eval"), {"__builtins__": {}})
-    except (SyntaxError, TypeError, ValueError, ZeroDivisionError):
+    except (SyntaxError, TypeError, ValueError, MemoryError, RecursionError):
         pass
     raise InputError(
         f'the setting "{text}" is not a value: give numbers, as in 0.9 or (0.9, 0.98); it is never run'
@@ -295,8 +294,8 @@ def read_value(text: str) -> object:
 def read_settings_as_values() -> None:
     """Keep text of settings, which a config or a checkpoint may bring, from being run as code.
 
-    fairseq evaluates some of it with `eval` (`--adam-betas`, for one). A name in a module hides the
-    built-in one. The modules are those that use it; what they are imported with is imported already.
+    fairseq reads some of it with `eval`, such as `--adam-betas`. The name in a module hides the
+    built-in one.
     """
     for name, module in list(sys.modules.items()):
         if name.startswith("fairseq.") and module is not None:
@@ -351,7 +350,7 @@ def score_labels_that_are_words() -> None:
         if not self.keep_pred_and_targ or self.regression_target:
             return
         labels = self.label_dict.symbols[self.label_dict.nspecial :]
-        # fairseq pads a dictionary with symbols of these names
+        # fairseq fills a dictionary up with symbols of these names
         labels = [label for label in labels if not label.startswith("madeupword")]
         try:
             list(map(int, labels))
