@@ -1,14 +1,26 @@
 """What does not work is said in a sentence, and what was mended stays mended."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import fairseq.utils
 import numpy
 import pytest
 import torch
-from conftest import LENGTH, SMALL_MODEL, USER_DIR, run, train
+from conftest import LENGTH, SMALL_MODEL, USER_DIR, run, state_of, train
+from fairseq.criterions import sentence_prediction
+from fairseq.data import Dictionary
+from fairseq.logging import metrics
+from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
+
+from fairseq_minimodel.checkpoint.identity import LINEAGE
+from fairseq_minimodel.compat import read_value
+from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.optim.fused_adam import FusedAdam
 
 BROKEN = {
     "missing": "raise ModuleNotFoundError(\"No module named 'fairseq'\")",
@@ -101,3 +113,198 @@ def test_bfloat16_on_the_command_line(source_data, tmp_path):
         torch.bfloat16,
         torch.float32,
     )
+
+
+SIXTEEN_BITS = {
+    "bf16": ["--bf16"],
+    "fp16": ["--fp16", "--fp16-no-flatten-grads", "--fp16-init-scale", "4"],
+    "memory-efficient-bf16": ["--memory-efficient-bf16"],
+    "memory-efficient-fp16": ["--memory-efficient-fp16", "--fp16-init-scale", "4"],
+}
+
+
+@pytest.mark.parametrize("precision", SIXTEEN_BITS)
+def test_training_in_16_bits_resumes_by_bits(precision, source_data, tmp_path):
+    options = [
+        "--task", "masked_lm", "--criterion", "joint_masked_lm", *SMALL_MODEL, *LENGTH,
+        *SIXTEEN_BITS[precision], "--lr", "0.001",
+    ]  # fmt: skip
+    train(source_data, tmp_path / "whole", *options, "--max-update", "4")
+    for limit in ("2", "4"):
+        train(source_data, tmp_path / "halves", *options, "--max-update", limit)
+    whole, halves = (tmp_path / name / "checkpoint_last.pt" for name in ("whole", "halves"))
+    expected, found = state_of(whole), state_of(halves)
+    expected.pop(LINEAGE)  # drawn anew for each body
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    states = [
+        torch.load(path, weights_only=True)["last_optimizer_state"] for path in (whole, halves)
+    ]
+    assert ("fp32_params" in states[0]) == (not precision.startswith("memory"))
+    for weights in zip(*(state.get("fp32_params", []) for state in states), strict=True):
+        assert torch.equal(*weights)
+        assert not torch.equal(weights[0], weights[0].bfloat16().float()) or not weights[0].any()
+
+
+def test_weights_that_were_changed_in_a_checkpoint_stay_changed(source_data, tmp_path):
+    options = [
+        "--task", "masked_lm", "--criterion", "joint_masked_lm", *SMALL_MODEL, *LENGTH, "--bf16",
+        "--lr", "0", "--weight-decay", "0",
+    ]  # fmt: skip
+    train(source_data, tmp_path, *options, "--max-update", "1")
+    checkpoint = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)
+    name = "encoder.sentence_encoder.layers.0.fc1.weight"
+    checkpoint["model"][name].fill_(0.5)
+    torch.save(checkpoint, tmp_path / "checkpoint_last.pt")
+    train(source_data, tmp_path, *options, "--max-update", "2")
+    assert (state_of(tmp_path / "checkpoint_last.pt")[name] == 0.5).all()
+
+
+CODE = [
+    "__import__('os').getpid()",
+    "print(1)",
+    "[x for x in (1, 2)]",
+    "(0.9).real",
+    "a",
+    "lambda: 1",
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [*CODE, "(0.9, ", "", "9 ** 9 ** 9", "(" * 10**5, "[0] * 99999999999999"],
+)
+def test_what_is_no_value_is_not_run(text):
+    with pytest.raises(InputError, match="is not a value"):
+        read_value(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["(0.9, 0.98)", " 1e-3", "[(512, 10, 5)] + [(512, 3, 2)] * 4", "{'a': -1, 'b': True}"]
+)
+def test_values_are_read(text):
+    assert read_value(text) == eval(text)
+
+
+def test_all_of_fairseq_reads_settings_as_values():
+    """Every module of fairseq that is imported, and calls `eval`, calls ours."""
+    asked = set()
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__file__", None) or ""
+        if not name.startswith("fairseq.") or not path.endswith(".py"):
+            continue
+        with open(path, encoding="utf-8") as file:
+            calls = [node.func for node in ast.walk(ast.parse(file.read()))
+                     if isinstance(node, ast.Call)]  # fmt: skip
+        if any(isinstance(call, ast.Name) and call.id == "eval" for call in calls):
+            asked.add(name)
+            assert module.eval is read_value, name
+    assert {"fairseq.optim.adam", "fairseq.utils", "fairseq.models.wav2vec.wav2vec2"} <= asked
+    with pytest.raises(InputError):
+        fairseq.utils.eval_str_list(CODE[0])
+    assert fairseq.utils.eval_bool(None, True) and fairseq.utils.eval_str_list("(1, 2)") == [1, 2]
+
+
+@pytest.mark.parametrize("optimiser", [FairseqAdam, FusedAdam])
+@pytest.mark.parametrize("betas", [*CODE, "0.9", "(0.9, 1.5)", "(0.9, 0.98, 0.99)", "(0.9, 'b')"])
+def test_betas_are_two_numbers(optimiser, betas):
+    parameters = [torch.ones(1, requires_grad=True)]
+    with pytest.raises(InputError) as refused:
+        optimiser(FairseqAdamConfig(adam_betas=betas, lr=[0.1]), parameters)
+    assert str(refused.value).startswith(f'--adam-betas "{betas}" is not two numbers')
+    good = optimiser(FairseqAdamConfig(adam_betas="(0.9, 0.98)", lr=[0.1]), parameters)
+    assert good.param_groups[0]["betas"] == (0.9, 0.98)
+
+
+# By hand, of the classes 0, 1, 2 (or two of them) in their order in the dictionary.
+TARGETS, PREDICTED = [0, 0, 1, 1, 2, 2], [0, 1, 1, 1, 2, 0]
+MACRO = 100 * (1 / 2 + 4 / 5 + 2 / 3) / 3
+PAIR_TARGETS, PAIR_PREDICTED = [0, 0, 1, 1, 1], [0, 1, 1, 1, 0]
+LABELS = {
+    "three words": (["travel", "sport", "food"], TARGETS, PREDICTED, MACRO, 400 / 6),
+    "three numbers": (["0", "1", "2"], TARGETS, PREDICTED, MACRO, 400 / 6),
+    "two words": (["no", "yes"], PAIR_TARGETS, PAIR_PREDICTED, 100 * (1 / 2 + 2 / 3) / 2, 60),
+    "0 and 1": (["0", "1"], PAIR_TARGETS, PAIR_PREDICTED, 200 / 3, 60),
+    "1 and 0": (["1", "0"], PAIR_TARGETS, PAIR_PREDICTED, 50, 60),
+}
+
+
+def score(labels, targets, predicted, **reports):
+    dictionary = Dictionary()
+    for label in labels:
+        dictionary.add_symbol(label)
+    dictionary.pad_to_multiple_(8)
+    task = SimpleNamespace(label_dictionary=dictionary, target_dictionary=None)
+    config = sentence_prediction.SentencePredictionConfig(**reports)
+    criterion = sentence_prediction.SentencePredictionCriterion(config, task)
+
+    class Model(torch.nn.Module):
+        classification_heads = {"sentence_classification_head": None}
+
+        def forward(self, **_):
+            return torch.eye(len(labels))[predicted] * 5, None
+
+        def get_targets(self, sample, _):
+            return sample["target"]
+
+    sample = {"net_input": {}, "target": torch.tensor(targets), "ntokens": 9}
+    log = criterion(Model().eval(), sample)[2]
+    with metrics.aggregate(new_root=True) as aggregate:
+        criterion.reduce_metrics([log])
+    return aggregate.get_smoothed_values()
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_scores_of_labels_whatever_they_are_called(kind):
+    labels, targets, predicted, f1, accuracy = LABELS[kind]
+    values = score(labels, targets, predicted, report_acc_and_f1=True, report_mcc=True)
+    assert values["f1"] == pytest.approx(f1, abs=0.05)
+    assert values["acc_and_f1"] == pytest.approx((f1 + accuracy) / 2, abs=0.05)
+    assert values["accuracy"] == pytest.approx(accuracy, abs=0.05) and values["mcc"] > 0
+
+
+def test_words_have_no_correlation():
+    with pytest.raises(InputError, match='numbers, and this task has "no"'):
+        score(["no", "yes"], [0, 1], [0, 1], report_pearson_and_spearman=True)
+
+
+def test_a_run_reports_scores_of_labels_that_are_words(pair_data, tmp_path):
+    log = train(
+        pair_data, tmp_path, "--task", "sentence_prediction", "--criterion", "sentence_prediction",
+        "--num-classes", "3", "--init-token", "0", "--separator-token", "2", *SMALL_MODEL,
+        "--max-positions", "64", "--max-update", "1", "--report-acc-and-f1",
+        "--required-batch-size-multiple", "1",
+    )  # fmt: skip
+    assert '"valid_acc_and_f1": ' in log and '"valid_f1": ' in log
+
+
+def fairseq_train(data, save_dir, *options):
+    return run(
+        ["fairseq-train", data, "--user-dir", USER_DIR, "--save-dir", save_dir, "--task",
+         "masked_lm", "--criterion", "masked_lm", *SMALL_MODEL, *LENGTH, "--cpu", "--optimizer",
+         "adam", "--lr", "0.01", "--batch-size", "8", "--max-update", "1", *options]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("missing", ["the folder", "dict.txt", "valid.bin"])
+def test_missing_data_is_a_sentence(missing, source_data, tmp_path):
+    data = tmp_path / "data"
+    if missing != "the folder":
+        data.mkdir()
+        for path in source_data.glob("*.*"):
+            if path.name != missing and path.stem + ".bin" != missing:
+                (data / path.name).symlink_to(path)
+    result = fairseq_train(data, tmp_path / "run")
+    assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr[-2000:]
+    sentence = result.stderr.splitlines()[-1]
+    if missing == "the folder":
+        assert f"there is no data folder {data}: name one of prepared data" in sentence
+    else:
+        assert f"the data folder {data} lacks a file: " in sentence
+        assert str(data / missing).removesuffix(".bin") in sentence
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_fp16_without_a_gpu_is_a_sentence(source_data, tmp_path):
+    result = fairseq_train(source_data, tmp_path / "run", "--fp16")
+    assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr[-2000:]
+    assert "trains on a GPU, and PyTorch finds none here" in result.stderr.splitlines()[-1]

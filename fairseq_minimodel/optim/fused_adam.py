@@ -31,3 +31,14 @@ class FusedAdam(FairseqAdam):
     def supports_flat_params(self) -> bool:
         """Whether --fp16 may hand over all parameters as one tensor: it computes by elements."""
         return True
+
+    @property
+    def supports_memory_efficient_fp16(self) -> bool:
+        """Asked with --memory-efficient-fp16 or -bf16, where weights have 16 bits alone.
+
+        PyTorch would keep the moments in 16 bits too, in which small changes are lost.
+        """
+        raise InputError(
+            "--optimizer fused_adam needs weights of 32 bits, which --memory-efficient-fp16 and "
+            "--memory-efficient-bf16 do without: give --optimizer adam, or --fp16 or --bf16 instead"
+        )

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from fairseq.data import FairseqDataset
 
 from .masked_blocks import MaskedBlocks
@@ -34,11 +33,10 @@ class Episodes(FairseqDataset):
             sum(len(domain) for domain in domains) // blocks,
             max(int(domain.sizes.max()) for domain in domains),
         )
-        # In shared memory: worker processes live on from epoch to epoch.
-        self.epoch = torch.ones((), dtype=torch.long).share_memory_()
+        self.epoch = 1
 
     def set_epoch(self, epoch: int, **unused: object) -> None:
-        self.epoch.fill_(epoch)
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -54,7 +52,7 @@ class Episodes(FairseqDataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """The domain's number, and its two batches as `masked_lm` has them."""
-        epoch, count = int(self.epoch), len(self.domains)
+        epoch, count = self.epoch, len(self.domains)
         order = np.random.default_rng([self.seed, epoch, 0, int(index) // count]).permutation(count)
         number = int(order[index % count])
         domain = self.domains[number]

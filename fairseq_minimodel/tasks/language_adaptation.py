@@ -29,6 +29,7 @@ from ..language.vocabulary import fingerprint
 from ..models.accounting import record_waiting
 from ..nn import cpu
 from ..nn.architectures import ARCHITECTURES
+from ..run_folder import restored_path
 from .masked_blocks import MaskedBlocks, masking_of
 from .timed_batches import TimedBatches
 
@@ -210,7 +211,7 @@ class LanguageAdaptationTask(MaskedLMTask):
     @property
     def _resumed(self) -> Path:
         """The checkpoint that the trainer goes on from, if it exists."""
-        return Path(self.cfg.save_dir) / self.cfg.restore_file
+        return restored_path(self.cfg.save_dir, self.cfg.restore_file)
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs) -> None:
         """Blocks of a split, masked a batch at a time where the settings allow it."""

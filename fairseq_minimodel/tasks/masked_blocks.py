@@ -120,8 +120,7 @@ class MaskedBlocks(FairseqDataset):
     ) -> None:
         self.blocks, self.sizes = blocks, blocks.sizes
         self.padding, self.masking, self.seed = dictionary.pad(), masking, seed
-        # In shared memory: worker processes live on from epoch to epoch.
-        self.epoch = torch.zeros((), dtype=torch.long).share_memory_()
+        self.epoch = 0
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:
@@ -129,7 +128,7 @@ class MaskedBlocks(FairseqDataset):
 
     def set_epoch(self, epoch: int, **unused: object) -> None:
         self.blocks.set_epoch(epoch)
-        self.epoch.fill_(epoch)
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -153,7 +152,7 @@ class MaskedBlocks(FairseqDataset):
         indices, blocks = zip(*samples, strict=True)
         tokens = collate_tokens(blocks, self.padding)
         lengths = np.array([len(block) for block in blocks])
-        generator = np.random.default_rng([self.seed, int(self.epoch), *map(int, indices)])
+        generator = np.random.default_rng([self.seed, self.epoch, *map(int, indices)])
         masked, predicted = self.masking(tokens.numpy(), lengths, generator)
         return {
             "id": torch.tensor(indices),

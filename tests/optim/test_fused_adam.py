@@ -79,15 +79,25 @@ def test_what_it_does_not_have_is_refused(option):
         make_optimiser([torch.ones(1, requires_grad=True)], **{option: True})
 
 
-def test_the_command_refuses_in_one_sentence(source_data, tmp_path):
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        (["--use-old-adam"], "give --optimizer adam for these"),
+        (["--memory-efficient-fp16"], "needs weights of 32 bits"),
+        (["--memory-efficient-bf16"], "give --optimizer adam, or --fp16 or --bf16 instead"),
+        (["--adam-betas", "0.9"], '--adam-betas "0.9" is not two numbers'),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_the_command_refuses_in_one_sentence(option, sentence, source_data, tmp_path):
     result = run(
         ["fairseq-train", source_data, "--user-dir", USER_DIR, "--save-dir", tmp_path / "run",
          "--task", "masked_lm", "--criterion", "masked_lm", *SMALL_MODEL, *LENGTH, "--cpu",
          "--batch-size", "4", "--max-update", "1", "--lr", "0.01", "--optimizer", "fused_adam",
-         "--use-old-adam"]
+         *option]
     )  # fmt: skip
     assert result.returncode == 2, result.stderr[-2000:]
-    assert "give --optimizer adam for these" in result.stderr.splitlines()[-1]
+    assert sentence in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
     assert not list(tmp_path.glob("run/*.pt"))
 

@@ -1,5 +1,6 @@
 """The hydra configs under examples/ run, and mean the same as the command line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,42 @@ def test_bad_input_is_one_sentence(source_data, tmp_path):
     assert result.stderr.splitlines()[-1].startswith("fairseq-minimodel: error: --auxiliary-head-l")
     assert "Traceback" not in result.stderr
     assert not list(tmp_path.iterdir())  # nor a file of hydra's
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("task.data=nowhere", "there is no data folder .*/nowhere: .* task.data=FOLDER"),
+        pytest.param(
+            "common.fp16=true", "common.fp16=true.* trains on a GPU, and PyTorch finds none here",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+    ids=["data", "gpu"],
+)  # fmt: skip
+def test_what_a_machine_does_not_have_is_one_sentence(change, sentence, source_data, tmp_path):
+    result = run(
+        ["fairseq-hydra-train", "--config-dir", CONFIGS, "--config-name", "pretrain",
+         *(each for each in CPU if not each.startswith(("common.cpu", "common.fp16"))),
+         *(f"+{size}" for size in SMALL), "model.auxiliary_head_layers='2'",
+         f"task.data={source_data}", "task.tokens_per_sample=32", "common.fp16=false",
+         f"checkpoint.save_dir={tmp_path / 'run'}", change],
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 2, result.stderr[-3000:]
+    assert "Traceback" not in result.stderr
+    assert re.search(sentence, result.stderr.splitlines()[-1])
+    assert not list(tmp_path.glob("run/*.pt"))
+
+
+def test_a_finished_run_has_nothing_to_do(pretrained, source_data):
+    before = pretrained.read_bytes()
+    log = hydra_train(
+        "pretrain", pretrained.parent, f"task.data={source_data}", *SMALL,
+        "task.tokens_per_sample=32", "model.auxiliary_head_layers='2'",
+    )  # fmt: skip
+    assert "it has had 2 updates (--max-update 2)" in log
+    assert pretrained.read_bytes() == before
 
 
 def test_an_architecture_means_its_sizes_in_hydra(tmp_path):

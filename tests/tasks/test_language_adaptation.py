@@ -7,7 +7,7 @@ from pathlib import Path
 import fairseq.checkpoint_utils
 import pytest
 import torch
-from conftest import LENGTH, USER_DIR, run, state_of, train, write_corpus
+from conftest import LENGTH, OPTIMISER, USER_DIR, run, state_of, train, write_corpus
 from fairseq.models.roberta import RobertaModel
 
 from fairseq_minimodel.checkpoint.identity import LINEAGE
@@ -91,6 +91,26 @@ def test_its_checkpoint_resumes_and_loads_after_the_base_is_gone(
         torch.equal(hub.model.state_dict()[EMBEDDING], models[0].state_dict()[EMBEDDING])
         and len(task.source_dictionary) == 80
     )
+
+
+@pytest.mark.parametrize("with_base", [True, False])
+def test_it_goes_on_from_another_checkpoint_by_a_relative_path(
+    with_base, adapted, joint_checkpoint, target_data, tmp_path
+):
+    """--restore-file, as fairseq has it: not within --save-dir; what it brings is not made before."""
+    base = ["--base-checkpoint", joint_checkpoint, "--depth", "2"] if with_base else []
+    result = run(
+        ["fairseq-train", target_data, "--user-dir", USER_DIR, "--save-dir", tmp_path / "run",
+         "--task", "language_adaptation", "--arch", "minimodel_roberta", *LENGTH, *OPTIMISER,
+         "--criterion", "masked_lm", "--initialise", "overlap", "--max-update", "5", *base,
+         "--restore-file", f"{adapted[0].parent.name}/{adapted[0].name}"],
+        cwd=adapted[0].parents[1],
+    )  # fmt: skip
+    log = result.stdout + result.stderr
+    assert result.returncode == 0, log[-4000:]
+    assert "(epoch 1 @ 4 updates)" in log
+    assert "rows copied" not in log  # no start is made
+    assert (tmp_path / "run/checkpoint_last.pt").exists()
 
 
 @pytest.fixture(scope="module")

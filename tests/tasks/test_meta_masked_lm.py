@@ -224,9 +224,7 @@ def test_what_an_episode_holds_follows_from_epoch_and_index_in_workers_as_well(d
     task = make_task(domains[:1])
     task.load_dataset("train")
     episodes: Episodes = task.dataset("train")
-    loader = DataLoader(
-        episodes, batch_size=4, num_workers=1, collate_fn=episodes.collater, persistent_workers=True
-    )
+    loader = DataLoader(episodes, batch_size=4, num_workers=1, collate_fn=episodes.collater)
     seen = []
     for epoch in (1, 2):
         episodes.set_epoch(epoch)

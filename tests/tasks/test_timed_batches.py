@@ -1,7 +1,9 @@
 """The share of its time that a run waits for data: by an artificial clock, and in the log."""
 
+import copy
 import json
 import math
+import pickle
 import time
 
 import pytest
@@ -73,6 +75,20 @@ def test_they_are_fairseqs_batches(clock):
     assert len(epoch) == 4 and epoch.n == 1
     assert [batch["id"] for batch in epoch] == [1, 2, 3]
     assert epoch.n == 4 and not epoch.has_next()
+
+
+@pytest.mark.parametrize(
+    "copy_of", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))]
+)
+def test_they_can_be_copied_and_pickled(copy_of):
+    batches = TimedBatches(Epochs([0.0], [1, 2]))
+    copied = copy_of(batches)
+    assert type(copied) is TimedBatches and len(copied) == 2
+    assert copied.seconds == [1, 2] and copied.shuffled is None
+    epoch = batches.next_epoch_itr()
+    assert copy.copy(epoch).n == 0
+    with pytest.raises(AttributeError, match="colour"):
+        _ = copied.colour
 
 
 def test_the_log_of_a_run_has_what_it_cost(joint_checkpoint, target_data, tmp_path):
