@@ -19,7 +19,7 @@ COMMAND = "fairseq-minimodel"
 
 def register() -> None:
     """Make the models, tasks, criterions and optimisers known to fairseq, once."""
-    from . import criterions, models, optim, tasks  # noqa: F401
+    from . import criterions, models, optim, tasks, training  # noqa: F401
 
 
 def __getattr__(name: str) -> object:
