@@ -39,7 +39,7 @@ class TooLong:
 
     def __str__(self) -> str:
         share = f"{100 * self.tokens:.1f}" if self.tokens >= 0.001 else "less than 0.1"
-        return f"{share} % of the tokens of {self.split} ({self.items:,} of its items)"
+        return f"{share} % of the tokens of {self.split} ({self.items:,} items)"
 
 
 def lengths(dataset: FairseqDataset, indices: np.ndarray) -> np.ndarray:
@@ -103,8 +103,8 @@ def filter_indices_by_size(
     everything = one.items == len(indices)
     if everything or not ignore_invalid_inputs:
         raise InputError(
-            f"{_listed(found.values())}, longer than the {one.limit} tokens that this run takes (the "
-            f"longest has {max(each.longest for each in found.values())}): "
+            f"{_listed(found.values())} are in items longer than the {one.limit} tokens that "
+            f"this run takes (the longest has {max(each.longest for each in found.values())}): "
             f"{ways_out(task, list(found.values()))}"
             + ("" if everything else f", or leave them out with {SKIP}")
         )
@@ -120,7 +120,7 @@ def say_what_is_left_out(task: FairseqTask) -> None:
         return
     task.__dict__["_has_said_too_long"] = True
     logger.warning(
-        "left out: %s, longer than %d tokens (the longest has %d): %s",
+        "left out: %s, in items longer than %d tokens (the longest has %d); to keep them, %s",
         _listed(found),
         min(one.limit for one in found),
         max(one.longest for one in found),
