@@ -39,7 +39,8 @@ class TooLong:
 
     def __str__(self) -> str:
         share = f"{100 * self.tokens:.1f}" if self.tokens >= 0.001 else "less than 0.1"
-        return f"{share} % of the tokens of {self.split} ({self.items:,} items)"
+        items = "1 item" if self.items == 1 else f"{self.items:,} items"
+        return f"{share} % of the tokens of {self.split} ({items})"
 
 
 def lengths(dataset: FairseqDataset, indices: np.ndarray) -> np.ndarray:
