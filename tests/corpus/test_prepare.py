@@ -202,7 +202,7 @@ def test_fairseq_trains_on_shards(text, tmp_path, capsys):
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     log = result.stdout + result.stderr
     assert result.returncode == 0, log
-    assert re.search(r"\| train \| .*\"epoch\": 2", log)
+    assert "end of epoch 2" in log
     for shard in range(2):
         assert f"shard{shard:02d}/train" in log
 

@@ -123,6 +123,11 @@ def test_freeze_splits_the_parameters_into_language_side_and_body():
     assert trainable(make_model(auxiliary_head_layers="2", freeze="language")) == names - language
 
 
+def test_a_new_heads_bias_can_be_trained():
+    fixed, free = (trainable(make_model(freeze=f"bottom:2{end}")) for end in ("", "+bias"))
+    assert free - fixed == {"encoder.lm_head.bias"} and fixed <= free
+
+
 def test_freeze_bottom_leaves_the_upper_layers_and_the_heads():
     model = make_model(auxiliary_head_layers="3", freeze="bottom:2")
     trained = trainable(model)
