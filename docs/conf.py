@@ -44,7 +44,7 @@ NAVIGATION = {
         "evaluate": "Evaluating", "questions": "", "initialise": "", "task_modules": "",
         "meta_training": "", "huggingface": "Hugging Face", "recipes": "Recipes of the paper",
     },
-    "Reference": {"verbs/index": "", "troubleshooting": ""},
+    "Reference": {"verbs/index": "", "options": "", "troubleshooting": ""},
     "Results": {"results": "Results on real text", "performance": "", "../CHANGELOG": ""},
 }  # fmt: skip
 

@@ -19,7 +19,15 @@ COMMAND = "fairseq-minimodel"
 
 def register() -> None:
     """Make the models, tasks, criterions and optimisers known to fairseq, once."""
-    from . import criterions, models, optim, tasks  # noqa: F401
+    from . import (  # noqa: F401
+        command_line,
+        criterions,
+        models,
+        optim,
+        tasks,
+        training,
+        training_log,
+    )
 
 
 def __getattr__(name: str) -> object:

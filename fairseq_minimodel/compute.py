@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import InputError
+from .freezing import BODY, BOTTOM, LANGUAGE, parse_freeze
 
 
 @dataclass(frozen=True)
@@ -207,19 +208,14 @@ class Trained:
 
     @classmethod
     def parse(cls, freeze: str, layers: int) -> "Trained":
-        kind, _, count = freeze.partition(":")
-        if kind == "bottom" and count.isdecimal() and int(count) <= layers:
-            return cls(False, False, False, frozen_layers=int(count), heads=True)
-        if freeze == "none":
-            return cls(True, True, True, frozen_layers=0, heads=True)
-        if freeze == "language":  # the position embeddings are the body's, and are trained
+        kind, bottom, _ = parse_freeze(freeze, layers)
+        if kind == BOTTOM:  # a bias has no matrix product
+            return cls(False, False, False, frozen_layers=bottom, heads=True)
+        if kind == LANGUAGE:  # the position embeddings are the body's, and are trained
             return cls(False, True, True, frozen_layers=0, heads=True)
-        if freeze == "body":
+        if kind == BODY:
             return cls(True, True, False, frozen_layers=layers, heads=False)
-        raise InputError(
-            f'freeze "{freeze}" is none of: none, language, body, bottom:N with N from 0 to '
-            f"{layers}"
-        )
+        return cls(True, True, True, frozen_layers=0, heads=True)
 
     def is_trained(self, layer: int) -> bool:
         return layer > self.frozen_layers

@@ -138,7 +138,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(
         path,
         state,
-        _plain_config(path, content),
+        plain_config(path, content),
         history[-1].get("num_updates", 0),
         content.get("extra_state") or {},
     )
@@ -253,7 +253,7 @@ def identified(checkpoint: Checkpoint, dictionary: str | Path | None = None) -> 
     return replace(checkpoint, state=state)
 
 
-def _plain_config(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+def plain_config(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     """fairseq's configuration as plain dicts, whichever of its forms the checkpoint has."""
 
     def plain(value: object) -> object:

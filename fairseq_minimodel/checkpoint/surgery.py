@@ -49,8 +49,9 @@ def truncate(checkpoint: Checkpoint, depth: int) -> tuple[Checkpoint, SurgeryRep
     The result is a plain model of `depth` layers: the middle head becomes its last-layer head.
 
     Raises:
-        InputError: the checkpoint has no MLM head after that layer.
+        InputError: the checkpoint has no such layer, or no MLM head after it.
     """
+    _check_depth(checkpoint, depth)
     heads = head_layers(checkpoint)
     if depth not in heads:
         raise InputError(
@@ -82,11 +83,7 @@ def extend(
     Raises:
         InputError: the checkpoint has fewer layers than `depth`, or `new_layers` is less than 1.
     """
-    layers = checkpoint.layers
-    if not 1 <= depth <= layers:
-        raise InputError(
-            f"depth {depth} is not between 1 and {layers}, the layers of {checkpoint.path}"
-        )
+    _check_depth(checkpoint, depth)
     if new_layers < 1:
         raise InputError(f"{new_layers} new layers: give 1 or more")
     generator = torch.Generator().manual_seed(seed)
@@ -153,6 +150,13 @@ def _plain_model(checkpoint: Checkpoint, state: StateDict, layers: int) -> Check
     return checkpoint.replaced(
         state, _name="minimodel_roberta", auxiliary_head_layers="", freeze="none", **settings
     )
+
+
+def _check_depth(checkpoint: Checkpoint, depth: int) -> None:
+    if not 1 <= depth <= checkpoint.layers:
+        raise InputError(
+            f"depth {depth} is not between 1 and {checkpoint.layers}, the layers of {checkpoint.path}"
+        )
 
 
 def _bottom(state: StateDict, depth: int) -> StateDict:

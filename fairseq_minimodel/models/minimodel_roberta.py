@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Optional
 
 import torch
@@ -12,15 +13,19 @@ from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.roberta.model import RobertaEncoder, RobertaModel
 from fairseq.modules.transformer_sentence_encoder import init_bert_params
+from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..checkpoint.identity import LINEAGE, VOCABULARY, decode, encode, lineage_of, new_lineage
-from ..checkpoint.task_module import settings_in
+from ..checkpoint.parts import AUXILIARY_HEAD, CLASSIFICATION_HEAD, listed, part_of
+from ..checkpoint.task_module import LABELS, settings_in
 from ..compute import Flops, Shape, classification_flops, masked_lm_flops, span_flops
 from ..errors import InputError
-from ..language.side import StateDict, is_language_side
+from ..freezing import BODY, BOTTOM, LANGUAGE, parse_freeze
+from ..freezing import NONE as NOTHING
+from ..language.side import OUTPUT_BIAS, StateDict, is_language_side
 from ..language.vocabulary import fingerprint
 from ..nn.architectures import ARCHITECTURES, complete_sizes
 from ..nn.cross_entropy import linear_cross_entropy
@@ -82,7 +87,8 @@ class MiniModelRobertaConfig(TaskModuleConfig):
         metadata={
             "help": "what training does not change: none; language (token embeddings and output "
             "bias); body (everything else); bottom:N (language side, position embeddings, "
-            "embedding LayerNorm, layers 1 to N)"
+            "embedding LayerNorm, layers 1 to N); bottom:N+bias (the same, but for the output bias, "
+            "which is trained with a new head)"
         },
     )
     body_precision: ChoiceEnum(PRECISIONS) = field(
@@ -104,6 +110,7 @@ class MiniModelRoberta(RobertaModel):
     def __init__(self, cfg: DictConfig, encoder: "MiniModelEncoder") -> None:
         super().__init__(cfg, encoder)
         self.span_head: nn.Linear | None = None
+        self.is_restored = False  # whether weights were loaded
         self.module_settings = settings_in(cfg)
 
     @classmethod
@@ -119,8 +126,9 @@ class MiniModelRoberta(RobertaModel):
         """Build the model and freeze what `cfg.freeze` says, before an optimiser exists.
 
         Raises:
-            InputError: the settings contradict each other.
+            InputError: the settings contradict each other, or the labels of the data.
         """
+        check_labels(task)
         with open_dict(cfg):
             complete_sizes(cfg, "minimodel_roberta")
             if cfg.max_positions is None:
@@ -236,6 +244,8 @@ class MiniModelRoberta(RobertaModel):
             InputError: the checkpoint was trained with another vocabulary of the same size, which
                 fairseq would load without a word; or with another task module than this model's.
         """
+        self.is_restored = True
+        self._fit_classification_heads(state_dict)
         super().upgrade_state_dict_named(state_dict, name)
         if LINEAGE not in state_dict:
             state_dict[LINEAGE] = encode(lineage_of(state_dict))
@@ -250,14 +260,30 @@ class MiniModelRoberta(RobertaModel):
                 "language_adaptation to give the model another language"
             )
         self._fit_span_head(state_dict)
-        prefix = "encoder.auxiliary_lm_heads."
         own_heads = self.encoder.auxiliary_lm_heads
-        for key in [key for key in state_dict if key.startswith(prefix)]:
-            if key.removeprefix(prefix).split(".")[0] not in own_heads:
-                logger.warning(
-                    "dropped from the checkpoint, as this model has no such head: %s", key
-                )
-                del state_dict[key]
+        others = [
+            name
+            for name in state_dict
+            if (match := AUXILIARY_HEAD.match(name)) and match[1] not in own_heads
+        ]
+        _leave_out(state_dict, others)
+
+    def _fit_classification_heads(self, state_dict: StateDict) -> None:
+        """Leave out heads that this model lacks or has in another size, as fairseq does.
+
+        In one line, where fairseq warns of each tensor.
+        """
+        if self.args.load_checkpoint_heads:
+            return
+        own = {name: head.out_proj.out_features for name, head in self.classification_heads.items()}
+        others = [
+            name
+            for name in state_dict
+            if (match := CLASSIFICATION_HEAD.match(name))
+            and own.get(match[1])
+            != len(state_dict[f"classification_heads.{match[1]}.out_proj.bias"])
+        ]
+        _leave_out(state_dict, others)
 
     def _fit_span_head(self, state_dict: StateDict) -> None:
         """Do with the span head what fairseq does with classification heads."""
@@ -265,15 +291,20 @@ class MiniModelRoberta(RobertaModel):
         if keys and self.args.load_checkpoint_heads:
             self.register_span_head()
         if self.span_head is None:
-            for key in keys:
-                logger.warning(
-                    "dropped from the checkpoint, as this model has no such head: %s", key
-                )
-                del state_dict[key]
+            _leave_out(state_dict, keys)
         elif not keys:
             logger.info("the checkpoint has no span head: a new one is trained")
             own = self.span_head.state_dict()
             state_dict.update({f"span_head.{name}": tensor for name, tensor in own.items()})
+
+
+def _leave_out(state_dict: StateDict, names: list[str]) -> None:
+    """Delete tensors of heads that this model does not have, and say of which heads."""
+    if names:
+        heads = listed(dict.fromkeys(map(part_of, names)))
+        logger.info("left out of the checkpoint, as this model has no such head: %s", heads)
+    for name in names:
+        del state_dict[name]
 
 
 class MiniModelEncoder(RobertaEncoder):
@@ -288,7 +319,7 @@ class MiniModelEncoder(RobertaEncoder):
                 for layer in parse_layers(cfg.auxiliary_head_layers)
             }
         )
-        only_last = cfg.freeze == "body" and not self.auxiliary_lm_heads
+        only_last = cfg.freeze == BODY and not self.auxiliary_lm_heads
         self.frozen = FrozenEncoder(cfg) if only_last else None
         self.register_buffer("lineage", encode(new_lineage()))
         self.register_buffer("vocabulary", encode(fingerprint(dictionary.symbols)))
@@ -420,46 +451,54 @@ def check(cfg: DictConfig) -> None:
             f"a width of {cfg.encoder_embed_dim} (--encoder-embed-dim) does not divide into "
             f"{cfg.encoder_attention_heads} attention heads (--encoder-attention-heads)"
         )
-    bottom_layers(cfg.freeze, cfg.encoder_layers)
+    parse_freeze(cfg.freeze, cfg.encoder_layers)
 
 
-def bottom_layers(freeze: str, layers: int) -> int | None:
-    """N of "bottom:N"; None for the other values of --freeze.
+def check_labels(task: object) -> None:
+    """Refuse another number of classes than the data of `sentence_prediction` have labels.
 
     Raises:
-        InputError: the value is none of those that exist.
+        InputError: with both numbers.
     """
-    if freeze in ("none", "language", "body"):
-        return None
-    kind, _, number = freeze.partition(":")
-    if kind != "bottom" or not number.isdigit() or not 0 <= int(number) <= layers:
+    if not isinstance(task, SentencePredictionTask) or task.cfg.regression_target:
+        return
+    dictionary, classes = task.label_dictionary, task.cfg.num_classes
+    # what fairseq adds: its special symbols, a mask, and names that fill up to a multiple of 8
+    labels = [
+        label
+        for label in dictionary.symbols[dictionary.nspecial :]
+        if label != "<mask>" and not label.startswith("madeupword")
+    ]
+    if classes != len(labels):
+        path = Path(task.cfg.data, LABELS)
         raise InputError(
-            f'--freeze "{freeze}" is none of: none, language, body, bottom:N with N from 0 to '
-            f"{layers}"
+            f"--num-classes {classes}, and {path} has {len(labels)} labels ({', '.join(labels[:20])}): "
+            f"give --num-classes {len(labels)}"
         )
-    return int(number)
 
 
 def frozen_parameters(model: MiniModelRoberta, freeze: str) -> Iterator[tuple[str, nn.Parameter]]:
     """The parameters, with their names, that a value of --freeze keeps from training."""
     encoder = model.encoder.sentence_encoder
-    bottom = bottom_layers(freeze, encoder.num_layers)
-    top: set[int] = set()
-    if bottom is not None:
+    kind, bottom, bias_is_trained = parse_freeze(freeze, encoder.num_layers)
+    above: set[int] = set()
+    if kind == BOTTOM:
         modules = [
             *encoder.layers[bottom:],
             model.encoder.lm_head,
             model.encoder.auxiliary_lm_heads,
         ]
-        top = {id(parameter) for module in modules for parameter in module.parameters()}
+        above = {id(parameter) for module in modules for parameter in module.parameters()}
     for name, parameter in model.named_parameters():
-        if freeze == "none":
+        if kind == NOTHING:
             frozen = False
-        elif freeze == "language":
+        elif kind == LANGUAGE:
             frozen = is_language_side(name)
-        elif freeze == "body":
+        elif kind == BODY:
             frozen = not is_language_side(name)
+        elif name == OUTPUT_BIAS:
+            frozen = not bias_is_trained
         else:
-            frozen = is_language_side(name) or id(parameter) not in top
+            frozen = is_language_side(name) or id(parameter) not in above
         if frozen:
             yield name, parameter

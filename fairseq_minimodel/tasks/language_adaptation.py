@@ -137,7 +137,9 @@ class LanguageAdaptationTask(MaskedLMTask):
     def adapt(self, base: Checkpoint) -> Checkpoint:
         """The base checkpoint, truncated, with the initial language side of the target language."""
         lineage = lineage_of(base.state)
-        truncated, report = truncate(base, self.cfg.depth or base.layers)
+        truncated, report = truncate(
+            base, base.layers if self.cfg.depth is None else self.cfg.depth
+        )
         logger.info("base checkpoint %s, lineage %s; %s", base.path, lineage, report)
         state = with_language_side(truncated.state, self._initial_side(base))
         symbols = self.source_dictionary.symbols

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion
@@ -32,6 +33,7 @@ from ..nn.architectures import ARCHITECTURES
 from ..nn.first_order import adapted
 from ..nn.task_module import NONE, OUTPUT, WEIGHT
 from .episodes import Episodes
+from .lengths import too_long, ways_out
 from .masked_blocks import MaskedBlocks, Masking, masking_of
 from .timed_batches import TimedBatches
 
@@ -140,12 +142,19 @@ class MetaMaskedLMTask(MaskedLMTask):
         """Episodes of a split.
 
         Raises:
-            InputError: a domain has too few blocks for one.
+            InputError: a domain has too few blocks for one, or blocks that are too long.
         """
         cfg, words = self.cfg, self.source_dictionary
         domains = []
         for number, folder in enumerate(utils.split_paths(cfg.data)):
             blocks = self._load_dataset_split(split, number + 1, combine)  # fairseq: 1 an epoch
+            everything = np.arange(len(blocks))
+            over = too_long(f"{folder}/{split}", blocks, everything, cfg.tokens_per_sample)
+            if over:
+                raise InputError(
+                    f"{over} are in items longer than the {over.limit} tokens that this run takes (the "
+                    f"longest has {over.longest}): {ways_out(self, [over])}"
+                )
             if len(blocks) < cfg.meta_support + cfg.meta_query:
                 raise InputError(
                     f"{folder} has {len(blocks)} blocks of {cfg.tokens_per_sample} tokens in the "

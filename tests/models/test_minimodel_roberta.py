@@ -123,6 +123,11 @@ def test_freeze_splits_the_parameters_into_language_side_and_body():
     assert trainable(make_model(auxiliary_head_layers="2", freeze="language")) == names - language
 
 
+def test_a_new_heads_bias_can_be_trained():
+    fixed, free = (trainable(make_model(freeze=f"bottom:2{end}")) for end in ("", "+bias"))
+    assert free - fixed == {"encoder.lm_head.bias"} and fixed <= free
+
+
 def test_freeze_bottom_leaves_the_upper_layers_and_the_heads():
     model = make_model(auxiliary_head_layers="3", freeze="bottom:2")
     trained = trainable(model)
@@ -191,7 +196,11 @@ def test_lineage_and_vocabulary_travel_with_the_state():
     assert decode(half[VOCABULARY]) == decode(second.encoder.vocabulary)
 
 
-def test_a_head_that_the_model_lacks_is_dropped_from_the_checkpoint(caplog):
-    state = make_model(auxiliary_head_layers="2").state_dict()
-    make_model().load_state_dict(state, strict=True)
-    assert "no such head" in caplog.text
+def test_heads_that_the_model_lacks_are_left_out_in_one_line(caplog):
+    caplog.set_level("INFO")
+    wanted = make_model(auxiliary_head_layers="2")
+    wanted.register_classification_head("topics", 4)
+    make_model().load_state_dict(wanted.state_dict(), strict=True)
+    assert [record.levelname for record in caplog.records] == ["INFO", "INFO"]
+    assert caplog.messages[0].endswith("no such head: classification head topics")
+    assert caplog.messages[1].endswith("no such head: MLM head after layer 2")

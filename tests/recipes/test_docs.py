@@ -185,6 +185,7 @@ def test_the_readme(readme, folder):
     [
         "docs/method.md",
         "docs/training.md",
+        "docs/options.md",
         "docs/prepare.md",
         "docs/performance.md",
         "docs/evaluate.md",
@@ -229,6 +230,24 @@ def test_the_plan_of_the_tutorial_is_what_flops_prints(capsys):
         r"\d+ h \d+ min", page.partition("| each further one |")[2].partition("\n\n")[0]
     )
     assert len(cells) == 4 and all(cell in printed for cell in cells)
+
+
+def test_the_options_page_is_made_from_the_dataclasses():
+    specification = importlib.util.spec_from_file_location(
+        "options_page", ROOT / "docs/options_page.py"
+    )
+    options_page = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(options_page)
+    text = options_page.PAGE.read_text(encoding="utf-8")
+    assert text == options_page.page(), "run: python docs/options_page.py"
+    for option in (
+        "--freeze",
+        "--base-checkpoint",
+        "--meta-support",
+        "--head-weights",
+        "--lora-alpha",
+    ):
+        assert f"| `{option}` |" in text
 
 
 def test_the_compute_page(folder):

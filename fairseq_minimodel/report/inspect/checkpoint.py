@@ -17,6 +17,7 @@ from ...checkpoint.surgery import head_layers
 from ...checkpoint.task_module import LABELS, TASK_BODY, settings_in, task_heads
 from ...corpus.vocabulary import TOKENIZER_FILES, read_dictionary
 from ...errors import InputError
+from ...freezing import BOTTOM, parse_freeze
 from ...language.pack import DICTIONARY
 from ...language.side import EMBEDDING
 from ...nn.task_module import NONE
@@ -147,7 +148,7 @@ def heads_fact(heads: Mapping[str, int], labels: Sequence[str]) -> Fact:
 def _title(checkpoint: Checkpoint) -> str:
     task, heads = checkpoint.config.get("task", {}).get("_name"), task_heads(checkpoint.state)
     middle, layers = _mlm_layers(checkpoint)[:-1], checkpoint.layers
-    kind, _, frozen = str(checkpoint.model_config.get("freeze")).partition(":")
+    freeze = parse_freeze(checkpoint.model_config.get("freeze"))
     if TASK_BODY in checkpoint.state:
         module = settings_in(checkpoint.model_config).task_module
         return f"body with a task module ({module}){purpose(task, heads)}"
@@ -155,9 +156,9 @@ def _title(checkpoint: Checkpoint) -> str:
         return f"body fine-tuned{purpose(task, heads)}"
     if task == "language_adaptation":
         return f"language side trained over {counted(layers, 'frozen layer')} (language adaptation)"
-    if kind == "bottom":
-        new = layers - int(frozen)
-        return f"{counted(new, 'layer')} trained on {frozen} frozen ones (MiniPost, step 1b)"
+    if freeze.kind == BOTTOM:
+        new = counted(layers - freeze.layers, "layer")
+        return f"{new} trained on {freeze.layers} frozen ones (MiniPost, step 1b)"
     if not _mlm_layers(checkpoint):
         return "body without an MLM head"
     if not _was_trained(checkpoint):
@@ -245,14 +246,14 @@ def _lineage(checkpoint: Checkpoint) -> Fact:
 def _frozen(checkpoint: Checkpoint) -> Fact:
     if not _was_trained(checkpoint):
         return Fact("frozen", "not known: no training wrote this file", None)
-    freeze = checkpoint.model_config.get("freeze") or "none"
-    kind, _, number = freeze.partition(":")
-    text = FROZEN.get(freeze, freeze)
+    freeze = parse_freeze(checkpoint.model_config.get("freeze"))
+    text = FROZEN.get(freeze.kind, freeze.kind)
     if settings_in(checkpoint.model_config).task_module != NONE:
         text = "everything but the task module and its heads"
-    elif kind == "bottom":
-        layers = counted(int(number), "layer")
-        text = f"language side, position embeddings, embedding LayerNorm, the bottom {layers}"
+    elif freeze.kind == BOTTOM:
+        layers = counted(freeze.layers, "layer")
+        side = "token embeddings" if freeze.bias_is_trained else "language side"
+        text = f"{side}, position embeddings, embedding LayerNorm, the bottom {layers}"
     return Fact("frozen", text, text)
 
 

@@ -67,7 +67,7 @@ def meter(content, name):
     return found["sum"]
 
 
-def test_a_pretrained_body(joint_checkpoint, source_data):
+def test_a_pretrained_body(joint_checkpoint):
     found, texts = facts(joint_checkpoint)
     content = content_of(joint_checkpoint)
     title = "pretrained body with an auxiliary MLM head after layer 2 (MiniJoint)"
@@ -84,8 +84,8 @@ def test_a_pretrained_body(joint_checkpoint, source_data):
     vocabulary = found["vocabulary"]
     assert vocabulary["size"] == 65
     assert vocabulary["first_pieces"] == [f"\u2581word{index}" for index in range(5)]
-    assert vocabulary["dict.txt"] == str(source_data / "dict.txt")
-    assert vocabulary["tokenizer"] == str(source_data / "sentencepiece.bpe.model")
+    assert vocabulary["dict.txt"] == str(joint_checkpoint.parent / "dict.txt")
+    assert vocabulary["tokenizer"] == str(joint_checkpoint.parent / "sentencepiece.bpe.model")
     assert (found["MLM_heads"], texts["MLM heads"]) == ([2, 3], "after layers 2 and 3 (the last)")
     digits = content["model"]["encoder.lineage"].int().tolist()
     assert found["lineage"] == "".join(f"{digit:x}" for digit in digits)

@@ -1,0 +1,135 @@
+"""What this package adds to every training run of fairseq, whatever its task and model.
+
+fairseq calls three methods of its trainer at the right moments: `load_checkpoint` once the model
+stands; `begin_epoch` when data and model are complete; `save_checkpoint` in the one process that saves.
+"""
+
+import filecmp
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from fairseq.distributed import utils as distributed
+from fairseq.trainer import Trainer
+from omegaconf import DictConfig
+
+from .atomic import atomic_file
+from .checkpoint.fit import check_fits
+from .checkpoint.load import Checkpoint, plain_config, with_present_names
+from .checkpoint.task_module import LABELS
+from .corpus.vocabulary import TOKENIZER_FILES
+from .language.pack import DICTIONARY
+from .language.side import EMBEDDING
+from .models.minimodel_roberta import MiniModelRoberta, parse_layers
+from .tasks.lengths import say_what_is_left_out
+
+logger = logging.getLogger(__name__)
+
+FINE_TUNING = ("sentence_prediction", "span_qa")
+
+
+def warn_of_a_trained_language(trainer: Trainer) -> None:
+    """Say that packs will not fit, where fine-tuning changes the language side of a given body."""
+    model = trainer.get_model()
+    if (
+        trainer.cfg.task._name in FINE_TUNING
+        and isinstance(model, MiniModelRoberta)
+        and model.is_restored
+        and model.get_parameter(EMBEDDING).requires_grad
+    ):
+        logger.warning(
+            "this run trains the language side (token embeddings, output bias) together with the "
+            "body, so that language packs will not fit the result: give --freeze language, unless "
+            "the source language is all that you need"
+        )
+
+
+def training_files(cfg: DictConfig) -> Iterator[tuple[Path, str]]:
+    """What belongs to the checkpoints of a run: files, and their names beside a checkpoint.
+
+    The dictionary and the tokenizer of the training data, or of the body that is fine-tuned if the
+    data have no tokenizer and the same dictionary; the labels.
+    """
+    data = Path(str(getattr(cfg.task, "data", None) or "").split(":")[0])
+    dictionaries = [data / DICTIONARY, data / "input0" / DICTIONARY]
+    dictionary = next((path for path in dictionaries if path.is_file()), None)
+    if dictionary is None:
+        return
+    yield dictionary, DICTIONARY
+    if (data / LABELS).is_file():
+        yield data / LABELS, LABELS
+    folders = [data]
+    body = Path(cfg.checkpoint.finetune_from_model or "").parent
+    if cfg.checkpoint.finetune_from_model and _are_equal(dictionary, body / DICTIONARY):
+        folders.append(body)
+    for folder in folders:
+        found = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+        if found:
+            yield from ((path, path.name) for path in found)
+            return
+
+
+def leave_training_files(cfg: DictConfig) -> None:
+    """Copy `training_files` beside the checkpoints, which then do without the training data."""
+    for path, name in training_files(cfg):
+        beside = Path(cfg.checkpoint.save_dir, name)
+        if not _are_equal(path, beside):
+            with atomic_file(beside) as partial:
+                shutil.copyfile(path, partial)
+
+
+def check_checkpoint(trainer: Trainer, path: str | Path) -> None:
+    """Refuse a checkpoint that does not fit the model, before it is loaded.
+
+    Only its settings and the shapes of its tensors are read from the disk.
+
+    Raises:
+        InputError: it is of another size, lacks a head, or has another vocabulary.
+    """
+    model = trainer.get_model()
+    if not isinstance(model, MiniModelRoberta) or not Path(path).is_file():
+        return
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        state = with_present_names(content["model"])
+        checkpoint = Checkpoint(Path(path), state, plain_config(Path(path), content), 0)
+    except Exception:  # fairseq says what is wrong, when it loads it
+        return
+    if EMBEDDING in state:
+        rows = model.get_parameter(EMBEDDING).size(0)
+        heads = parse_layers(model.args.auxiliary_head_layers)
+        check_fits(checkpoint, model.args, rows, heads)
+
+
+def _are_equal(first: Path, second: Path) -> bool:
+    return second.is_file() and filecmp.cmp(first, second, shallow=False)
+
+
+def _begin_epoch(trainer: Trainer, epoch: int) -> None:
+    if not getattr(trainer, "_has_begun", False):
+        trainer._has_begun = True
+        if distributed.get_global_rank() == 0:
+            say_what_is_left_out(trainer.task)
+            warn_of_a_trained_language(trainer)
+    _fairseq_begin_epoch(trainer, epoch)
+
+
+def _save_checkpoint(trainer: Trainer, filename: str, extra_state: dict) -> str | None:
+    if trainer.should_save_checkpoint_on_current_rank and distributed.get_global_rank() == 0:
+        leave_training_files(trainer.cfg)
+    return _fairseq_save_checkpoint(trainer, filename, extra_state)
+
+
+def _load_checkpoint(trainer: Trainer, filename: str, *args: object, **kwargs: object) -> object:
+    check_checkpoint(trainer, filename)
+    return _fairseq_load_checkpoint(trainer, filename, *args, **kwargs)
+
+
+_fairseq_begin_epoch = Trainer.begin_epoch
+_fairseq_save_checkpoint = Trainer.save_checkpoint
+_fairseq_load_checkpoint = Trainer.load_checkpoint
+Trainer.begin_epoch = _begin_epoch
+Trainer.save_checkpoint = _save_checkpoint
+Trainer.load_checkpoint = _load_checkpoint
