@@ -6,6 +6,7 @@ import safetensors.torch
 import torch
 
 from fairseq_minimodel.atomic import atomic_file, atomic_folder
+from fairseq_minimodel.outputs import FileForm, FolderForm
 
 
 @pytest.fixture
@@ -28,8 +29,12 @@ def test_files_and_folders_are_as_readable_as_any_other(tmp_path, umask):
     assert mode(tmp_path / "folder") == 0o750
 
 
-@pytest.mark.parametrize("atomic", [atomic_file, atomic_folder])
-def test_what_fails_leaves_the_former_and_no_rest(tmp_path, atomic):
+FOLDER = FolderForm("a folder", ["file"])
+FILE = FileForm("a file", lambda path: path.read_text() in ("former", "new"))
+
+
+@pytest.mark.parametrize(("atomic", "form"), [(atomic_file, FILE), (atomic_folder, FOLDER)])
+def test_what_fails_leaves_the_former_and_no_rest(tmp_path, atomic, form):
     def write(path, text):
         (path if atomic is atomic_file else path / "file").write_text(text)
 
@@ -37,14 +42,14 @@ def test_what_fails_leaves_the_former_and_no_rest(tmp_path, atomic):
         return (path if atomic is atomic_file else path / "file").read_text()
 
     target = tmp_path / "target"
-    with atomic(target) as partial:
+    with atomic(target, form) as partial:
         write(partial, "former")
-    with pytest.raises(ZeroDivisionError), atomic(target) as partial:
+    with pytest.raises(ZeroDivisionError), atomic(target, form) as partial:
         write(partial, "half")
         raise ZeroDivisionError
     assert read(target) == "former"
     assert list(tmp_path.iterdir()) == [target]
-    with atomic(target) as partial:
+    with atomic(target, form) as partial:
         write(partial, "new")
     assert read(target) == "new"
     assert list(tmp_path.iterdir()) == [target]
