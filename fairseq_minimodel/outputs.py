@@ -236,6 +236,8 @@ def _disk_of(path: Path) -> Path:
 
 def _status(path: Path, kind: str) -> os.stat_result | None:
     """What stands at a path, links not followed; None: nothing, and something can be made there."""
+    if "\0" in str(path):
+        raise InputError(f"{str(path)!r} cannot be the name of a {kind}: it has a NUL byte")
     if path.name in ("", ".."):
         raise InputError(f"{str(path)!r} cannot be the output: name the {kind} to write")
     try:
@@ -245,8 +247,6 @@ def _status(path: Path, kind: str) -> os.stat_result | None:
         return None
     except OSError as error:
         raise InputError(explain(error, path) or f"cannot use {path}: {error}") from None
-    except ValueError:  # a NUL byte
-        raise InputError(f"{str(path)!r} cannot be the name of a {kind}") from None
 
 
 def _check_parent(path: Path) -> None:

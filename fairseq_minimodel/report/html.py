@@ -51,8 +51,8 @@ def report(
             be written.
     """
     output = Path(output)
-    pictures = Path(pictures) if pictures else output.with_name(f"{output.stem}_files")
     check_file(output, PAGE)
+    pictures = Path(pictures) if pictures else output.with_name(f"{output.stem}_files")
     if pictures.is_symlink() or (pictures.exists() and not pictures.is_dir()):
         raise InputError(f"{pictures} is not a folder: give another one as --pictures")
     found = gather(runs)
