@@ -1,15 +1,26 @@
 """What every verb does with what stands at its output, and with a disk that refuses it."""
 
+import io
 import json
 import os
+import re
 import resource
 import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from conftest import SMALL_MODEL, run, train, write_pairs
 
 from fairseq_minimodel.cli import main
+from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.evaluation.zero_shot import _packs_below
+from fairseq_minimodel.report.gather import gather
+from fairseq_minimodel.report.inspect.dataset import shards_in
+from fairseq_minimodel.terminal import PlainStream
 
 WORDS = [f"word{index}" for index in range(60)]
 NOWHERE = "/nowhere"
@@ -304,6 +315,104 @@ def test_a_former_output_is_replaced_and_a_line_says_so(verb, inputs, tmp_path):
     assert left == {output.name}
 
 
+def test_an_input_is_not_replaced_by_the_output(inputs, tmp_path, capsys):
+    truncated, predicted = tmp_path / "mini.pt", tmp_path / "predicted.jsonl"
+    minimodel(*whole_command("truncate", inputs, truncated))
+    minimodel(*whole_command("predict", inputs, predicted))
+    for arguments in (
+        ["truncate", "--body", truncated, "--depth", "1", "--output", truncated],
+        ["predict", "--body", inputs / "body.pt", "--input", predicted, "--output", predicted],
+    ):
+        before = contents(tmp_path)
+        refuse(capsys, arguments, "is read, and", "would replace it")
+        assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("verb", ["truncate", "extend", "merge"])
+def test_the_checkpoint_of_a_training_run_is_not_replaced(verb, inputs, tmp_path, capsys):
+    output = tmp_path / "checkpoint_last.pt"
+    shutil.copy(inputs / "tams/checkpoint_last.pt", output)
+    before = contents(tmp_path)
+    refuse(capsys, whole_command(verb, inputs, output), output, "is there already")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("verb", ["plug", "import-hf", "export-hf"])
+def test_a_model_of_somebody_else_is_not_replaced(verb, inputs, tmp_path, capsys):
+    """It has the same names of files: a released model of fairseq, one of the Hub."""
+    output = tmp_path / "xlmr"
+    minimodel(*whole_command(verb, inputs, output))
+    if verb == "export-hf":
+        (output / "README.md").write_text("# XLM-R")
+    else:
+        name = {"plug": "model.pt", "import-hf": "body.pt"}[verb]
+        shutil.copy(inputs / "tams/checkpoint_last.pt", output / name)
+    before = contents(tmp_path)
+    refuse(capsys, whole_command(verb, inputs, output), output, "wrote is replaced")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("verb", FOLDER_VERBS)
+@pytest.mark.parametrize("what", ["file", "folder", "link"])
+def test_what_the_user_has_put_into_a_former_output_stays(verb, what, inputs, tmp_path, capsys):
+    output = tmp_path / "out"
+    minimodel(*whole_command(verb, inputs, output))
+    mine = output / "mine"
+    if what == "file":
+        mine.write_text("notes")
+    elif what == "folder":
+        mine.mkdir()
+    else:
+        mine.symlink_to(tmp_path)
+    before = contents(output)
+    refuse(capsys, command(verb, output), f"the folder {output} holds mine: only")
+    assert contents(output) == before
+
+
+def test_packs_of_checkpoints_with_one_name_are_refused(tmp_path, capsys):
+    checkpoints = [tmp_path / name / "checkpoint_last.pt" for name in ("de", "sw")]
+    refuse(
+        capsys,
+        ["pack", "--checkpoint", *checkpoints, "--language", "x", "--output", tmp_path / "packs"],
+        "several checkpoints are called checkpoint_last.pt",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- unfinished folders, and several processes
+
+
+def test_unfinished_folders_are_no_packs(inputs, tmp_path):
+    """A killed `pack` has left one."""
+    shutil.copytree(inputs / "packs", tmp_path / "packs")
+    shutil.copytree(inputs / "packs/de", tmp_path / "packs/.de.abcdefgh.partial")
+    assert sorted(_packs_below(tmp_path / "packs")) == ["de", "en"]
+    [run] = gather([tmp_path / "packs"])
+    assert len(run.packs) == 2
+
+
+def test_unfinished_folders_are_no_shards(inputs, tmp_path):
+    for name in ("shard00", ".shard01.abcdefgh.partial"):
+        shutil.copytree(inputs / "data", tmp_path / name)
+    assert shards_in(tmp_path) == [tmp_path / "shard00"]
+
+
+def test_two_evaluations_write_to_one_file(inputs, tmp_path):
+    """Each keeps the scores of the other, whatever comes first."""
+    output = tmp_path / "scores.json"
+    commands = [whole_command("evaluate", inputs, output) for _ in range(2)]
+    place = commands[1].index(str(inputs / "packs/en"))
+    commands[1][place] = str(inputs / "packs/de")
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(lambda words: run(["fairseq-minimodel", *words]), commands))
+    assert [result.returncode for result in results] == [0, 0], results[0].stderr
+    rows = json.loads(output.read_text())
+    assert {row["language"] for row in rows} == {"de", "en"} and len(rows) == 2
+    minimodel(*commands[0])
+    assert json.loads(output.read_text()) == rows
+    assert list(tmp_path.iterdir()) == [output]
+
+
 @contextmanager
 def files_of_at_most(size):
     """A write beyond that is refused, as on a full disk."""
@@ -315,10 +424,71 @@ def files_of_at_most(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
 
 
-@pytest.mark.parametrize("verb", [*VERBS])
+@pytest.mark.parametrize("verb", VERBS)
 def test_a_disk_that_takes_no_more(verb, inputs, tmp_path, capsys):
     output = tmp_path / name_of(verb)
     with files_of_at_most(10):
         sentence = refuse(capsys, whole_command(verb, inputs, output), "cannot write", tmp_path)
     assert "file too large" in sentence
     assert {path.name for path in tmp_path.iterdir()} <= {"out_files"}
+
+
+def test_a_full_disk_behind_standard_output():
+    with open("/dev/full", "w") as full:
+        program = Path(sys.executable).with_name("fairseq-minimodel")
+        result = subprocess.run(
+            [program, "flops"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1 and "no space left on device" in result.stderr
+
+
+# ---- what is printed
+
+
+def test_nothing_that_is_printed_moves_the_cursor(inputs, tmp_path):
+    """Names of languages, labels and paths come from files that others have made."""
+    evil = "de\x1b[2J\x1b]0;title\x07\x9b31m"
+    packs = tmp_path / f"packs{evil}"
+    shutil.copytree(inputs / "packs/en", packs)
+    about = json.loads((packs / "language.json").read_text())
+    (packs / "language.json").write_text(json.dumps({**about, "language": evil}))
+    for arguments, code in (
+        (["inspect", packs], 0),
+        (["inspect", packs, "--json", "-"], 0),
+        (["inspect", packs / "absent"], 2),
+        (["perplexity", "--body", inputs / "body.pt", "--pack", packs, inputs / "raw.txt"], 0),
+        (["plug", "--body", inputs / "body.pt", "--pack", packs, "--output", tmp_path / evil], 0),
+        (["plug", "--body", inputs / "body.pt", "--pack", packs, "--output", tmp_path / evil], 0),
+        (["plug", "--body", inputs / "body.pt", "--pack", inputs, "--output", packs], 2),
+        (["pack", "--checkpoint", inputs / "body.pt", "--language", evil, "--output",
+          tmp_path / "x"], 2),
+    ):  # fmt: skip
+        result = run(["fairseq-minimodel", *arguments])
+        assert result.returncode == code, result.stderr
+        printed = result.stdout + result.stderr
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", printed), printed
+        assert "\\x1b[2J" in printed or "\\u001b[2J" in printed
+
+
+def test_errors_of_fairseq_s_own_commands_are_plain_too():
+    assert str(InputError("no pack de\x1b[2J\udc80")) == "no pack de\\x1b[2J\\udc80"
+
+
+def test_letters_that_the_terminal_does_not_have_are_spelt_out(inputs, tmp_path):
+    shutil.copytree(inputs / "packs/en", tmp_path / "தமிழ்")
+    program = Path(sys.executable).with_name("fairseq-minimodel")
+    result = subprocess.run(
+        [program, "inspect", tmp_path / "தமிழ்"], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "\\u0ba4" in result.stdout
+
+
+def test_progress_bars_still_move():
+    stream = io.StringIO()
+    plain = PlainStream(stream)
+    for text in ("\rhalf", "\x1b[A", "evil\x1b[A", "line\n"):
+        plain.write(text)
+    assert stream.getvalue() == "\rhalf\x1b[Aevil\\x1b[Aline\n"
