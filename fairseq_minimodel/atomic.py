@@ -54,7 +54,7 @@ def atomic_file(path: str | Path, form: FileForm | None = None) -> Iterator[Path
     if form is not None:
         check_file(path, form)
     elif path.is_dir():
-        raise InputError(f"{path} is a folder: give a file in it, as {path / 'NAME'}")
+        raise InputError(f"{path} is a folder: name a file in it, as {path / 'NAME'}")
     with _explained(path), _partial(path, tempfile.mkstemp) as temporary:
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; outputs are not

@@ -108,7 +108,7 @@ def check_file(path: str | Path, form: FileForm, *inputs: str | Path | None) -> 
     if status is None:
         return False
     if stat.S_ISDIR(status.st_mode):
-        raise InputError(f"{path} is a folder: give a file in it, as {path / 'NAME'}")
+        raise InputError(f"{path} is a folder: name a file in it, as {path / 'NAME'}")
     if not stat.S_ISREG(status.st_mode):
         kind = "a link" if stat.S_ISLNK(status.st_mode) else "not a regular file"
         raise InputError(f"{path} is {kind}: give the file itself, or another one")
@@ -261,7 +261,9 @@ def _check_parent(path: Path) -> None:
         except NotADirectoryError:
             continue
         if not stat.S_ISDIR(status.st_mode):
-            raise InputError(f"{folder} is not a folder, so {path} cannot be made: give another")
+            raise InputError(
+                f"cannot write {path}: {folder} is not a folder; give another --output"
+            )
         if not os.access(folder, os.W_OK | os.X_OK):
             raise InputError(
                 f"cannot write {path}: you have no right to write to the folder {folder}, or its "

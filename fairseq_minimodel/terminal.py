@@ -6,12 +6,18 @@ from typing import TextIO
 # Control characters but for tab and line feed, and halves of characters, which nothing can print.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
+_NOT_ASCII = re.compile("[^\x00-\x7f]")
 _UP = re.compile("(\x1b\\[A)+")
 
 
 def plain(text: str) -> str:
-    """The text with control characters spelt out, as Python does: an escape becomes `\\x1b`."""
-    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+    """The text with control characters spelt out, as JSON does: an escape becomes `\\u001b`."""
+    return _UNPRINTABLE.sub(_spell_out, text)
+
+
+def _spell_out(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
 
 
 class PlainStream:
@@ -26,8 +32,10 @@ class PlainStream:
 
     def write(self, text: str) -> int:
         shown = text if _UP.fullmatch(text) else "\r".join(map(plain, text.split("\r")))
-        if encoding := getattr(self._stream, "encoding", None):
-            shown = shown.encode(encoding, "backslashreplace").decode(encoding)
+        try:
+            shown.encode(getattr(self._stream, "encoding", None) or "utf-8")
+        except UnicodeEncodeError:
+            shown = _NOT_ASCII.sub(_spell_out, shown)
         self._stream.write(shown)
         return len(text)
 

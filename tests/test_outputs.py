@@ -469,21 +469,26 @@ def test_nothing_that_is_printed_moves_the_cursor(inputs, tmp_path):
         printed = result.stdout + result.stderr
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", printed), printed
         assert "\\x1b[2J" in printed or "\\u001b[2J" in printed
+    result = run(["fairseq-minimodel", "inspect", packs, "--json", "-"])
+    assert json.loads(result.stdout)[0]["path"] == str(packs)
 
 
 def test_errors_of_fairseq_s_own_commands_are_plain_too():
-    assert str(InputError("no pack de\x1b[2J\udc80")) == "no pack de\\x1b[2J\\udc80"
+    assert str(InputError("no pack de\x1b[2J\udc80")) == "no pack de\\u001b[2J\\udc80"
 
 
 def test_letters_that_the_terminal_does_not_have_are_spelt_out(inputs, tmp_path):
-    shutil.copytree(inputs / "packs/en", tmp_path / "தமிழ்")
+    shutil.copytree(inputs / "packs/en", tmp_path / "தமிழ்😀")
     program = Path(sys.executable).with_name("fairseq-minimodel")
     result = subprocess.run(
-        [program, "inspect", tmp_path / "தமிழ்"], capture_output=True, text=True, check=False,
+        [program, "inspect", tmp_path / "தமிழ்😀", "--json", "-"],
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert result.returncode == 0, result.stderr
-    assert "\\u0ba4" in result.stdout
+    assert json.loads(result.stdout)[0]["path"] == str(tmp_path / "தமிழ்😀")
 
 
 def test_progress_bars_still_move():
@@ -491,4 +496,4 @@ def test_progress_bars_still_move():
     plain = PlainStream(stream)
     for text in ("\rhalf", "\x1b[A", "evil\x1b[A", "line\n"):
         plain.write(text)
-    assert stream.getvalue() == "\rhalf\x1b[Aevil\\x1b[Aline\n"
+    assert stream.getvalue() == "\rhalf\x1b[Aevil\\u001b[Aline\n"
