@@ -17,16 +17,29 @@ import zipfile
 from pathlib import Path
 
 from fairseq_minimodel.atomic import atomic_folder
+from fairseq_minimodel.outputs import FolderForm
 from fairseq_minimodel.toy.generate import write_toy
 
 TARGETS = {"de": 1, "zh": 2}  # with the seed of each
 ROWS = 60
+BENCHMARKS = (
+    "multinli_1.0.zip",
+    "XNLI-1.0.zip",
+    "MLQA_V1.zip",
+    "train-v1.1.json",
+    "dev-v1.1.json",
+    "x-final.tar.gz",
+)
+FORMS = {
+    "text": FolderForm("generated text", [f"{language}.txt" for language in ("en", *TARGETS)]),
+    "generated": FolderForm("the generated benchmarks", BENCHMARKS),
+}
 NLI = ("entailment", "neutral", "contradiction")
 
 
 def main(out: Path) -> None:
-    for name in ("text", "generated"):
-        with atomic_folder(out / name) as folder:
+    for name, form in FORMS.items():
+        with atomic_folder(out / name, form) as folder:
             if name == "text":
                 write_text(folder)
             else:

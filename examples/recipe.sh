@@ -117,15 +117,11 @@ data_of() { # the data of a language for fairseq: a folder, or its shards with c
   (IFS=:; echo "${shards[*]}")
 }
 
-vocabulary_of() { # options for the vocabulary of a language
-  local data
-  data=$(data_of "$1")
-  echo --dict "${data%%:*}/dict.txt" --sentencepiece-model "${data%%:*}/sentencepiece.bpe.model"
-}
 
 step_task() { # step_task TASK: labelled data in the source language
   "task_$1"
-  local split files=()
+  local split data files=()
+  data=$(data_of "$SOURCE")
   if [ "$KIND" = questions ]; then
     files=(--train "${TRAIN[1]}" --valid "${VALID[1]}" "${WINDOWS[@]}")
   else
@@ -137,11 +133,15 @@ step_task() { # step_task TASK: labelled data in the source language
     done
     files+=(--text-columns "${COLUMNS_OF_TEXT[@]}" --label-column label)
   fi
-  # shellcheck disable=SC2046
-  fairseq-minimodel "prepare-$KIND" --output "$OUT/data/$1" "${files[@]}" $(vocabulary_of "$SOURCE")
+  fairseq-minimodel "prepare-$KIND" --output "$OUT/data/$1" "${files[@]}" \
+    --dict "${data%%:*}/dict.txt" --sentencepiece-model "${data%%:*}/sentencepiece.bpe.model"
 }
 
 # ---- training: fairseq-hydra-train with a config of examples/hydra and what is to be changed
+
+quoted() { # a path as a value of hydra, in which blanks, commas and brackets are letters
+  echo "'${1//\'/\\\'}'"
+}
 
 train() { # train CONFIG SAVE_DIR SEQUENCES_AN_UPDATE SEQUENCES_AT_ONCE OVERRIDES...
   local config=$1 save_dir=$2 update=$3 batch=$4 program
@@ -164,7 +164,8 @@ train() { # train CONFIG SAVE_DIR SEQUENCES_AN_UPDATE SEQUENCES_AT_ONCE OVERRIDE
     if [ "$GPUS" = 0 ]; then distributed+=(distributed_training.distributed_backend=gloo); fi
   fi
   "${command[@]}" --config-dir "$examples/hydra" --config-name "$config" \
-    common.user_dir="$(fairseq-minimodel user-dir)" checkpoint.save_dir="$save_dir" \
+    common.user_dir="$(quoted "$(fairseq-minimodel user-dir)")" \
+    checkpoint.save_dir="$(quoted "$save_dir")" \
     common.fp16="$([ "$PRECISION" = fp16 ] && echo true || echo false)" \
     common.bf16="$([ "$PRECISION" = bf16 ] && echo true || echo false)" \
     common.cpu="$([ "$GPUS" = 0 ] && echo true || echo false)" \
@@ -175,7 +176,7 @@ train() { # train CONFIG SAVE_DIR SEQUENCES_AN_UPDATE SEQUENCES_AT_ONCE OVERRIDE
 step_pretrain() { # step_pretrain plain|joint
   local heads='""'
   if [ "$1" = joint ]; then heads="'$DEPTH'"; fi
-  train pretrain "$OUT/$1" "$SEQUENCES" "$BATCH" task.data="$(data_of "$SOURCE")" \
+  train pretrain "$OUT/$1" "$SEQUENCES" "$BATCH" task.data="$(quoted "$(data_of "$SOURCE")")" \
     model.auxiliary_head_layers="$heads" +model.encoder_layers="$LAYERS" "${SIZES[@]}" \
     task.tokens_per_sample="$LENGTH" "${PRETRAIN[@]}"
 }
@@ -183,15 +184,15 @@ step_pretrain() { # step_pretrain plain|joint
 step_post() {
   fairseq-minimodel extend --body "$OUT/$STANDARD_BODY/checkpoint_last.pt" --depth "$DEPTH" \
     --new-layers "$NEW_LAYERS" --output "$OUT/extended.pt"
-  train pretrain "$OUT/post" "$SEQUENCES" "$BATCH" task.data="$(data_of "$SOURCE")" \
+  train pretrain "$OUT/post" "$SEQUENCES" "$BATCH" task.data="$(quoted "$(data_of "$SOURCE")")" \
     "${SIZES[@]}" "${PRETRAIN[@]}" "${POST[@]}" model.auxiliary_head_layers='""' \
     +model.encoder_layers="$((DEPTH + NEW_LAYERS))" +model.freeze="bottom:$DEPTH" \
     task.tokens_per_sample="$LENGTH" \
-    checkpoint.finetune_from_model="$OUT/extended.pt"
+    checkpoint.finetune_from_model="$(quoted "$OUT/extended.pt")"
 }
 
 step_adapt() { # step_adapt SEED VARIANT LANGUAGE
-  local seed=$1 variant=$2 language=$3 data base overrides=()
+  local seed=$1 variant=$2 language=$3 data base source overrides=()
   data=$(data_of "$language") base=$OUT/$(body_of "$variant")
   local folder=$OUT/seed$seed/adapted/$variant-$language
   case $variant in
@@ -201,9 +202,10 @@ step_adapt() { # step_adapt SEED VARIANT LANGUAGE
     untrained) overrides=(task.depth=null optimization.max_update=1 'optimization.lr=[0]'
       optimizer.weight_decay=0) ;;
   esac
-  train adapt "$folder" "$SEQUENCES" "$BATCH" common.seed="$seed" task.data="$data" \
-    task.base_checkpoint="$base/checkpoint_last.pt" \
-    +task.source_dict="$(data_of "$SOURCE" | cut -d: -f1)/dict.txt" \
+  source=$(data_of "$SOURCE")
+  train adapt "$folder" "$SEQUENCES" "$BATCH" common.seed="$seed" task.data="$(quoted "$data")" \
+    task.base_checkpoint="$(quoted "$base/checkpoint_last.pt")" \
+    +task.source_dict="$(quoted "${source%%:*}/dict.txt")" \
     task.tokens_per_sample="$LENGTH" "${ADAPT[@]}" "${overrides[@]}"
   fairseq-minimodel pack --checkpoint "$folder/checkpoint_last.pt" --language "$language" \
     --output "$OUT/seed$seed/packs/$variant/$language"
@@ -212,7 +214,8 @@ step_adapt() { # step_adapt SEED VARIANT LANGUAGE
 step_finetune() { # step_finetune SEED TASK BODY
   "task_$2"
   train "$CONFIG" "$OUT/seed$1/finetuned/$2-$3" "$EXAMPLES" "$EXAMPLES" common.seed="$1" \
-    task.data="$OUT/data/$2" checkpoint.finetune_from_model="$OUT/$3/checkpoint_last.pt" \
+    task.data="$(quoted "$OUT/data/$2")" \
+    checkpoint.finetune_from_model="$(quoted "$OUT/$3/checkpoint_last.pt")" \
     +model.encoder_layers="$LAYERS" "${SIZES[@]}" task.max_positions="$LENGTH" "${FINETUNE[@]}"
 }
 

@@ -9,9 +9,17 @@ import os
 import sys
 from types import TracebackType
 
+from .terminal import plain
+
 
 class InputError(ValueError):
-    """Bad input. The message names the file, the value that is wrong, and the way out."""
+    """Bad input. The message names the file, the value that is wrong, and the way out.
+
+    What it takes from files and names cannot do anything to the terminal that shows it.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(plain(str(message)))
 
 
 class SetupError(InputError, ImportError):

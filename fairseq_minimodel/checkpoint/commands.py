@@ -10,26 +10,37 @@ import torch
 from .. import __version__
 from ..atomic import atomic_folder
 from ..corpus.vocabulary import TOKENIZER_FILES
-from ..language.pack import DICTIONARY, Description, load_pack, save_pack
+from ..errors import InputError
+from ..language.pack import DICTIONARY, PACK, Description, check_language, load_pack, save_pack
 from ..language.vocabulary import fingerprint
+from ..outputs import FolderForm, check_file, check_folder
 from . import surgery
 from .cost import training_cost
 from .identity import lineage_of
 from .load import (
+    CHECKPOINT,
     Checkpoint,
     find_training_file,
     identified,
+    is_without_training,
     read_checkpoint,
     symbols_of,
     write_checkpoint,
 )
-from .task_module import load_module, merge_module, plug_module, save_module
+from .task_module import MODULE, load_module, merge_module, plug_module, save_module
 
 MODEL = "model.pt"  # the checkpoint's name in a plugged folder, as fairseq's from_pretrained has it
+PLUGGED = FolderForm(
+    "a plugged model",
+    (MODEL, DICTIONARY),
+    (*TOKENIZER_FILES, f"input0/{DICTIONARY}", f"label/{DICTIONARY}"),
+    lambda folder: is_without_training(folder / MODEL),
+)
 
 
 def truncate(body: Path, depth: int, output: Path, dictionary: Path | None) -> None:
     """Write the bottom `depth` layers of a body, with the MLM head after them, as a checkpoint."""
+    check_file(output, CHECKPOINT, body)
     checkpoint = identified(read_checkpoint(body), dictionary)
     _write(output, *surgery.truncate(checkpoint, depth))
 
@@ -38,6 +49,7 @@ def extend(
     body: Path, depth: int, new_layers: int, seed: int, output: Path, dictionary: Path | None
 ) -> None:
     """Write the bottom `depth` layers of a body with new layers and a new head (MiniPost, 1b)."""
+    check_file(output, CHECKPOINT, body)
     checkpoint = identified(read_checkpoint(body), dictionary)
     _write(output, *surgery.extend(checkpoint, depth, new_layers, seed))
 
@@ -54,9 +66,17 @@ def pack(
     The dictionary and the tokenizer are by default those of the checkpoint's training data. Of
     several checkpoints, `output` is the folder of their packs, each named as its checkpoint.
     """
-    for path in checkpoints:
+    check_language(language)
+    folders = [output if len(checkpoints) == 1 else output / path.stem for path in checkpoints]
+    for path, folder in zip(checkpoints, folders, strict=True):
+        if folders.count(folder) > 1:
+            raise InputError(
+                f"several checkpoints are called {path.name}, and their packs would all be {folder}: "
+                "write them one by one"
+            )
+        check_folder(folder, PACK, path)
+    for path, folder in zip(checkpoints, folders, strict=True):
         checkpoint = read_checkpoint(path)
-        folder = output if len(checkpoints) == 1 else output / path.stem
         description = describe(checkpoint, language, symbols_of(checkpoint, dictionary))
         save_pack(
             folder,
@@ -100,12 +120,13 @@ def plug(body: Path, pack: Path, output: Path, module: Path | None = None) -> No
     The folder holds the checkpoint (model.pt), the pack's dictionary and tokenizer and, for a body
     that was fine-tuned for classification, the dictionary of its labels.
     """
+    check_folder(output, PLUGGED, body, pack, module)
     checkpoint, language, labels = read_checkpoint(body), load_pack(pack), None
     if module:
         task = load_module(module)
         checkpoint, labels = plug_module(checkpoint, task)[0], task.labels
     plugged, report = surgery.plug(checkpoint, language)
-    with atomic_folder(output) as partial:
+    with atomic_folder(output, PLUGGED) as partial:
         write_checkpoint(partial / MODEL, plugged)
         shutil.copyfile(language.tokenizer, partial / language.tokenizer.name)
         shutil.copyfile(language.dictionary, partial / DICTIONARY)
@@ -122,6 +143,7 @@ def plug(body: Path, pack: Path, output: Path, module: Path | None = None) -> No
 
 def module(checkpoint: Path, output: Path, labels: Path | None) -> None:
     """Write the task module of a checkpoint that was trained with --task-module as a folder."""
+    check_folder(output, MODULE, checkpoint, labels)
     save_module(output, read_checkpoint(checkpoint), labels)
     saved = load_module(output)
     about, size = saved.description, sum(tensor.nbytes for tensor in saved.tensors.values())
@@ -133,6 +155,7 @@ def module(checkpoint: Path, output: Path, labels: Path | None) -> None:
 
 def merge(body: Path, module: Path, output: Path) -> None:
     """Write a body with a task module merged into its weights: a plain model, as a checkpoint."""
+    check_file(output, CHECKPOINT, body)
     _write(output, *merge_module(read_checkpoint(body), load_module(module)))
 
 

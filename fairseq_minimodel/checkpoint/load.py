@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..language.side import EMBEDDING, OUTPUT_BIAS, LanguageSide, StateDict, language_side_of
 from ..language.vocabulary import PAD_INDEX, fingerprint, read_symbols
 from ..nn.architectures import ARCHITECTURES
+from ..outputs import FileForm
 from .identity import VOCABULARY, decode, lineage_of, with_identity
 
 ENCODER = "encoder.sentence_encoder."
@@ -164,8 +165,25 @@ def with_present_names(state: StateDict) -> StateDict:
     return present
 
 
+def is_without_training(path: Path) -> bool:
+    """Whether a file is a checkpoint as `write_checkpoint` writes it, which no training run does."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        optimizer = content["optimizer_history"][-1]["optimizer_name"]
+        return optimizer is None and content["last_optimizer_state"] is None and "cfg" in content
+    except Exception:  # whatever is wrong with it: it is not one of ours
+        return False
+
+
+CHECKPOINT = FileForm("a checkpoint", is_without_training)
+
+
 def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint that fairseq's own tools read, without optimiser state. Atomic."""
+    """Write a checkpoint that fairseq's own tools read, without optimiser state. Atomic.
+
+    Raises:
+        InputError: something else stands there, such as the checkpoint of a training run.
+    """
     content = {
         "args": None,
         "cfg": checkpoint.config,
@@ -186,7 +204,7 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     storages = {tensor.untyped_storage().data_ptr(): tensor for tensor in checkpoint.state.values()}
     total = sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
     with (
-        atomic_file(path) as partial,
+        atomic_file(path, CHECKPOINT) as partial,
         ProgressFile(partial, "w", f"writing {Path(path).name}", total) as file,
     ):
         torch.save(content, file)

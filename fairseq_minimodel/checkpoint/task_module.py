@@ -32,6 +32,7 @@ from ..nn.task_module import (
     is_module_part,
     option,
 )
+from ..outputs import FolderForm
 from .identity import decode, encode, lineage_of
 from .load import ENCODER, Checkpoint, find_training_file
 from .parts import CLASSIFICATION_HEAD, SPAN_HEAD
@@ -44,6 +45,7 @@ TASK_SETTINGS = "encoder.task_settings"  # buffer: the module's settings (`encod
 WEIGHTS = "module.safetensors"
 DESCRIPTION = "module.json"
 LABELS = "label/dict.txt"  # where fairseq's sentence_prediction looks for it
+MODULE = FolderForm("a task module", (WEIGHTS, DESCRIPTION), (LABELS,))
 MASKS = "masks"
 
 
@@ -227,7 +229,7 @@ def save_module(folder: str | Path, checkpoint: Checkpoint, labels: str | Path |
         labels = labels or find_training_file(checkpoint, LABELS)
         if not Path(labels).is_file():
             raise InputError(f"no labels {labels}: check the path (--labels)")
-    with atomic_folder(folder) as partial:
+    with atomic_folder(folder, MODULE) as partial:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
         safetensors.torch.save_file(contiguous, partial / WEIGHTS)
         if labels:

@@ -10,9 +10,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from ..errors import InputError
+from ..outputs import explain
+from ..terminal import PlainStream
 from . import checkpoints, corpus, costs, exchange, reports, scores, serving
 from .verb import PROGRAM, Verbs, add_verb
 
@@ -62,6 +65,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit code: 0; 2 for input that the user can mend; 130 for Ctrl-C."""
+    streams = PlainStream(sys.stdout), PlainStream(sys.stderr)
+    with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
+        return _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    _refuse_empty(arguments)
     options = vars(build_parser().parse_args(arguments))
     options.pop("verb")
     # Before fairseq is imported: it would turn on the log of every package, at every level.
@@ -72,11 +82,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         getattr(importlib.import_module(module), function)(**options)
         sys.stdout.flush()
     except InputError as error:
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
     except BrokenPipeError:  # who reads standard output has had enough, as `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
+    except OSError as error:
+        if not (sentence := explain(error)):
+            raise
+        if error.filename is None:
+            _discard_output()  # it may be what is full
+        return _refuse(sentence)
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _refuse(sentence: str) -> int:
+    print(f"{PROGRAM}: error: {sentence}", file=sys.stderr)
+    return 2
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """An empty argument is a mistake whatever the option: a path of nothing would be this folder."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option = before if before.startswith("--") else "an argument"
+        if not argument or (argument.startswith("--") and argument.endswith("=")):
+            option = argument.rstrip("=") or option
+            build_parser().error(f"{option} is empty: is a variable of your shell not set?")
+        if "\0" in argument:
+            build_parser().error(f"{argument!r} has a NUL byte, which no path can have")
+
+
+def _discard_output() -> None:
+    """Python writes what is left of standard output at its end: where nobody sees it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -31,7 +31,7 @@ def _add_prepare(verbs: Verbs) -> None:
         metavar="FILE",
         help="plain text or JSON Lines (.jsonl), each perhaps compressed (.gz, .xz, .zst)",
     )
-    add_output(parser, "FOLDER", "to make")
+    add_output(parser, "FOLDER", former="one of other text or options is never replaced")
     parser.add_argument(
         "--sentencepiece-model", metavar="FILE", help="use this model instead of training one"
     )
@@ -72,7 +72,7 @@ def _add_prepare_classification(verbs: Verbs) -> None:
     parser.add_argument(
         "--dict", dest="dictionary", type=Path, required=True, metavar="FILE", help="dict.txt"
     )
-    add_output(parser, "FOLDER", "to make")
+    add_output(parser, "FOLDER")
 
 
 def _add_export_benchmark(verbs: Verbs) -> None:
@@ -122,7 +122,7 @@ def _add_prepare_questions(verbs: Verbs) -> None:
         "--dict", dest="dictionary", type=Path, required=True, metavar="FILE", help="dict.txt"
     )
     add_window_arguments(parser)
-    add_output(parser, "FOLDER", "to make")
+    add_output(parser, "FOLDER")
 
 
 def _add_toy(verbs: Verbs) -> None:
@@ -133,7 +133,7 @@ def _add_toy(verbs: Verbs) -> None:
         help="generate two small languages and a task, to try everything out with",
         example="--output toy",
     )
-    add_output(parser, "FOLDER", "to make")
+    add_output(parser, "FOLDER")
     parser.add_argument("--seed", type=int, default=1, help="of the random draws (default: 1)")
     parser.add_argument(
         "--sentences",

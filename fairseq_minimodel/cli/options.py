@@ -51,7 +51,14 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="of PyTorch (default: a GPU if there is one)")
 
 
-def add_output(parser: argparse.ArgumentParser, metavar: str, help: str | None = None) -> None:
+def add_output(
+    parser: argparse.ArgumentParser,
+    metavar: str,
+    help: str = "to make",
+    former: str = "a former one is replaced, anything else refused",
+) -> None:
+    """The output, which must come from the same verb where it is there (`outputs.py`)."""
+    help = f"{help}; {former}"
     parser.add_argument("--output", type=Path, required=True, metavar=metavar, help=help)
 
 

@@ -10,11 +10,25 @@ import numpy as np
 
 from ..atomic import atomic_folder
 from ..errors import InputError
+from ..outputs import FolderForm, check_folder
 from .examples import Column, Example, read_examples
 from .indexed import IndexedDatasetWriter, token_type
 from .vocabulary import EOS, MASK_SYMBOL, SPECIAL_SYMBOLS, Vocabulary, write_dictionary
 
 _BATCH = 1000  # examples
+PREPARED = FolderForm(
+    "data of prepare-classification",
+    ("label/dict.txt", "input0/dict.txt"),
+    (
+        "input1/dict.txt",
+        *(
+            f"{folder}/{split}.{end}"
+            for folder in ("input0", "input1", "label")
+            for split in ("train", "valid", "test")
+            for end in ("bin", "idx")
+        ),
+    ),
+)
 
 
 def prepare_classification(
@@ -48,18 +62,14 @@ def prepare_classification(
         raise InputError(
             f"{len(text_columns)} text columns are given; give one for sentences, two for pairs."
         )
-    if output.exists() and not _may_be_replaced(output):
-        raise InputError(
-            f"{output} exists and is no output of prepare-classification; "
-            "remove it or give another --output."
-        )
+    check_folder(output, PREPARED, train, valid, test, sentencepiece_model, dictionary)
     vocabulary = Vocabulary(sentencepiece_model, dictionary)
     columns = (text_columns, label_column)
     if labels is None:
         labels = sorted({example.label for example in read_examples(train, *columns)})
     _check_labels(labels, train)
     files = {"train": train, "valid": valid} | ({} if test is None else {"test": test})
-    with atomic_folder(output) as folder:
+    with atomic_folder(output, PREPARED) as folder:
         label_counts: Counter[str] = Counter()
         for split, path in files.items():
             counts, longest = _write_split(folder, split, path, columns, vocabulary, labels)
@@ -73,11 +83,6 @@ def prepare_classification(
         )
     print(f"labels: {', '.join(labels)} (--num-classes {len(labels)})")
     print(f"data for fairseq-train --task sentence_prediction: {output.resolve()}", flush=True)
-
-
-def _may_be_replaced(output: Path) -> bool:
-    ours = (output / "label" / "dict.txt").is_file() and (output / "input0" / "dict.txt").is_file()
-    return output.is_dir() and (ours or not any(output.iterdir()))
 
 
 def _check_labels(labels: Sequence[str], train: str | Path) -> None:

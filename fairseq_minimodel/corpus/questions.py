@@ -20,12 +20,25 @@ import numpy as np
 
 from ..atomic import atomic_folder
 from ..errors import InputError
+from ..outputs import FolderForm, check_folder
 from .benchmarks.archive import open_source
 from .benchmarks.questions import Question, read_questions
 from .indexed import IndexedDatasetWriter, token_type
 from .progress import SHORT, Progress
 from .vocabulary import BOS, EOS, Vocabulary
 from .window_options import NO_ANSWER, SPANS, WINDOWS, WindowOptions
+
+PREPARED = FolderForm(
+    "data of prepare-questions",
+    ("dict.txt",),
+    [
+        f"{folder}/{split}.{end}"
+        for folder in (WINDOWS, SPANS)
+        for split in ("train", "valid")
+        for end in ("bin", "idx")
+    ],
+    lambda folder: (folder / WINDOWS).is_dir() and (folder / SPANS).is_dir(),
+)
 
 
 @dataclass(frozen=True)
@@ -165,13 +178,9 @@ def prepare_questions(
     """
     options = WindowOptions(max_length, stride, max_question)
     output = Path(output)
-    if output.exists() and not _may_be_replaced(output):
-        raise InputError(
-            f"{output} exists and is no output of prepare-questions; "
-            "remove it or give another --output."
-        )
+    check_folder(output, PREPARED, train, valid, sentencepiece_model, dictionary)
     vocabulary = AligningVocabulary(sentencepiece_model, dictionary)
-    with atomic_folder(output) as folder:
+    with atomic_folder(output, PREPARED) as folder:
         for name in (WINDOWS, SPANS):
             (folder / name).mkdir()
         for split, path in (("train", train), ("valid", valid)):
@@ -180,11 +189,6 @@ def prepare_questions(
             print(f"{split} ({path}): {held}")
         (folder / "dict.txt").write_bytes(Path(dictionary).read_bytes())
     print(f"data for fairseq-train --task span_qa: {output.resolve()}", flush=True)
-
-
-def _may_be_replaced(output: Path) -> bool:
-    ours = (output / WINDOWS).is_dir() and (output / SPANS).is_dir()
-    return output.is_dir() and (ours or not any(output.iterdir()))
 
 
 def _write_split(

@@ -18,10 +18,13 @@ from ..corpus.reading import TextFile, decode
 from ..corpus.vocabulary import BOS, EOS, MASK_SYMBOL, SPECIAL_SYMBOLS, UNK, Vocabulary
 from ..errors import InputError
 from ..language.pack import LanguagePack, load_pack
+from ..outputs import check_file, json_form
 from ..report.table import format_table
 from ..tasks.masked_blocks import Masking
 from .batches import in_batches
 from .build import build_model, ready_device
+
+SCORES = json_form("a file of perplexities", "language", "pack", "perplexity")
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,13 @@ def perplexity(
         output: where to write the scores as JSON; None: nowhere.
 
     Raises:
-        InputError: the body has no such head, a pack does not fit it, the seed is negative, the
-            device cannot be used, or a text cannot be read or is too short.
+        InputError: `output` holds something else, the body has no such head, a pack does not fit it,
+            the seed is negative, the device cannot be used, or a text cannot be read or is too short.
     """
     if seed < 0:
         raise InputError(f"--seed {seed}: give 0 or more")
+    if output:
+        check_file(output, SCORES, body, *(text for _, text in tests))
     device = ready_device(device)
     checkpoint = read_checkpoint(body)
     if depth is not None:
@@ -119,7 +124,7 @@ def perplexity(
     ]
     print(score_table(scores))
     if output:
-        write_json(output, [asdict(score) for score in scores])
+        write_json(output, [asdict(score) for score in scores], SCORES)
     return scores
 
 

@@ -18,6 +18,7 @@ from ..corpus.benchmarks.rows import Split
 from ..corpus.vocabulary import BOS, EOS, PAD, Vocabulary
 from ..errors import InputError
 from ..language.pack import LanguagePack, load_pack
+from ..outputs import check_file, json_form
 from ..report.table import format_table
 from .batches import in_batches
 from .build import build_model, ready_device
@@ -26,6 +27,8 @@ from .metrics import Accuracy, accuracy, chance_accuracy
 COSINE, CSLS = "cosine", "csls"
 SIMILARITIES = (COSINE, CSLS)
 TO_ENGLISH, FROM_ENGLISH = "to English", "from English"
+
+SCORES = json_form("a file of accuracies", "language", "pack", "accuracies")
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,12 @@ def retrieve(
         output: where to write the scores as JSON; None: nowhere.
 
     Raises:
-        InputError: the body does not have the layer, a pack does not fit it, the device cannot be
-            used, or the data have no sentences in a pack's language or fewer than `neighbours`.
+        InputError: `output` holds something else, the body does not have the layer, a pack does not
+            fit it, the device cannot be used, or the data have no sentences in a pack's language or
+            fewer than `neighbours`.
     """
+    if output:
+        check_file(output, SCORES, body)
     device = ready_device(device)
     checkpoint = read_checkpoint(body)
     layer = checked_layer(layer, checkpoint)
@@ -106,7 +112,7 @@ def retrieve(
     print(score_table(scores))
     if output:
         records = [asdict(score) | {"accuracies": _named(score)} for score in scores]
-        write_json(output, records)
+        write_json(output, records, SCORES)
     return scores
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..atomic import write_json
+from ..atomic import locked, write_json
 from ..checkpoint.load import Checkpoint, read_checkpoint
 from ..checkpoint.task_module import DESCRIPTION, WEIGHTS, load_module, plug_module
 from ..corpus.benchmarks.read import read_benchmark
@@ -17,6 +17,7 @@ from ..corpus.examples import read_examples
 from ..corpus.questions import WindowOptions, read_question_file
 from ..errors import InputError
 from ..language.pack import LanguagePack, load_pack
+from ..outputs import check_file, json_form
 from ..report.table import format_table
 from . import answer, classify
 from .answer import Answerer, AnswerScore
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 PACK_FILE = "language.json"
 MEAN = "mean"
+SCORES = json_form("a file of scores", "body", "language", "pack", "data", "inputs")
 KINDS = {"sentence_prediction": CLASSIFICATION, "span_qa": SPAN}  # of the tasks
 FORMS = {
     CLASSIFICATION: (Score, classify.score_table),
@@ -94,7 +96,8 @@ def evaluate(
 
     Either on files (`tests`) or on a benchmark (`packs`, `benchmark`, `data`). With `output`, every
     score is written as soon as it is there, and scores of the same inputs that the file already
-    has are not computed again.
+    has are not computed again. Other scores in the file stay there, so that several processes can
+    write to one; a score of the same body, pack and data is replaced.
 
     Args:
         bodies: checkpoints of fairseq's task `sentence_prediction`, or of our task `span_qa`.
@@ -118,11 +121,13 @@ def evaluate(
         output: where to write the scores as JSON; None: nowhere.
 
     Raises:
-        InputError: the options contradict each other, the bodies were fine-tuned for other tasks, or
-            for tasks of two kinds, a pack does not fit, a label of the data is not one of the task's,
-            the metric does not know a language, a module belongs to another body, or the device
-            cannot be used.
+        InputError: `output` holds something else, the options contradict each other, the bodies were
+            fine-tuned for other tasks, or for tasks of two kinds, a pack does not fit, a label of the
+            data is not one of the task's, the metric does not know a language, a module belongs to
+            another body, or the device cannot be used.
     """
+    if output:
+        check_file(output, SCORES)
     device = ready_device(device)
     subjects = list(_subjects(bodies, modules, labels))
     kind = _kind(subjects)
@@ -141,7 +146,7 @@ def evaluate(
     if kind == SPAN:
         for pack, _ in cases:
             normaliser(metric, pack.description.language)  # refused before the work begins
-    done = _read_done(output)
+    done = {row["inputs"]: row for row in _read_rows(output)} if output else {}
     results = []
     for subject, scorer in zip(subjects, scorers, strict=True):
         for pack, rows in cases:
@@ -156,9 +161,7 @@ def evaluate(
             score = scorer.score(pack, rows.rows, rows.name, max_tokens, device)
             results.append({**asdict(score), "left_out": rows.left_out, "inputs": key})
             if output:
-                write_json(output, results)
-    if output:
-        write_json(output, results)
+                _write_row(output, results[-1])
     title = split if benchmark is None else f"{benchmark} {split}"
     print(_table(kind, results, title, len(subjects)))
     return results
@@ -263,6 +266,8 @@ def _packs_below(folder: Path) -> dict[str, LanguagePack]:
     """The packs in a folder, at any depth, by language."""
     packs: dict[str, LanguagePack] = {}
     for path in sorted(folder.rglob(PACK_FILE)):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue  # unfinished, or not meant
         pack = load_pack(path.parent)
         first = packs.setdefault(pack.description.language, pack)
         if first is not pack:
@@ -284,16 +289,25 @@ def _key(files: Sequence[Path], *settings: object) -> str:
     return hashlib.sha256(repr((states, settings)).encode()).hexdigest()[:16]
 
 
-def _read_done(output: Path | None) -> dict[str, dict]:
-    if output is None or not output.exists():
-        return {}
-    try:
-        rows = json.loads(output.read_text(encoding="utf-8"))
-        return {row["inputs"]: row for row in rows}
-    except (ValueError, TypeError, KeyError):
-        raise InputError(
-            f"{output} is there and holds no scores of this command: give another name to --json"
-        ) from None
+def _read_rows(output: Path) -> list[dict]:
+    return json.loads(output.read_text(encoding="utf-8")) if check_file(output, SCORES) else []
+
+
+def _write_row(output: Path, row: dict) -> None:
+    """Put a score into the file, where another process may have written in the meantime."""
+    with locked(output):
+        rows = _read_rows(output)
+        same = [index for index, other in enumerate(rows) if _subject(other) == _subject(row)]
+        if same:
+            rows[same[0]] = row
+        else:
+            rows.append(row)
+        write_json(output, rows)
+
+
+def _subject(row: dict) -> list[object]:
+    """What a score is of."""
+    return [row.get(name) for name in ("body", "language", "pack", "data", "metric")]
 
 
 def _table(kind: str, results: Sequence[dict], title: str, bodies: int) -> str:

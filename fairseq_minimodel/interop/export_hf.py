@@ -18,15 +18,24 @@ from ..checkpoint.load import Checkpoint, read_checkpoint
 from ..checkpoint.parts import SPAN_HEAD
 from ..checkpoint.task_module import load_module, merge_module
 from ..corpus.progress import waiting
-from ..corpus.vocabulary import BOS, EOS, FAST_TOKENIZER_FILE, PAD
+from ..corpus.vocabulary import BOS, EOS, FAST_TOKENIZER_FILE, PAD, TOKENIZER_FILES
 from ..errors import InputError
 from ..evaluation.classify import DEFAULT_HEAD, Classifier
 from ..language.pack import LanguagePack, load_pack
 from ..language.side import EMBEDDING, StateDict
 from ..nn.task_module import is_module_part
+from ..outputs import FolderForm, check_folder
 from .card import Origin, model_card, read_scores
 from .names import FIXED, PROBABILITIES, SIZES, TOKEN_TYPES, task_names, tensor_names
 from .tokenizer import fast_tokenizer, settings, special_tokens, template
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+EXPORTED = FolderForm(
+    "an exported model",
+    (WEIGHTS, CONFIG, CARD),
+    (*TOKENIZER_FILES, "tokenizer_config.json", "special_tokens_map.json"),
+    lambda folder: "fairseq-minimodel" in (folder / CARD).read_text("utf-8", "replace"),
+)
 
 
 def export_hf(
@@ -53,6 +62,7 @@ def export_hf(
         InputError: a file is missing or damaged, the parts do not belong together, or the library
             has no such model.
     """
+    check_folder(output, EXPORTED, body, pack, module, labels, scores)
     checkpoint, language = read_checkpoint(body), load_pack(pack)
     cost = training_cost(checkpoint)
     task_module = load_module(module) if module else None
@@ -77,10 +87,10 @@ def export_hf(
         classes,
         read_scores(scores) if scores else [],
     )
-    with waiting(f"writing {output}"), atomic_folder(output) as folder:
-        safetensors.torch.save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    with waiting(f"writing {output}"), atomic_folder(output, EXPORTED) as folder:
+        safetensors.torch.save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
         for name, content in {
-            "config.json": config,
+            CONFIG: config,
             FAST_TOKENIZER_FILE: tokenizer,
             "tokenizer_config.json": settings(longest),
             "special_tokens_map.json": special_tokens(),
@@ -89,7 +99,7 @@ def export_hf(
             (folder / name).write_text(text + "\n", encoding="utf-8")
         if language.tokenizer.name != FAST_TOKENIZER_FILE:
             shutil.copyfile(language.tokenizer, folder / language.tokenizer.name)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        (folder / CARD).write_text(card, encoding="utf-8")
     parameters = sum(tensor.numel() for tensor in state.values())
     print(
         f"{output}: {', '.join(config['architectures'])}, {plugged.layers} layers, "

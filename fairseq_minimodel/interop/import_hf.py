@@ -18,7 +18,14 @@ from omegaconf import OmegaConf
 
 from ..atomic import atomic_folder
 from ..checkpoint.commands import describe
-from ..checkpoint.load import ENCODER, Checkpoint, identified, with_present_names, write_checkpoint
+from ..checkpoint.load import (
+    ENCODER,
+    Checkpoint,
+    identified,
+    is_without_training,
+    with_present_names,
+    write_checkpoint,
+)
 from ..corpus.progress import waiting
 from ..corpus.vocabulary import (
     BOS,
@@ -27,12 +34,15 @@ from ..corpus.vocabulary import (
     MASK_SYMBOL,
     SENTENCEPIECE_FILE,
     SPECIAL_SYMBOLS,
+    TOKENIZER_FILES,
     write_dictionary,
 )
 from ..errors import InputError
-from ..language.pack import DICTIONARY, save_pack, tokenizer_in
+from ..language.pack import DICTIONARY, check_language, save_pack, tokenizer_in
+from ..language.pack import PACK as FORM
 from ..language.side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION, StateDict
 from ..models.minimodel_roberta import MiniModelRobertaConfig
+from ..outputs import FolderForm, check_folder
 from .names import (
     FIXED,
     MODEL_TYPES,
@@ -51,6 +61,12 @@ WEIGHTS, INDEX, OLD_WEIGHTS = (
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
+)
+IMPORTED = FolderForm(
+    "an imported model",
+    (BODY, DICTIONARY),
+    (*TOKENIZER_FILES, *(f"{PACK}/{name}" for name in (*FORM.marks, *FORM.files))),
+    lambda folder: is_without_training(folder / BODY),
 )
 POSITIONS = f"{ENCODER}embed_positions.weight"
 
@@ -82,6 +98,8 @@ def import_hf(model: Path, language: str, output: Path) -> None:
     Raises:
         InputError: a file is missing or damaged, or the model is none that fairseq can express.
     """
+    check_language(language)
+    check_folder(output, IMPORTED, model)
     config = _read_json(model / "config.json")
     _check_config(config, model)
     with waiting(f"reading {model}"):  # weights are read where they are converted
@@ -95,7 +113,7 @@ def import_hf(model: Path, language: str, output: Path) -> None:
     moved = order != sorted(order)
     if moved:
         notes.append("rows of the vocabulary put into fairseq's order")
-    with atomic_folder(output) as folder:
+    with atomic_folder(output, IMPORTED) as folder:
         _write_vocabulary(folder, symbols, tokens, moved)
         state, settings = with_present_names(state), _config(config, output)
         body = identified(Checkpoint(folder / BODY, state, settings, 0), folder / DICTIONARY)

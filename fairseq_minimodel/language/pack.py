@@ -18,12 +18,16 @@ from ..atomic import atomic_folder
 from ..corpus.progress import waiting
 from ..corpus.vocabulary import TOKENIZER_FILES, tokenizer_file
 from ..errors import InputError
+from ..outputs import FolderForm
+from ..terminal import plain
 from .side import LanguageSide
 from .vocabulary import fingerprint, read_symbols
 
 WEIGHTS = "language.safetensors"
 DICTIONARY = "dict.txt"
 DESCRIPTION = "language.json"
+PACK = FolderForm("a language pack", (WEIGHTS, DICTIONARY, DESCRIPTION), TOKENIZER_FILES)
+LONGEST_NAME = 100  # characters
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,23 @@ class LanguagePack:
         return self.folder / DICTIONARY
 
 
+def check_language(name: str) -> None:
+    """Refuse a name of a language that could not name a folder, or be printed on one line.
+
+    Raises:
+        InputError: it is empty, too long, or has other characters than a name.
+    """
+    if not name.strip() or len(name) > LONGEST_NAME:
+        raise InputError(
+            f"--language {name!r}: give a name of 1 to {LONGEST_NAME} characters, as de or swahili"
+        )
+    if name != plain(name) or any(letter in "/\\\t\n" for letter in name) or name[0] in ". ":
+        raise InputError(
+            f"--language {name!r}: give a name without slashes, line breaks and control characters "
+            "that does not begin with a dot or a blank, as de or swahili"
+        )
+
+
 def tokenizer_in(folder: str | Path) -> Path:
     """The tokenizer in a folder, of whichever kind; where there is none, a SentencePiece model."""
     files = [Path(folder) / name for name in TOKENIZER_FILES]
@@ -90,16 +111,18 @@ def save_pack(
     """Write a pack, replacing a former one at the same place in one step.
 
     Raises:
-        InputError: the dictionary or the tokenizer cannot be read, or the dictionary is not the one
-            that the language side was trained with.
+        InputError: something else stands there, `description` has no name of a language, the
+            dictionary or the tokenizer cannot be read, or the dictionary is not the one that the
+            language side was trained with.
     """
+    check_language(description.language)
     _check(f"the dictionary {dictionary}", side, description, read_symbols(dictionary))
     if not Path(tokenizer).is_file():
         raise InputError(
             f"no tokenizer {tokenizer}: give the SentencePiece model that the text was encoded with "
             "(--sentencepiece-model FILE)"
         )
-    with waiting(f"writing {folder}"), atomic_folder(folder) as partial:
+    with waiting(f"writing {folder}"), atomic_folder(folder, PACK) as partial:
         tensors = {
             "embed_tokens.weight": side.embedding.contiguous(),
             "lm_head.bias": side.bias.contiguous(),

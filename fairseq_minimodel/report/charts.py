@@ -22,6 +22,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from ..atomic import atomic_file
+from ..outputs import PICTURE
 from .curves import COLOURS
 
 INK, FAINT, CONTROL = "#444441", "#deddd8", "#75756f"
@@ -201,7 +202,7 @@ def draw_png(panels: Sequence[Panel], path: str | Path, title: str, columns: int
         frameon=False,
         fontsize=9,
     )
-    with atomic_file(path) as partial:
+    with atomic_file(path, PICTURE) as partial:
         figure.savefig(partial, format="png", dpi=200)
 
 

@@ -16,6 +16,7 @@ from matplotlib.ticker import LogFormatter, PercentFormatter
 
 from ..atomic import atomic_file
 from ..errors import InputError
+from ..outputs import PICTURE
 from .table import flops_unit
 
 # Okabe and Ito (2008): told apart with any common colour blindness, and in grey by their markers.
@@ -341,7 +342,7 @@ def draw_score_against_flops(
         fontsize=12,
     )
     _label_directly(axes, lines, references or {})
-    with atomic_file(path) as temporary:
+    with atomic_file(path, PICTURE) as temporary:
         figure.savefig(temporary, format="png")
 
 

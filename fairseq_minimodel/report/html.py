@@ -18,6 +18,7 @@ import fairseq_minimodel
 from ..atomic import atomic_file
 from ..corpus.progress import SHORT, Progress
 from ..errors import InputError
+from ..outputs import FileForm, check_file
 from .blocks import Charts, Section, charts_in
 from .charts import draw_png, legend_of, svg
 from .comparison import comparison_section
@@ -27,6 +28,7 @@ from .learning import learning_section
 from .options import options_section
 
 TEMPLATE = "page.html.j2"
+PAGE = FileForm("a report", lambda path: b"<span>fairseq-minimodel</span>" in path.read_bytes())
 
 
 def report(
@@ -45,14 +47,14 @@ def report(
 
     Raises:
         InputError: a folder is missing or holds nothing of interest, a file in it is damaged,
-            nothing is in the language `source`, or the page cannot be written.
+            nothing is in the language `source`, something else stands at `output`, or the page cannot
+            be written.
     """
     output = Path(output)
+    check_file(output, PAGE)
     pictures = Path(pictures) if pictures else output.with_name(f"{output.stem}_files")
-    if output.is_dir():
-        raise InputError(
-            f"{output} is a folder: name a file for the page, as {output / 'report.html'}"
-        )
+    if pictures.is_symlink() or (pictures.exists() and not pictures.is_dir()):
+        raise InputError(f"{pictures} is not a folder: give another one as --pictures")
     found = gather(runs)
     source = source_language(found, source)
     sections = [
@@ -75,7 +77,7 @@ def report(
                 progress.update(1)
         beside = os.path.relpath(pictures, output.parent) if charts else None
         page = render(found, source, sections, beside)
-        with atomic_file(output) as partial:
+        with atomic_file(output, PAGE) as partial:
             partial.write_text(page, encoding="utf-8")
     except OSError as error:
         raise InputError(

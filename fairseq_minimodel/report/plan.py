@@ -22,8 +22,10 @@ from ..errors import InputError
 from ..gpus import GPUS
 from ..memory import Memory, parameter_count, training_memory
 from ..nn.architectures import ARCHITECTURES
+from ..outputs import check_file, json_form
 from .table import format_flops, format_seconds, format_table
 
+PLAN = json_form("a plan of flops", "target_vocabulary", "runs", "steps", "totals")
 VARIANTS = ("Standard", "MiniJoint", "MiniPost")
 CLASSES = 3  # of a classification task; they cost next to nothing
 
@@ -172,8 +174,10 @@ def flops(
     """Print what every step of every variant will take. The options are those of the command line.
 
     Raises:
-        InputError: a value is outside its range.
+        InputError: a value is outside its range, or `output` holds something else.
     """
+    if output is not None:
+        check_file(output, PLAN, body)
     _check("languages", languages, languages >= 1, "at least 1")
     _check("new-layers", new_layers, new_layers >= 1, "at least 1")
     given = {
@@ -217,7 +221,7 @@ def flops(
             "steps": [_step_json(step, machine) for step in steps],
             "totals": [_total_json(total, totals, machine) for total in totals],
         }
-        write_json(output, result)
+        write_json(output, result, PLAN)
         print(f"\n{output}")
 
 

@@ -12,6 +12,7 @@ from matplotlib.path import Path as Curve
 from ..atomic import atomic_file
 from ..checkpoint.task_module import load_module, structure_of
 from ..nn.structure import EDGES, OPERATIONS, describe, node_name
+from ..outputs import PICTURE, check_file
 
 # Okabe and Ito (2008), as in `curves.py`; the first two, which compute nothing, are greys
 _COLOURS = ("#bbbbbb", "#555555", "#D55E00", "#009E73", "#0072B2", "#CC79A7")
@@ -28,8 +29,10 @@ def structure(module: Path, drawing: Path | None) -> None:
     """Print the structure that a task module has chosen, and draw it into a file if one is given.
 
     Raises:
-        InputError: the module has no such structure.
+        InputError: the module has no such structure, or something else stands at `drawing`.
     """
+    if drawing:
+        check_file(drawing, PICTURE)
     choice = structure_of(load_module(module))
     print(describe(choice))
     if drawing:
@@ -62,7 +65,7 @@ def draw_structure(choice: Sequence[int], path: str | Path) -> None:
         fontsize=10.5,
         color="#555555",
     )
-    with atomic_file(path) as temporary:
+    with atomic_file(path, PICTURE) as temporary:
         figure.savefig(temporary, format="png")
 
 

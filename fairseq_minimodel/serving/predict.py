@@ -14,10 +14,12 @@ from ..corpus.benchmarks.table import CLASSIFICATION, SPAN
 from ..corpus.progress import Progress
 from ..corpus.reading import COMPRESSED, LONGEST_JSON_LINE, TextFile, decode, is_json_lines
 from ..errors import InputError
+from ..outputs import check_file, json_lines_form
 from .model import MASKED, LanguageModel, TextError, load
 
 STANDARD = "-"  # the name of standard input and output
 PREDICTION = "prediction"  # the key that each line gets
+PREDICTIONS = json_lines_form("a file of predictions", PREDICTION)
 TEXT, PAIR, QUESTION = ("text",), ("text1", "text2"), ("question", "context")
 COLUMNS = {CLASSIFICATION: (1, 2), SPAN: (2,), MASKED: (1,)}  # how many a task reads
 # Read, sorted by length and predicted at a time; a portion ends where one of them is reached.
@@ -90,8 +92,8 @@ def predict(
         InputError: as in `load`; the input cannot be read; a line is not UTF-8, or no JSON object with
             the texts; or an option does not fit the body's task.
     """
-    if output != STANDARD and Path(output).is_dir():
-        raise InputError(f"--output {output} is a folder: name a file")
+    if output != STANDARD:
+        check_file(output, PREDICTIONS, source)
     json_lines = json_lines or is_json_lines(source)
     model = load(body, pack, module, labels, device, bfloat16, max_tokens)
     _check_options(model, json_lines, text_columns, top)
@@ -316,7 +318,7 @@ def _output(output: str) -> Iterator[BinaryIO]:
     if output == STANDARD:
         yield sys.stdout.buffer
         return
-    with atomic_file(output) as unfinished, open(unfinished, "wb") as file:
+    with atomic_file(output, PREDICTIONS) as unfinished, open(unfinished, "wb") as file:
         yield file
 
 

@@ -6,14 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ..atomic import atomic_file
+from ..atomic import atomic_folder
 from ..corpus.progress import SHORT, Progress
 from ..errors import InputError
+from ..outputs import FolderForm
 from .grammar import COMMON, LANGUAGES, TOPICS
 
 SPLITS = {"source": ("train", "dev", "test"), "target": ("test",)}
 SPLIT_SIZES = {"train": 2000, "dev": 400, "test": 1000}
 FEWEST_SENTENCES = 100
+TOY = FolderForm(
+    "the two generated languages",
+    [
+        *(f"{language}/mono.txt" for language in LANGUAGES),
+        *(f"{language}/{split}.tsv" for language, splits in SPLITS.items() for split in splits),
+    ],
+)
 
 _SLOT = re.compile(r"\{(\w+)\}")
 
@@ -80,37 +88,38 @@ def write_toy(output: str | Path, seed: int = 1, sentences: int = 30000) -> None
     nothing in the two languages is parallel.
 
     Raises:
-        InputError: for fewer sentences than FEWEST_SENTENCES, or a folder that cannot be made.
+        InputError: for fewer sentences than FEWEST_SENTENCES, or if something else stands there.
     """
     if sentences < FEWEST_SENTENCES:
         raise InputError(
             f"--sentences {sentences} is too little text to train on; "
             f"give at least {FEWEST_SENTENCES}."
         )
-    for language in LANGUAGES:
-        folder = Path(output) / language
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"cannot make the folder {folder} ({error.strerror}); give another --output."
-            ) from error
-        rng = random.Random(f"{seed} {language} mono")
-        with (
-            atomic_file(folder / "mono.txt") as path,
-            open(path, "w", encoding="utf-8") as file,
-            Progress(language, sentences, "sentence", after=SHORT) as progress,
-        ):
-            written = 0
-            while written < sentences:
-                _, document = draw_document(language, rng)
-                file.write("\n".join(document) + "\n\n")
-                progress.update(min(len(document), sentences - written))
-                written += len(document)
-        for split in SPLITS[language]:
-            rng = random.Random(f"{seed} {language} {split}")
-            rows = draw_task(language, SPLIT_SIZES[split], rng)
-            lines = ["\t".join(row) for row in [("text", "label"), *rows]]
-            with atomic_file(folder / f"{split}.tsv") as path:
-                path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        print(f"{folder}: {written} sentences on {len(TOPICS)} topics, seed {seed}")
+    written = {}
+    with atomic_folder(output, TOY) as folder:
+        for language in LANGUAGES:
+            written[language] = _write_language(folder / language, language, seed, sentences)
+    for language, count in written.items():
+        print(f"{Path(output, language)}: {count} sentences on {len(TOPICS)} topics, seed {seed}")
+
+
+def _write_language(folder: Path, language: str, seed: int, sentences: int) -> int:
+    """Write the text and the task of one language. Returns the number of sentences of the text."""
+    folder.mkdir()
+    rng = random.Random(f"{seed} {language} mono")
+    with (
+        open(folder / "mono.txt", "w", encoding="utf-8") as file,
+        Progress(language, sentences, "sentence", after=SHORT) as progress,
+    ):
+        written = 0
+        while written < sentences:
+            _, document = draw_document(language, rng)
+            file.write("\n".join(document) + "\n\n")
+            progress.update(min(len(document), sentences - written))
+            written += len(document)
+    for split in SPLITS[language]:
+        rng = random.Random(f"{seed} {language} {split}")
+        rows = draw_task(language, SPLIT_SIZES[split], rng)
+        lines = ["\t".join(row) for row in [("text", "label"), *rows]]
+        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return written

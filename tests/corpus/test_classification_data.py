@@ -202,7 +202,7 @@ def test_bad_examples_leave_nothing_behind(vocabulary, tmp_path, train, valid, o
 
 def test_other_folders_are_never_replaced(files, vocabulary, tmp_path):
     (tmp_path / "precious").write_text("years of work")
-    with pytest.raises(InputError, match="is no output of prepare-classification"):
+    with pytest.raises(InputError, match="holds precious: only data of prepare-classification"):
         prepare_classification(
             files / "train.tsv", files / "valid.tsv", output=tmp_path, **vocabulary
         )

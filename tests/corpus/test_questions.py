@@ -214,7 +214,7 @@ def test_one_language_of_several(tmp_path, files):
         ({"max_question": 0}, "--max-question is 0"),
         ({"train": "absent.json"}, "absent.json does not exist"),
         ({"language": "en"}, "the id does not begin with a language"),
-        ({"output": "."}, "is no output of prepare-questions"),
+        ({"output": "."}, "cannot be the output"),
         ({"valid": "unanswered.json"}, "unanswered.json holds no question with an answer"),
         ({"valid": "lost.json"}, "keeps no character of any answer"),
     ],

@@ -107,7 +107,7 @@ def test_what_is_there_is_not_computed_again(folder, fine_tuned, tmp_path):  # n
         ({"benchmark": "xquad"}, "xquad is not a classification benchmark"),
         ({"data": "absent"}, "absent"),
         ({"more": ["--languages", "sw"]}, "has no pack of the language sw; there is de, en"),
-        ({"more": ["--json", "{folder}/dict.txt"]}, "holds no scores of this command"),
+        ({"more": ["--json", "{folder}/dict.txt"]}, "only a file of scores that the same command"),
     ],
 )
 def test_refusals(arguments, sentence, folder, fine_tuned):  # noqa: F811

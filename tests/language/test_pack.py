@@ -91,9 +91,32 @@ def test_sizes_that_contradict_the_description_are_refused(pack):
         load_pack(pack)
 
 
-def test_saving_over_a_pack_replaces_it_as_a_whole(pack, parts):
+def test_saving_over_a_pack_replaces_it_as_a_whole_and_nothing_else(pack, parts):
     description, dictionary, tokenizer = parts
-    (pack / "stray").touch()
+    (pack / "tokenizer.json").write_text("{}")
     save_pack(pack, SIDE, replace(description, language="yy"), dictionary, tokenizer)
     assert load_pack(pack).description.language == "yy"
-    assert not (pack / "stray").exists()
+    assert not (pack / "tokenizer.json").exists()
+    (pack / "stray").touch()
+    with pytest.raises(InputError, match="holds stray: only a language pack"):
+        save_pack(pack, SIDE, description, dictionary, tokenizer)
+    assert (pack / "stray").exists() and load_pack(pack).description.language == "yy"
+
+
+@pytest.mark.parametrize("name", ["", " ", "de/at", "..", ".de", "d\x1b[2Je", "d\ne", "d" * 101])
+def test_a_language_has_a_name_that_a_folder_could_have(name, parts, tmp_path):
+    description, dictionary, tokenizer = parts
+    with pytest.raises(InputError, match="--language .*: give a name"):
+        save_pack(
+            tmp_path / "pack", SIDE, replace(description, language=name), dictionary, tokenizer
+        )
+    assert not (tmp_path / "pack").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["de", "zh-Hans", "pt_BR", "Kiswahili", "தமிழ்", "فارسی", "en (old)"]
+)
+def test_names_of_languages_in_any_script(name, parts, tmp_path):
+    description, dictionary, tokenizer = parts
+    save_pack(tmp_path / "pack", SIDE, replace(description, language=name), dictionary, tokenizer)
+    assert load_pack(tmp_path / "pack").description.language == name

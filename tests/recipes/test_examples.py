@@ -32,10 +32,10 @@ def run_example(name, out, **variables):
 
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
-    out = tmp_path_factory.mktemp("quickstart") / "out"
+    out = tmp_path_factory.mktemp("quickstart") / "my results"
     result = run_example("quickstart", out)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    return out.with_name("out-smoke"), result.stdout
+    return out.with_name("my results-smoke"), result.stdout
 
 
 def test_the_quickstart_prints_a_table_and_writes_results_and_a_picture(quickstart):

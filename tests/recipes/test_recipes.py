@@ -45,11 +45,11 @@ def done_at(out):
 
 @pytest.fixture(scope="module")
 def xnli(tmp_path_factory):
-    """One run, from nothing to the table."""
-    out = tmp_path_factory.mktemp("xnli") / "out"
+    """One run, from nothing to the table, in a folder whose name shells and hydra could cut."""
+    out = tmp_path_factory.mktemp("xnli") / "Ann's results, new (1)"
     result = run_script(EXAMPLES / "xnli/run.sh", OUT=out)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    return out.with_name("out-smoke"), result.stdout
+    return out.with_name(f"{out.name}-smoke"), result.stdout
 
 
 def test_xnli_from_text_to_table(xnli):

@@ -242,7 +242,8 @@ def test_a_mean_curve_has_a_band(tmp_path, log_x):
 
 def test_failed_drawing_leaves_the_former_picture(tmp_path, monkeypatch):
     path = tmp_path / "curves.png"
-    path.write_bytes(b"former")
+    draw_score_against_flops([STANDARD], path)
+    former = path.read_bytes()
 
     def fail(self, target, **options):
         target.write_bytes(b"half")
@@ -251,5 +252,5 @@ def test_failed_drawing_leaves_the_former_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(curves_module.Figure, "savefig", fail)
     with pytest.raises(OSError, match="disk full"):
         draw_score_against_flops([STANDARD], path)
-    assert path.read_bytes() == b"former"
+    assert path.read_bytes() == former
     assert list(tmp_path.iterdir()) == [path]

@@ -348,7 +348,7 @@ def test_nothing_to_report(run_folder, tmp_path, capsys):
         report([run_folder], tmp_path / "report.html", source="xx")
     with pytest.raises(InputError, match="is a folder: name a file"):
         report([run_folder], tmp_path)
-    with pytest.raises(InputError, match="cannot write .*give another --output"):
+    with pytest.raises(InputError, match="cannot write .*is not a folder; give another --output"):
         report([run_folder], tmp_path / "run" / "notes.json" / "report.html")
 
 

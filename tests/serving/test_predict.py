@@ -265,7 +265,7 @@ GOOD = '{"text": "word1"}\n'
          "--max-length 384 is more than the 32 positions"),
         ("topics.pt", "x.txt.gz", b"word1", (), "x.txt.gz, after line 0: the compressed file"),
         ("topics.pt", "x.txt", "word1", ("--input", "absent"), "Cannot read absent"),
-        ("topics.pt", "x.txt", "word1", ("--output", "."), "--output . is a folder"),
+        ("topics.pt", "x.txt", "word1", ("--output", "."), "'.' cannot be the output"),
         ("topics.pt", "x.txt", "word1", ("--device", "nonsense"), "--device nonsense cannot be"),
         ("absent.pt", "x.txt", "word1", (), "no checkpoint .*absent.pt"),
     ],
@@ -276,13 +276,13 @@ def test_bad_input_is_one_sentence_and_leaves_no_output(
     monkeypatch.setattr(serving, "PORTION_LINES", 1)  # what comes before is written
     content = content if isinstance(content, bytes) else content.encode()
     (tmp_path / name).write_bytes(content)
-    (tmp_path / "out.jsonl").write_text("former")
+    (tmp_path / "out.jsonl").write_text('{"prediction": "former"}')
     options = ("--input", name, "--output", "out.jsonl", *options)
     code, printed, message = predict(body, *options)
     assert code == 2 and not printed
     [line] = [line for line in message.splitlines() if "UserWarning" not in line]
     assert re.search(f"^fairseq-minimodel: error: .*{sentence}", line)
-    assert (tmp_path / "out.jsonl").read_text() == "former"
+    assert (tmp_path / "out.jsonl").read_text() == '{"prediction": "former"}'
     assert {path.name for path in tmp_path.iterdir()} == {name, "out.jsonl"}
 
 

@@ -5,9 +5,12 @@ from pathlib import Path
 
 from ...atomic import atomic_file
 from ...errors import InputError
+from ...outputs import check_file, json_lines_form
 from ..examples import Example
 from .read import read_benchmark
 from .table import BENCHMARKS, CLASSIFICATION, SPAN
+
+ROWS = json_lines_form("JSON Lines with labels", "label")
 
 
 def export_benchmark(
@@ -15,8 +18,8 @@ def export_benchmark(
 ) -> None:
     """Write one split of a classification benchmark in one language, and say how many rows it has.
 
-    A line is {"text", "label"}, or {"text1", "text2", "label"} for pairs of sentences. A file of that
-    name is replaced.
+    A line is {"text", "label"}, or {"text1", "text2", "label"} for pairs of sentences. A former
+    file of that kind is replaced.
 
     Args:
         benchmark, data, split, language: see `read_benchmark`.
@@ -31,6 +34,7 @@ def export_benchmark(
         raise InputError(
             f"--output {output}: give a name that ends in .jsonl, as JSON Lines have it"
         )
+    check_file(output, ROWS, data)
     known = BENCHMARKS.get(benchmark)
     if known and known.kind != CLASSIFICATION:
         names = [name for name, one in BENCHMARKS.items() if one.kind == CLASSIFICATION]
@@ -39,7 +43,7 @@ def export_benchmark(
             f"{benchmark} has no labelled sentences{hint}; these have: {', '.join(names)}"
         )
     [found] = read_benchmark(benchmark, data, split, [language]).values()
-    with atomic_file(output) as partial, open(partial, "w", encoding="utf-8") as file:
+    with atomic_file(output, ROWS) as partial, open(partial, "w", encoding="utf-8") as file:
         for example in found.rows:
             file.write(json.dumps(_record(example), ensure_ascii=False) + "\n")
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in found.left_out.items())

@@ -11,6 +11,7 @@ from ...corpus.vocabulary import FAST_TOKENIZER_FILE
 from ...corpus.window_options import SPANS, WINDOWS
 from ...errors import InputError
 from ...language.pack import DESCRIPTION as PACK
+from ...outputs import FileForm, check_file, json_form
 from . import data
 from .checkpoint import describe_checkpoint
 from .compare import compare as compare_two
@@ -18,6 +19,11 @@ from .dataset import shards_in
 from .facts import Description
 from .folders import CONFIG, describe_hugging_face, describe_module, describe_pack
 
+_DESCRIBED = json_form("", "path", "kind", "title", "warnings")
+_COMPARED = json_form("", "a", "b", "verdict")
+INSPECTED = FileForm(
+    "a description", lambda path: _DESCRIBED.is_own(path) or _COMPARED.is_own(path)
+)
 BODY = "body.pt"  # the checkpoint's name in a folder of import-hf
 KNOWN = (
     "a checkpoint, a dict.txt or a tokenizer; or the folder of a language pack, a task module, "
@@ -35,10 +41,13 @@ def inspect(paths: Sequence[Path], compare: Sequence[Path] | None, output: str |
             of the text; None: nowhere.
 
     Raises:
-        InputError: there is nothing to inspect, or a file is missing, damaged or of no known kind.
+        InputError: there is nothing to inspect, `output` holds something else, or a file is missing,
+            damaged or of no known kind.
     """
     if bool(paths) == bool(compare):
         raise InputError("give one or more paths to inspect, or --compare A B")
+    if output not in (None, "-"):
+        check_file(output, INSPECTED, *(paths or compare))
     if compare:
         found = compare_two(*compare)
         text, content = str(found), found.as_json()
@@ -50,7 +59,7 @@ def inspect(paths: Sequence[Path], compare: Sequence[Path] | None, output: str |
         print(json.dumps(content, indent=2, ensure_ascii=False))
         return
     if output:
-        write_json(output, content)
+        write_json(output, content, INSPECTED)
     print(text)
 
 

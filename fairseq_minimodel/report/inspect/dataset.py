@@ -88,7 +88,8 @@ def shards_in(folder: Path) -> list[Path]:
     """The folders that hold binarised data, in order: the folder itself, or those in it."""
     if any(folder.glob(f"*{INDEX}")):
         return [folder]
-    return sorted({path.parent for path in folder.glob(f"*/*{INDEX}")})
+    shards = {path.parent for path in folder.glob(f"*/*{INDEX}")}
+    return sorted(shard for shard in shards if not shard.name.startswith("."))  # unfinished
 
 
 def splits_in(folder: Path) -> dict[str, Dataset]:
