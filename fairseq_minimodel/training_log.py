@@ -174,7 +174,9 @@ def chosen_settings(cfg: DictConfig) -> dict[str, Any]:
         if group not in known or group == SCORING or not values:
             continue
         values = values if isinstance(values, dict) else vars(values)  # of a model of the old way
-        defaults = _defaults(group, values.get("_name")) or known[group] or {}
+        defaults = _defaults(group, values.get("_name")) or known[group]
+        if not isinstance(defaults, dict):  # nothing is known of a model of the old way
+            defaults = {}
         different = {
             name: value
             for name, value in values.items()
