@@ -1,5 +1,6 @@
 """What a file is, told by its first bytes: what can be read, and what is refused, with the way out."""
 
+import codecs
 import csv
 import json
 import re
@@ -101,18 +102,22 @@ def _wide_encoding(head: bytes) -> str | None:
         if head.startswith(mark):
             return name
     head = head[:4096]
-    places = [head[place::4].count(0) for place in range(4)]
-    count, quarter = sum(places), len(head) // 4
+    nuls = head.count(0)
     # In UTF-8 a NUL is a damage, and rare; in UTF-16 each space and line break has one.
-    if count < 2 or (count < len(head) / 50 and may_be_utf8(head)):
+    if nuls < 2 or (nuls < len(head) / 50 and may_be_utf8(head)):
         return None
-    for name, first, second in (("UTF-32LE", 2, 3), ("UTF-32BE", 0, 1)):
-        if min(places[first], places[second]) >= 0.95 * quarter > 0:
-            return name
-    for name, first in (("UTF-16LE", 1), ("UTF-16BE", 0)):
-        if places[first] + places[first + 2] >= 0.95 * count:
-            return name
-    return None
+    spaces = {name: _count_spaces(head, name) for _, name in _BYTE_ORDER_MARKS}
+    best = max(spaces, key=spaces.get)
+    return best if spaces[best] else None
+
+
+def _count_spaces(head: bytes, encoding: str) -> int:
+    """Spaces and line breaks in the beginning of a text; none if it is not of this encoding."""
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(head)  # the end may be cut
+    except UnicodeDecodeError:
+        return 0
+    return 0 if "\0" in text else sum(map(text.count, " \n\r"))
 
 
 def may_be_utf8(head: bytes) -> bool:
@@ -176,16 +181,20 @@ def _table_delimiter(text: bytes) -> str | None:
     lines = [line for line in content.splitlines(keepends=True) if line.strip()]
     if cut:
         lines.pop()
-    columns = {line.strip().count(TAB) for line in lines[:_ROWS]}
-    if len(lines) > 1 and len(columns) == 1 and columns != {0}:
+    rows = [line for line in lines if not line.startswith("#")]  # comments of CoNLL-U
+    columns = {row.strip().count(TAB) for row in rows[:_ROWS]}
+    if len(rows) > 1 and len(columns) == 1 and columns != {0}:
         return TAB
     for delimiter in ",;":
         try:
             rows = list(islice(csv.reader(lines, delimiter=delimiter), _ROWS))
         except csv.Error:
             continue
-        if len(rows) > 1 and len(rows[0]) > 1 and len({len(row) for row in rows}) == 1:
-            names = [name.strip() for name in rows[0]]
-            if len(set(names)) == len(names) and all(map(_NAME.fullmatch, names)):
-                return delimiter
+        columns = {len(row) for row in rows}
+        if len(rows) > 1 and len(columns) == 1 and columns != {1} and _are_names(rows[0]):
+            return delimiter
     return None
+
+
+def _are_names(row: list[str]) -> bool:
+    return len(set(row)) == len(row) and all(map(_NAME.fullmatch, row))

@@ -343,9 +343,9 @@ def _valid_documents(folder: Path, wanted: float, buckets: int) -> tuple[list[in
 def _warn_about_large_documents(run: _Run, documents: int, most: bool, divided: bool) -> None:
     if most:
         found = f"most of the text is in documents of more than {LARGE_DOCUMENT // 1000} kB"
-        found += ": each is shuffled, and compared for duplicates, as a whole"
     else:
-        found = f"there are only {documents:,} documents, and large ones"
+        found = f"the text has only {documents:,} documents"
+    found += ", each of which is shuffled, and compared for duplicates, as a whole"
     if divided:
         found += "; one was divided between training and validation"
     way_out = ""

@@ -35,8 +35,8 @@ COMPRESSED = (".gz", ".xz", ".zst", ".bz2")
 
 _LONGEST_WINDOW = 1 << 31  # bytes; the largest that the library can read (`zstd --long=31`)
 # Bytes of zstd that are decompressed at a time: 4 of them can stand for 128 kB of text, so that
-# these give 32 MB at most.
-_ZSTD_INPUT = 1 << 10
+# these give 16 MB at most.
+_ZSTD_INPUT = 1 << 9
 _DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 
 
@@ -344,7 +344,7 @@ class _ZstdReader(io.RawIOBase):
     """Decompresses frames of zstd. zstandard's own reader takes a cut-off file for a short one."""
 
     def __init__(self, stored: BinaryIO) -> None:
-        self._stored, self._frame, self._ready, self._left = stored, None, b"", b""
+        self._stored, self._frame, self._ready, self._left = stored, None, memoryview(b""), b""
 
     def readable(self) -> bool:
         return True
@@ -360,7 +360,7 @@ class _ZstdReader(io.RawIOBase):
             if self._frame is None:
                 decompressor = zstandard.ZstdDecompressor(max_window_size=_LONGEST_WINDOW)
                 self._frame = decompressor.decompressobj()
-            self._ready = self._frame.decompress(data)
+            self._ready = memoryview(self._frame.decompress(data))
             if self._frame.eof:
                 self._left, self._frame = self._frame.unused_data, None
         count = min(len(buffer), len(self._ready))

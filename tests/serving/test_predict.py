@@ -263,7 +263,7 @@ GOOD = '{"text": "word1"}\n'
         ("questions.pt", "x.jsonl", GOOD, QUESTIONS, "line 1: no text under the key 'question'"),
         ("questions.pt", "x.jsonl", '{"question": "a", "context": "b"}', (),
          "--max-length 384 is more than the 32 positions"),
-        ("topics.pt", "x.txt.gz", b"word1", (), "x.txt.gz, after line 0: the compressed file"),
+        ("topics.pt", "x.txt.gz", b"\x1f\x8bword1", (), "x.txt.gz, after line 0: the compressed file"),
         ("topics.pt", "x.txt", "word1", ("--input", "absent"), "Cannot read absent"),
         ("topics.pt", "x.txt", "word1", ("--output", "."), "--output . is a folder"),
         ("topics.pt", "x.txt", "word1", ("--device", "nonsense"), "--device nonsense cannot be"),
