@@ -284,8 +284,12 @@ def _plan(run: _Run, summary: dict[str, Any]) -> list[BucketPlan]:
             "train, one to validate); give more text, or one document a line with "
             "--document-per-line."
         )
-    wanted = min(text_bytes * options.valid_fraction, options.valid_megabytes * 1e6)
-    valid, split = _valid_documents(folder, wanted, len(sizes))
+    most_bytes = options.valid_megabytes * 1e6
+    wanted = min(max(int(documents * options.valid_fraction), 1), documents - 1)
+    valid, taken = _valid_documents(folder, wanted, most_bytes, len(sizes))
+    wanted_bytes, split = min(text_bytes * options.valid_fraction, most_bytes), {}
+    if not 0.5 * wanted_bytes <= taken <= 1.5 * wanted_bytes:
+        valid, split = _valid_bytes(folder, wanted_bytes, len(sizes))
     if split or large > text_bytes / 2:
         _warn_about_large_documents(run, documents, large > text_bytes / 2, bool(split))
     shards = options.shards or min(-(-text_bytes // SHARD_BYTES), len(sizes))
@@ -311,8 +315,27 @@ def _plan(run: _Run, summary: dict[str, Any]) -> list[BucketPlan]:
     return plan
 
 
-def _valid_documents(folder: Path, wanted: float, buckets: int) -> tuple[list[int], dict[int, int]]:
-    """Which text is for validation: the first documents that hold `wanted` bytes at most.
+def _valid_documents(
+    folder: Path, wanted: int, most_bytes: float, buckets: int
+) -> tuple[list[int], int]:
+    """How many documents of each bucket are for validation, and their bytes: the first `wanted`
+    ones of the corpus that hold no more than `most_bytes` together, but at least one."""
+    valid, taken, taken_bytes = [0] * buckets, 0, 0
+    for number in range(buckets):
+        ends = taken_bytes + np.cumsum(Bucket(folder, number).sizes[: wanted - taken])
+        fitting = int(np.searchsorted(ends, most_bytes, side="right"))
+        if taken == 0 and len(ends):
+            fitting = max(fitting, 1)
+        if fitting:
+            valid[number], taken, taken_bytes = fitting, taken + fitting, int(ends[fitting - 1])
+        if taken == wanted or fitting < len(ends):
+            break
+    return valid, taken_bytes
+
+
+def _valid_bytes(folder: Path, wanted: float, buckets: int) -> tuple[list[int], dict[int, int]]:
+    """Which text is for validation where documents are too few, or too unequal, to count them: the
+    first ones that hold `wanted` bytes at most.
 
     Where these are less than half of what is wanted, the document behind them is divided; but not
     a small one, which is taken as a whole if there would be nothing else.
