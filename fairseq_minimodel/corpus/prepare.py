@@ -36,7 +36,7 @@ from ..atomic import atomic_file, atomic_folder
 from ..errors import InputError
 from .buckets import JOINERS, LARGE_DOCUMENT, Bucket, bucket_size, distribute, is_json_lines
 from .encode import SPLITS, BucketPlan, encode_bucket, split_texts
-from .indexed import IndexedDatasetWriter, token_type
+from .indexed import IndexedDatasetWriter, check_folder_name, token_type
 from .options import PrepareOptions, sequence_length_of
 from .progress import Progress, ProgressFile
 from .reading import TextFile, cut_position, refuse_structure
@@ -97,11 +97,7 @@ def prepare(
         raise InputError(f"--workers is {run.workers}, but it must be at least 1.")
     if run.given_dictionary is not None and run.given_model is None:
         raise InputError("--dict is given without --sentencepiece-model; give both.")
-    if ":" in str(run.output):
-        raise InputError(
-            f"--output {run.output} has a colon, by which fairseq separates data folders: give a "
-            "path without one."
-        )
+    check_folder_name(run.output)
     for path in run.sources:  # what is wrong with a file shall be known before hours of work
         with TextFile(path) as file:
             _check_running_text(file, run.options)

@@ -22,7 +22,7 @@ from ..atomic import atomic_folder
 from ..errors import InputError
 from .benchmarks.archive import open_source
 from .benchmarks.questions import Question, read_questions
-from .indexed import IndexedDatasetWriter, token_type
+from .indexed import IndexedDatasetWriter, check_folder_name, token_type
 from .progress import SHORT, Progress
 from .vocabulary import BOS, EOS, Vocabulary
 from .window_options import NO_ANSWER, SPANS, WINDOWS, WindowOptions
@@ -165,6 +165,7 @@ def prepare_questions(
     """
     options = WindowOptions(max_length, stride, max_question)
     output = Path(output)
+    check_folder_name(output)
     if output.exists() and not _may_be_replaced(output):
         raise InputError(
             f"{output} exists and is no output of prepare-questions; "
