@@ -99,6 +99,11 @@ def prepare(
         raise InputError("--dict is given without --sentencepiece-model; give both.")
     check_folder_name(run.output)
     for path in run.sources:  # what is wrong with a file shall be known before hours of work
+        if path.is_fifo() or path.is_char_device():
+            raise InputError(
+                f"{path} is a pipe or a device, and prepare reads files more than once: write the "
+                "text to a file first."
+            )
         with TextFile(path) as file:
             _check_running_text(file, run.options)
     if run.given_model is not None:

@@ -392,6 +392,12 @@ def test_plain_text_that_looks_like_a_table_can_be_read(prepared, tmp_path):
     assert record["counts"]["documents"] == 2
 
 
+def test_a_pipe_is_refused_before_any_of_it_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe is a pipe or a device"):
+        prepare([tmp_path / "pipe"], tmp_path / "data", workers=1)
+
+
 @pytest.mark.parametrize("kind", ["link", "folder", "file", "linked lock", "open to others"])
 def test_what_stands_at_the_place_of_the_work_files_is_left_alone(text, tmp_path, kind):
     precious = tmp_path / "precious"
