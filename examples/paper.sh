@@ -13,7 +13,7 @@ if [ -n "${SMOKE:-}" ]; then
   PRECISION=${PRECISION:-fp32}
   LAYERS=4 DEPTH=2 NEW_LAYERS=1 LENGTH=64 SEQUENCES=16
   SIZES=(+model.encoder_embed_dim=32 +model.encoder_ffn_embed_dim=64 +model.encoder_attention_heads=2)
-  VOCABULARY=(--vocabulary-size 500 --character-coverage 1.0 --max-line-tokens 62)
+  VOCABULARY=(--vocabulary-size 500 --character-coverage 1.0)
   TRAINING=(optimization.max_update=4 lr_scheduler.warmup_updates=1 dataset.num_workers=0)
   WINDOWS=(--max-length 64 --stride 16 --max-question 24)
 fi

@@ -107,7 +107,8 @@ step_prepare() { # step_prepare LANGUAGE; text that was prepared shard by shard 
   if [ -e "$OUT/data/$1" ]; then return; fi
   mapfile -t files < <(text_of "$1")
   [ "${#files[@]}" -gt 0 ] || exit 2
-  fairseq-minimodel prepare --output "$OUT/data/$1" "${VOCABULARY[@]}" --text "${files[@]}"
+  fairseq-minimodel prepare --output "$OUT/data/$1" --sequence-length "$LENGTH" "${VOCABULARY[@]}" \
+    --text "${files[@]}"
 }
 
 data_of() { # the data of a language for fairseq: a folder, or its shards with colons between

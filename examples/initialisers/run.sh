@@ -49,7 +49,7 @@ train() {
 
 prepare() { # prepare LANGUAGE TEXT
   fairseq-minimodel prepare --output "$OUT/data/$1" --vocabulary-size "$VOCABULARY" \
-    --max-line-tokens $((LENGTH - 2)) --text "$2"
+    --sequence-length "$LENGTH" --text "$2"
 }
 
 if [ -z "$BODY" ]; then

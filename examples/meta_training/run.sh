@@ -45,7 +45,7 @@ run snli-sentences snli_sentences
 prepare() { # prepare DOMAIN TEXT OPTIONS...: all in the vocabulary of the body's text
   local name=$1 text=$2
   shift 2
-  fairseq-minimodel prepare --output "$OUT/data/$name" --max-line-tokens $((LENGTH - 2)) \
+  fairseq-minimodel prepare --output "$OUT/data/$name" --sequence-length "$LENGTH" \
     --text "$text" "$@"
 }
 vocabulary=(--sentencepiece-model "$SOURCE_DATA/sentencepiece.bpe.model"

@@ -21,7 +21,7 @@ mkdir -p "$OUT"
 [ -e "$OUT/text" ] || fairseq-minimodel toy --output "$OUT/text" --seed "$SEED" --sentences "$SENTENCES"
 for side in source target; do
   fairseq-minimodel prepare --text "$OUT/text/$side/mono.txt" --output "$OUT/data/$side" \
-    --vocabulary-size "$VOCABULARY" --character-coverage 1.0
+    --vocabulary-size "$VOCABULARY" --character-coverage 1.0 --sequence-length "$LENGTH"
 done
 SOURCE_DATA=$OUT/data/source TARGET_DATA=$OUT/data/target
 TASK_DATA=$OUT/data/task CLASSES=4 TEXT_COLUMN=text LABEL_COLUMN=label

@@ -11,7 +11,7 @@ PRECISION=${PRECISION:-bf16}
 LAYERS=4 DEPTH=2 NEW_LAYERS=1 LENGTH=128
 SIZES=(+model.encoder_embed_dim=128 +model.encoder_ffn_embed_dim=512 +model.encoder_attention_heads=4)
 SEQUENCES=16 BATCH=16
-VOCABULARY=(--vocabulary-size 8000 --max-line-tokens 126 --document-per-line)
+VOCABULARY=(--vocabulary-size 8000 --document-per-line)
 WINDOWS=(--max-length 128 --stride 64 --max-question 32)
 TRAINING=(dataset.num_workers=0)
 mlm=(task.sample_break_mode=none +model.dropout=0.0 +model.attention_dropout=0.0)

@@ -29,7 +29,7 @@ def _add_prepare(verbs: Verbs) -> None:
         nargs="+",
         required=True,
         metavar="FILE",
-        help="plain text or JSON Lines (.jsonl), each perhaps compressed (.gz, .xz, .zst)",
+        help="plain text or JSON Lines, each perhaps compressed (gzip, xz, zstd, bzip2)",
     )
     add_output(parser, "FOLDER", former="one of other text or options is never replaced")
     parser.add_argument(

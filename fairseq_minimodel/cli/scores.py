@@ -152,8 +152,14 @@ def _add_perplexity(verbs: Verbs) -> None:
         action="append",
         required=True,
         metavar=("PACK", "TEXT"),
-        help="a language pack and plain text in its language, one sentence or document a line, "
-        "perhaps compressed (.gz, .xz, .zst); repeat it for more languages",
+        help="a language pack and text in its language, one sentence or document a line, or JSON "
+        "Lines, perhaps compressed (gzip, xz, zstd, bzip2); repeat it for more languages",
+    )
+    parser.add_argument(
+        "--field",
+        default="text",
+        metavar="KEY",
+        help="JSON Lines: the key that holds the text (default: %(default)s)",
     )
     parser.add_argument(
         "--depth",

@@ -22,7 +22,14 @@ from .workers import bounded_map, worker_pool
 BUCKET_BYTES = 32_000_000
 SMALL_BUCKET_BYTES = 1_000_000  # while there are few buckets, smaller ones keep all cores busy
 FEW_BUCKETS, MOST_BUCKETS = 64, 4096
-_EXPANSION = {".gz": 4, ".xz": 6, ".zst": 5}  # guessed; a wrong guess only changes bucket sizes
+LARGE_DOCUMENT = 100_000  # bytes; few articles have so many, and text without blank lines has
+JOINERS = ("\u200c", "\u200d")  # zero-width non-joiner and joiner, which some scripts write with
+_EXPANSION = {
+    ".gz": 4,
+    ".xz": 6,
+    ".zst": 5,
+    ".bz2": 6,
+}  # guessed; a wrong guess only changes bucket sizes
 
 
 _BATCH_BYTES = 1_000_000  # of raw documents, the unit of work of a cleaning task
@@ -34,7 +41,11 @@ _RECORD = np.dtype([("high", ">u8"), ("low", ">u8"), ("bytes", "<u4")])
 def distribute(
     sources: Sequence[Path], folder: Path, options: PrepareOptions, workers: int
 ) -> dict[str, Any]:
-    """Clean all documents into buckets. Returns the number of buckets, counts and input digests."""
+    """Clean all documents into buckets.
+
+    Returns:
+        the number of buckets, input digests, and counts of documents and of each of `JOINERS`.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     total = sum(path.stat().st_size for path in sources)
@@ -42,11 +53,13 @@ def distribute(
     buffers = [(bytearray(), bytearray()) for _ in range(number)]
     inputs: list[dict[str, Any]] = []
     documents = too_short = buffered = 0
+    joiners = [0] * len(JOINERS)
     with Progress("reading", total) as progress, worker_pool(workers) as pool:
         batches = _batches(sources, options, number, inputs, progress)
         for batch in bounded_map(pool, _clean_batch, batches, 3 * workers):
             documents += batch.documents
             too_short += batch.too_short
+            joiners = [sum(counts) for counts in zip(joiners, batch.joiners, strict=True)]
             for bucket, (records, texts) in batch.buckets.items():
                 buffers[bucket][0].extend(records)
                 buffers[bucket][1].extend(texts)
@@ -59,6 +72,7 @@ def distribute(
         "buckets": number,
         "documents": documents,
         "too_short": too_short,
+        "joiners": joiners,
         "inputs": sorted(inputs, key=lambda entry: sorted(entry.items())),
     }
 
@@ -72,6 +86,7 @@ def _bucket_number(sources: Sequence[Path], options: PrepareOptions) -> int:
 class _CleanBatch(NamedTuple):
     documents: int
     too_short: int
+    joiners: list[int]
     buckets: dict[int, tuple[bytearray, bytearray]]  # records (of `_RECORD`) and texts, joined
 
 
@@ -81,37 +96,51 @@ def _batches(
     buckets: int,
     inputs: list[dict[str, Any]],
     progress: Progress,
-) -> Iterator[tuple[Path, list[tuple[int, bytes]], PrepareOptions, int]]:
+) -> Iterator[tuple[Path, bool, list[tuple[int, bytes]], PrepareOptions, int]]:
     """Yield the arguments of `_clean_batch` for all text; note each finished file in `inputs`."""
     for path in sources:
         with TextFile(path) as file:
+            json_lines = is_json_lines(file, options)
             batch, size, position = [], 0, 0
-            for line, document in read_raw_documents(file, options.document_per_line):
+            for line, document in read_raw_documents(file, options.document_per_line, json_lines):
                 batch.append((line, document))
                 size += len(document)
                 if size > _BATCH_BYTES:
-                    yield path, batch, options, buckets
+                    yield path, json_lines, batch, options, buckets
                     progress.update(file.position - position)
                     batch, size, position = [], 0, file.position
             if batch:
-                yield path, batch, options, buckets
+                yield path, json_lines, batch, options, buckets
             progress.update(file.position - position)
             inputs.append({"name": path.name, "bytes": file.position, "blake2b": file.digest})
 
 
+def is_json_lines(file: TextFile, options: PrepareOptions) -> bool:
+    """Whether a file is read as JSON Lines."""
+    return {"plain": False, "jsonl": True}.get(options.text_format, file.is_json_lines)
+
+
 def _clean_batch(
-    path: Path, raw_documents: list[tuple[int, bytes]], options: PrepareOptions, bucket_number: int
+    path: Path,
+    json_lines: bool,
+    raw_documents: list[tuple[int, bytes]],
+    options: PrepareOptions,
+    bucket_number: int,
 ) -> _CleanBatch:
     """Clean documents, each given as (number of its first line, bytes), and assign buckets."""
     cleaner = _cleaner(options)
     documents = too_short = 0
+    joiners = [0] * len(JOINERS)
     buckets: dict[int, tuple[bytearray, bytearray]] = {}
     for line, raw in raw_documents:
-        for text in cleaner.texts(raw, path, line):
+        for text in cleaner.texts(raw, json_lines, path, line):
             documents += 1
             if len(text) < options.min_characters:
                 too_short += 1
                 continue
+            joiners = [
+                count + text.count(joiner) for count, joiner in zip(joiners, JOINERS, strict=True)
+            ]
             data = text.encode("utf-8")
             key = cleaner.key(data)
             # The top 64 bits of the key, scaled to the number of buckets: monotone in the key.
@@ -120,7 +149,7 @@ def _clean_batch(
             records += key
             records += len(data).to_bytes(_RECORD.itemsize - KEY_BYTES, "little")
             texts += data
-    return _CleanBatch(documents, too_short, buckets)
+    return _CleanBatch(documents, too_short, joiners, buckets)
 
 
 @lru_cache(maxsize=1)
@@ -166,6 +195,14 @@ class Bucket:
                 yield data[end - size : end]
 
 
-def bucket_size(folder: Path, number: int) -> tuple[int, int]:
-    bucket = Bucket(folder, number)
-    return len(bucket.sizes), int(bucket.sizes.sum())
+class BucketSize(NamedTuple):
+    """What a bucket holds."""
+
+    documents: int
+    bytes: int
+    large: int  # bytes in documents of more than `LARGE_DOCUMENT`
+
+
+def bucket_size(folder: Path, number: int) -> BucketSize:
+    sizes = Bucket(folder, number).sizes
+    return BucketSize(len(sizes), int(sizes.sum()), int(sizes[sizes > LARGE_DOCUMENT].sum()))

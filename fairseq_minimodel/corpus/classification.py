@@ -12,7 +12,7 @@ from ..atomic import atomic_folder
 from ..errors import InputError
 from ..outputs import FolderForm, check_folder
 from .examples import Column, Example, read_examples
-from .indexed import IndexedDatasetWriter, token_type
+from .indexed import IndexedDatasetWriter, check_folder_name, token_type
 from .vocabulary import EOS, MASK_SYMBOL, SPECIAL_SYMBOLS, Vocabulary, write_dictionary
 
 _BATCH = 1000  # examples
@@ -58,6 +58,7 @@ def prepare_classification(
             `output` that holds something else.
     """
     output = Path(output)
+    check_folder_name(output)
     if len(text_columns) not in (1, 2):
         raise InputError(
             f"{len(text_columns)} text columns are given; give one for sentences, two for pairs."

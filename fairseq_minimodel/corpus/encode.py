@@ -20,7 +20,8 @@ class BucketPlan(NamedTuple):
 
     number: int
     documents: int
-    valid: int  # this many documents, the first ones, belong to the validation split
+    valid: int  # this many documents, the first ones, belong to the validation split,
+    divided: int  # and so many bytes of the document behind them, whose rest is for training
     bytes: int
     shard: int
 
@@ -39,7 +40,6 @@ def encode_bucket(
     missing = [split for split in SPLITS if not Path(f"{paths[split]}.tokens").exists()]
     bucket = Bucket(buckets, plan.number) if missing else None
     for split in missing:
-        start, stop = (0, plan.valid) if split == "valid" else (plan.valid, plan.documents)
         # The tokens are renamed last: where they stand, the sizes do, too.
         with (
             atomic_file(f"{paths[split]}.tokens") as tokens_path,
@@ -47,11 +47,23 @@ def encode_bucket(
             open(tokens_path, "wb") as tokens_file,
             open(sizes_path, "wb") as sizes_file,
         ):
-            for lines in _line_batches(bucket.texts(start, stop)):
+            for lines in _line_batches(split_texts(bucket, plan, split)):
                 tokens, sizes = encode_lines(_loaded(model, dictionary), lines, longest)
                 tokens_file.write(tokens.astype(dtype))
                 sizes_file.write(sizes.astype("<i4"))
     return plan.bytes
+
+
+def split_texts(bucket: Bucket, plan: BucketPlan, split: str) -> Iterator[bytes]:
+    """The clean texts of a bucket that belong to a split, in order."""
+    whole = plan.valid + (plan.divided > 0)  # the first document of which all is for training
+    shared = bucket.texts(plan.valid, whole)
+    if split == "valid":
+        yield from bucket.texts(0, plan.valid)
+        yield from (text[: plan.divided].strip() for text in shared)
+    else:
+        yield from (text[plan.divided :].strip() for text in shared)
+        yield from bucket.texts(whole, plan.documents)
 
 
 @lru_cache(maxsize=1)

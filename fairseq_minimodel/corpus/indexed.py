@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import InputError
+
 MAGIC = b"MMIDIDX\x00\x00"
 TYPE_CODES = {np.dtype("<u2"): 8, np.dtype("<u4"): 9}
 _CHUNK = 1 << 20  # items
@@ -20,6 +22,15 @@ _CHUNK = 1 << 20  # items
 def token_type(vocabulary_size: int) -> np.dtype:
     """The type fairseq stores tokens in (its `best_fitting_int_dtype`)."""
     return np.dtype("<u2") if vocabulary_size < 65500 else np.dtype("<u4")
+
+
+def check_folder_name(output: Path) -> None:
+    """Raise InputError if fairseq would take the path of a data folder for several."""
+    if ":" in str(output.absolute()):
+        raise InputError(
+            f"--output {output.absolute()} has a colon, by which fairseq separates data folders: give "
+            "a path without one."
+        )
 
 
 class IndexedDatasetWriter:

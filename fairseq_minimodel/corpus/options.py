@@ -8,6 +8,11 @@ from typing import Any
 
 from ..errors import InputError
 
+NORMALISATION_RULES = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity")
+_DEFAULT_LENGTH = 512
+_FRAME = 2  # tokens of a sequence that are no text: <s> and </s>
+_MARKUP = ("<s>", "</s>", "<pad>", "<unk>", "<mask>")
+
 
 def _option(default: Any, help: str, **argument: Any) -> Any:
     """A field that also says how the command line reads it (keywords of add_argument)."""
@@ -21,10 +26,15 @@ class PrepareOptions:
     document_per_line: bool = _option(
         False, "each line is a document (default: a blank line separates documents)"
     )
+    text_format: str = _option(
+        "auto",
+        "read the files as plain text or as JSON Lines (jsonl), whatever they look like",
+        choices=("auto", "plain", "jsonl"),
+    )
     field: str = _option("text", "JSON Lines: the key that holds the text")
     unicode_normalisation: str = _option(
         "none",
-        "Unicode normalisation of the text. SentencePiece applies its own (NFKC) in any case; "
+        "Unicode normalisation of the text. The vocabulary has its own (--normalisation-rule); "
         "this one also acts on what counts as a duplicate",
         choices=("none", "NFC", "NFKC"),
     )
@@ -33,7 +43,7 @@ class PrepareOptions:
     )
     min_characters: int = _option(10, "drop documents with fewer characters than this", type=int)
     valid_fraction: float = _option(
-        0.01, "share of the documents that go to the validation split", type=float
+        0.01, "share of the text that goes to the validation split", type=float
     )
     valid_megabytes: float = _option(
         4.0, "at most this much text goes to the validation split, in MB", type=float
@@ -46,10 +56,23 @@ class PrepareOptions:
     vocabulary_sample_megabytes: float = _option(
         100.0, "the vocabulary is trained on this much text, in MB", type=float
     )
-    max_line_tokens: int = _option(
-        510,
-        "a line with more tokens is stored as several items of at most this many; 510 is what "
-        "fairseq's 512 positions leave beside <s> and </s>",
+    normalisation_rule: str = _option(
+        "nmt_nfkc",
+        "SentencePiece's normalisation, which the vocabulary keeps: nmt_nfkc is NFKC with spaces "
+        "for control characters and the zero-width non-joiner, nfkc keeps these; with _cf they "
+        "fold case (for uncased models); identity changes nothing",
+        choices=NORMALISATION_RULES,
+    )
+    user_defined_symbols: tuple[str, ...] = _option(
+        (),
+        "texts that are always one piece of the vocabulary, whatever stands around them",
+        nargs="+",
+        metavar="SYMBOL",
+    )
+    sequence_length: int = _option(
+        _DEFAULT_LENGTH,
+        "the --tokens-per-sample of the training to come, <s> and </s> included: a longer line is "
+        "stored as several items",
         type=int,
     )
     shards: int | None = _option(
@@ -69,13 +92,25 @@ class PrepareOptions:
         check("vocabulary_size", self.vocabulary_size >= 1, "at least 1")
         check("character_coverage", 0.98 <= self.character_coverage <= 1, "between 0.98 and 1")
         check("vocabulary_sample_megabytes", self.vocabulary_sample_megabytes > 0, "more than 0")
-        check("max_line_tokens", self.max_line_tokens >= 1, "at least 1")
+        check("sequence_length", self.sequence_length > _FRAME, f"at least {_FRAME + 1}")
         check("shards", self.shards is None or 1 <= self.shards <= 1000, "between 1 and 1000")
-        check(
-            "unicode_normalisation",
-            self.unicode_normalisation in ("none", "NFC", "NFKC"),
-            "none, NFC or NFKC",
-        )
+        for option in fields(self):
+            choices = option.metadata["argument"].get("choices")
+            if choices:
+                allowed = f"{', '.join(choices[:-1])} or {choices[-1]}"
+                check(option.name, getattr(self, option.name) in choices, allowed)
+        object.__setattr__(self, "user_defined_symbols", tuple(self.user_defined_symbols))
+        for symbol in self.user_defined_symbols:
+            if not symbol or symbol in _MARKUP or any(map(str.isspace, symbol)):
+                raise InputError(
+                    f"--user-defined-symbols has {symbol!r}: give symbols without spaces, other "
+                    f"than {', '.join(_MARKUP)}, which fairseq has itself."
+                )
+
+    @property
+    def longest_line(self) -> int:
+        """Pieces of the longest line that is stored as one item."""
+        return self.sequence_length - _FRAME
 
 
 def add_option_arguments(parser: Any) -> None:
@@ -84,10 +119,29 @@ def add_option_arguments(parser: Any) -> None:
         argument = dict(option.metadata["argument"], help=option.metadata["help"])
         if option.default is False:
             argument["action"] = "store_true"
-        elif option.default is not None:
+        elif option.default not in (None, ()):
             argument["help"] += " (default: %(default)s)"
         if "type" in argument:
             argument["metavar"] = "N"
         parser.add_argument(
             "--" + option.name.replace("_", "-"), default=option.default, **argument
         )
+    parser.add_argument(
+        "--max-line-tokens",
+        type=int,
+        metavar="N",
+        help=f"older name for --sequence-length N + {_FRAME}",
+    )
+
+
+def sequence_length_of(options: dict[str, Any], max_line_tokens: int | None) -> dict[str, Any]:
+    """The options with the sequence length that the older name asks for. Raises InputError."""
+    if max_line_tokens is None:
+        return options
+    length = max_line_tokens + _FRAME
+    if options.get("sequence_length", _DEFAULT_LENGTH) not in (_DEFAULT_LENGTH, length):
+        raise InputError(
+            f"--max-line-tokens {max_line_tokens} means --sequence-length {length}, but "
+            f"--sequence-length is {options['sequence_length']}: give one of them."
+        )
+    return {**options, "sequence_length": length}

@@ -16,28 +16,30 @@ interrupted: a stage that was finished is not done again, any other one starts a
 import errno
 import fcntl
 import json
+import os
 import shutil
 import time
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from glob import escape
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from stat import S_ISDIR, S_ISREG
+from typing import Any, TextIO
 
 import numpy as np
 
 from ..atomic import atomic_file, atomic_folder
 from ..errors import InputError
-from .buckets import Bucket, bucket_size, distribute
-from .encode import SPLITS, BucketPlan, encode_bucket
-from .indexed import IndexedDatasetWriter, token_type
-from .options import PrepareOptions
+from .buckets import JOINERS, LARGE_DOCUMENT, Bucket, bucket_size, distribute, is_json_lines
+from .encode import SPLITS, BucketPlan, encode_bucket, split_texts
+from .indexed import IndexedDatasetWriter, check_folder_name, token_type
+from .options import PrepareOptions, sequence_length_of
 from .progress import Progress, ProgressFile
-from .reading import TextFile
+from .reading import TextFile, cut_position, refuse_structure
 from .vocabulary import (
     EOS,
     SENTENCEPIECE_FILE,
@@ -57,6 +59,7 @@ RECORD_NAME = "prepare.json"
 
 SHARD_BYTES = 4_000_000_000
 _COPY_ITEMS = 1 << 13
+_SMALLEST_DIVISION = 1000  # bytes; a document with fewer is not divided for validation
 
 
 def prepare(
@@ -65,16 +68,18 @@ def prepare(
     workers: int | None = None,
     sentencepiece_model: str | Path | None = None,
     dictionary: str | Path | None = None,
+    max_line_tokens: int | None = None,
     **options: Any,
 ) -> None:
     """Write fairseq's training and validation data for the given text files to a folder.
 
     Args:
-        text: plain text or JSON Lines (`.jsonl`), each perhaps compressed (`.gz`, `.xz`, `.zst`).
+        text: plain text or JSON Lines, each perhaps compressed (gzip, xz, zstd, bzip2).
         output: the folder to make. Work files stand beside it, in a folder `.NAME.work`.
         workers: processes (default: one a core).
         sentencepiece_model: use this model instead of training one.
         dictionary: use this dict.txt with the model instead of making one.
+        max_line_tokens: older name for `sequence_length`, less <s> and </s>.
         options: fields of `PrepareOptions`.
 
     Raises:
@@ -86,25 +91,24 @@ def prepare(
         workers=usable_cores() if workers is None else workers,
         given_model=None if sentencepiece_model is None else Path(sentencepiece_model),
         given_dictionary=None if dictionary is None else Path(dictionary),
-        options=PrepareOptions(**options),
+        options=PrepareOptions(**sequence_length_of(options, max_line_tokens)),
     )
     if run.workers < 1:
         raise InputError(f"--workers is {run.workers}, but it must be at least 1.")
     if run.given_dictionary is not None and run.given_model is None:
         raise InputError("--dict is given without --sentencepiece-model; give both.")
-    for path in run.sources:
-        with TextFile(path):  # a missing file shall be known before hours of work
-            pass
+    check_folder_name(run.output)
+    for path in run.sources:  # what is wrong with a file shall be known before hours of work
+        if path.is_fifo() or path.is_char_device():
+            raise InputError(
+                f"{path} is a pipe or a device, and prepare reads files more than once: write the "
+                "text to a file first."
+            )
+        with TextFile(path) as file:
+            _check_running_text(file, run.options)
     if run.given_model is not None:
-        load_tokenizer(run.given_model)
-        if run.given_dictionary is not None:
-            Vocabulary(run.given_model, run.given_dictionary)
-    try:
-        run.work.mkdir(parents=True, exist_ok=True)
-        lock = open(run.work / "lock", "w")  # noqa: SIM115
-    except OSError as error:
-        raise InputError(f"Cannot write to {run.output.parent}: {error.strerror}.") from None
-    with lock:
+        _check_given_vocabulary(run)
+    with _open_work(run) as lock:
         try:  # a POSIX lock: the kernel frees it with the process, and workers do not inherit it
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -134,6 +138,57 @@ def prepare(
         shutil.rmtree(run.work)
 
 
+def _check_running_text(file: TextFile, options: PrepareOptions) -> None:
+    """Raise InputError if a file holds no running text: a table, markup, JSON of another form."""
+    if options.text_format == "auto" and not file.is_json_lines:
+        refuse_structure(file, "; if it is plain text all the same, give --text-format plain")
+
+
+def _check_given_vocabulary(run: "_Run") -> None:
+    load_tokenizer(run.given_model)
+    if run.given_dictionary is not None:
+        Vocabulary(run.given_model, run.given_dictionary)
+    for name, default in (("normalisation_rule", "nmt_nfkc"), ("user_defined_symbols", ())):
+        if getattr(run.options, name) != default:
+            raise InputError(
+                f"--{name.replace('_', '-')} is for a vocabulary that is trained here, but "
+                f"--sentencepiece-model {run.given_model} has been: give one of the two."
+            )
+
+
+@contextmanager
+def _open_work(run: "_Run") -> Iterator[TextIO]:
+    """Make the folder of work files, or take one that an earlier run left; yield its lock file.
+
+    Anybody knows what it is called, and all in it is removed at the end: so it must be a folder,
+    not a link, that nobody else can write to and that has the lock file of an earlier run.
+    """
+    lock, no_link = run.work / "lock", os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        run.work.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            run.work.mkdir(mode=0o700)
+        except FileExistsError:
+            if not _is_left_over(run.work, lock):
+                raise InputError(
+                    f"{run.work} exists and is not what an interrupted run of prepare left there; "
+                    "remove it or give another --output."
+                ) from None
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | no_link, 0o600)
+    except OSError as error:
+        raise InputError(f"Cannot write to {run.output.parent}: {error.strerror}.") from None
+    with os.fdopen(descriptor, "r+") as file:
+        yield file
+
+
+def _is_left_over(work: Path, lock: Path) -> bool:
+    """Whether a folder is of a run of this user: nobody else's, and empty or with the lock file."""
+    status = work.lstat()
+    if not S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        return False
+    return S_ISREG(lock.lstat().st_mode) if os.path.lexists(lock) else not any(work.iterdir())
+
+
 @dataclass(frozen=True)
 class _Run:
     """One call of `prepare`."""
@@ -156,8 +211,10 @@ class _Run:
             versions["sacremoses"] = version("sacremoses")
         if self.options.unicode_normalisation != "none":
             versions["unicode"] = unicodedata.unidata_version
+        options = asdict(self.options)
+        options["user_defined_symbols"] = list(self.options.user_defined_symbols)  # as JSON has it
         return {
-            "options": asdict(self.options),
+            "options": options,
             "sentencepiece_model": self.given_model and _digest(self.given_model),
             "dictionary": self.given_dictionary and _digest(self.given_dictionary),
             "versions": versions,
@@ -166,8 +223,6 @@ class _Run:
 
 def _run_stages(run: _Run) -> None:
     started = time.monotonic()
-    for leftover in run.output.parent.glob(f".{escape(run.output.name)}.*.partial"):
-        shutil.rmtree(leftover)  # of a run that was killed while it assembled
     _forget_other_work(run)
     summary = _once(
         run.work / "distributed.json",
@@ -175,6 +230,8 @@ def _run_stages(run: _Run) -> None:
     )
     buckets = _plan(run, summary)
     model_path, dictionary_path = _vocabulary(run, buckets)
+    _warn_about_joiners(summary["joiners"], model_path)
+    _warn_about_export(model_path)
     dtype = _encode(run, buckets, model_path, dictionary_path)
     counts = _assemble(run, buckets, summary, model_path, dictionary_path, dtype)
     _report(run, counts, time.monotonic() - started)
@@ -188,6 +245,8 @@ def _forget_other_work(run: _Run) -> None:
     path = run.work / "fingerprint.json"
     if path.exists() and path.read_text() == fingerprint:
         print("going on with an interrupted run")
+        for unfinished in run.work.glob(".*.partial"):
+            shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
         return
     for old in run.work.iterdir():
         if old.is_dir():
@@ -216,7 +275,7 @@ def _plan(run: _Run, summary: dict[str, Any]) -> list[BucketPlan]:
     with worker_pool(run.workers) as pool:
         tasks = ((folder, number) for number in range(summary["buckets"]))
         sizes = list(bounded_map(pool, bucket_size, tasks, 3 * run.workers))
-    documents, text_bytes = (sum(column) for column in zip(*sizes, strict=True))
+    documents, text_bytes, large = (sum(column) for column in zip(*sizes, strict=True))
     kept = summary["documents"] - summary["too_short"]
     if documents < 2:
         raise InputError(
@@ -226,12 +285,25 @@ def _plan(run: _Run, summary: dict[str, Any]) -> list[BucketPlan]:
             "train, one to validate); give more text, or one document a line with "
             "--document-per-line."
         )
+    most_bytes = options.valid_megabytes * 1e6
     wanted = min(max(int(documents * options.valid_fraction), 1), documents - 1)
-    valid = _valid_documents(folder, wanted, options.valid_megabytes * 1e6, len(sizes))
+    valid, taken = _valid_documents(folder, wanted, most_bytes, len(sizes))
+    wanted_bytes, split = min(text_bytes * options.valid_fraction, most_bytes), {}
+    if not 0.5 * wanted_bytes <= taken <= 1.5 * wanted_bytes:
+        valid, split = _valid_bytes(folder, wanted_bytes, len(sizes))
+    if split or large > text_bytes / 2:
+        _warn_about_large_documents(run, documents, large > text_bytes / 2, bool(split))
     shards = options.shards or min(-(-text_bytes // SHARD_BYTES), len(sizes))
     plan = [
-        BucketPlan(number, count, valid[number], size, number * shards // len(sizes))
-        for number, (count, size) in enumerate(sizes)
+        BucketPlan(
+            number,
+            size.documents,
+            valid[number],
+            split.get(number, 0),
+            size.bytes,
+            number * shards // len(sizes),
+        )
+        for number, size in enumerate(sizes)
     ]
     trained = [0] * shards
     for bucket in plan:
@@ -244,9 +316,11 @@ def _plan(run: _Run, summary: dict[str, Any]) -> list[BucketPlan]:
     return plan
 
 
-def _valid_documents(folder: Path, wanted: int, most_bytes: float, buckets: int) -> list[int]:
-    """How many documents of each bucket are for validation: the first `wanted` ones of the corpus
-    that hold no more than `most_bytes` together, but at least one."""
+def _valid_documents(
+    folder: Path, wanted: int, most_bytes: float, buckets: int
+) -> tuple[list[int], int]:
+    """How many documents of each bucket are for validation, and their bytes: the first `wanted`
+    ones of the corpus that hold no more than `most_bytes` together, but at least one."""
     valid, taken, taken_bytes = [0] * buckets, 0, 0
     for number in range(buckets):
         ends = taken_bytes + np.cumsum(Bucket(folder, number).sizes[: wanted - taken])
@@ -257,7 +331,63 @@ def _valid_documents(folder: Path, wanted: int, most_bytes: float, buckets: int)
             valid[number], taken, taken_bytes = fitting, taken + fitting, int(ends[fitting - 1])
         if taken == wanted or fitting < len(ends):
             break
-    return valid
+    return valid, taken_bytes
+
+
+def _valid_bytes(folder: Path, wanted: float, buckets: int) -> tuple[list[int], dict[int, int]]:
+    """Which text is for validation where documents are too few, or too unequal, to count them: the
+    first ones that hold `wanted` bytes at most.
+
+    Where these are less than half of what is wanted, the document behind them is divided; but not
+    a small one, which is taken as a whole if there would be nothing else.
+
+    Returns:
+        how many whole documents of each bucket; and of the bucket whose next document is divided,
+        if there is one, how many bytes of it.
+    """
+    valid, taken = [0] * buckets, 0
+    for number in range(buckets):
+        bucket = Bucket(folder, number)
+        ends = taken + np.cumsum(bucket.sizes)
+        valid[number] = int(np.searchsorted(ends, wanted, side="right"))
+        if valid[number]:
+            taken = int(ends[valid[number] - 1])
+        if valid[number] < len(ends):
+            break
+    if taken >= wanted / 2:
+        return valid, {}
+    limit = max(int(wanted) - taken, _SMALLEST_DIVISION)
+    if bucket.sizes[valid[number]] <= limit:
+        valid[number] += taken == 0
+        return valid, {}
+    [text] = bucket.texts(valid[number], valid[number] + 1)
+    return valid, {number: cut_position(text, limit)}
+
+
+def _warn_about_large_documents(run: _Run, documents: int, most: bool, divided: bool) -> None:
+    if most:
+        found = f"most of the text is in documents of more than {LARGE_DOCUMENT // 1000} kB"
+    else:
+        found = f"the text has only {documents:,} documents"
+    found += ", each of which is shuffled, and compared for duplicates, as a whole"
+    if divided:
+        found += "; one was divided between training and validation"
+    way_out = ""
+    if not run.options.document_per_line and _has_plain_text(run):
+        way_out = "; if each line is a text of its own, give --document-per-line"
+    _warn(f"{found}{way_out}")
+
+
+def _has_plain_text(run: _Run) -> bool:
+    for path in run.sources:
+        with TextFile(path) as file:
+            if not is_json_lines(file, run.options):
+                return True
+    return False
+
+
+def _warn(sentence: str) -> None:
+    print(f"warning: {sentence}", flush=True)
 
 
 # ---- 2. vocabulary
@@ -287,19 +417,52 @@ def _train_vocabulary(run: _Run, buckets: list[BucketPlan], model: Path) -> None
     texts = (
         text
         for plan in buckets
-        for text in Bucket(run.work / "buckets", plan.number).texts(plan.valid, plan.documents)
+        for text in split_texts(Bucket(run.work / "buckets", plan.number), plan, "train")
     )
     size = write_sample(texts, sample, run.options.vocabulary_sample_megabytes * 1e6)
     print(f"training the vocabulary on {size / 1e6:,.1f} MB of text", flush=True)
     options = run.options
     proto, messages = train_sentencepiece(
-        sample, options.vocabulary_size, options.character_coverage
+        sample,
+        options.vocabulary_size,
+        options.character_coverage,
+        options.normalisation_rule,
+        options.user_defined_symbols,
     )
     for message in messages:
         print(message, flush=True)
     with atomic_file(model) as temporary:
         temporary.write_bytes(proto)
     sample.unlink()
+
+
+def _warn_about_joiners(counts: list[int], model: Path) -> None:
+    """Say it where the vocabulary's normalisation takes joiners, which the text has, out of it."""
+    tokenizer = load_tokenizer(model)
+    lost = [
+        f"{count:,} {name} (U+{ord(joiner):04X})"
+        for count, joiner, name in zip(
+            counts, JOINERS, ("zero-width non-joiners", "zero-width joiners"), strict=True
+        )
+        if count and joiner not in tokenizer.normalize(f"a{joiner}b")
+    ]
+    if lost:
+        _warn(
+            f"the text has {' and '.join(lost)}, which the vocabulary's normalisation makes "
+            "spaces; a vocabulary that is trained with --normalisation-rule nfkc keeps them"
+        )
+
+
+def _warn_about_export(model: Path) -> None:
+    """Say before all training what `export-hf` would say after it."""
+    if model.name == SENTENCEPIECE_FILE:
+        from ..interop.sentencepiece_model import read_unigram
+
+        try:
+            read_unigram(model)
+        except InputError as error:
+            reason = str(error).removeprefix(f"{model} ")
+            _warn(f"export-hf cannot write models of this vocabulary: it {reason}")
 
 
 # ---- 3. encode
@@ -311,7 +474,7 @@ def _encode(run: _Run, buckets: list[BucketPlan], model: Path, dictionary: Path)
     folder.mkdir(exist_ok=True)
     dtype = token_type(len(Vocabulary(model, dictionary)))
     tasks = (
-        (run.work / "buckets", folder, plan, model, dictionary, dtype, run.options.max_line_tokens)
+        (run.work / "buckets", folder, plan, model, dictionary, dtype, run.options.longest_line)
         for plan in buckets
     )
     total = sum(plan.bytes for plan in buckets)
@@ -336,13 +499,17 @@ def _assemble(
     symbols = Vocabulary(model_path, dictionary_path).symbols
     encoded, shards = run.work / "encoded", buckets[-1].shard + 1
     valid = sum(bucket.valid for bucket in buckets)
+    divided = sum(bucket.divided > 0 for bucket in buckets)
     kept = sum(bucket.documents for bucket in buckets)
     splits = {
         split: _SplitCounts(documents, np.zeros(len(symbols), np.int64))
-        for split, documents in (("train", kept - valid), ("valid", valid))
+        for split, documents in (("train", kept - valid), ("valid", valid + divided))
     }
     total = sum(path.stat().st_size for path in encoded.glob("*.tokens"))
-    with atomic_folder(run.output) as output, Progress("writing", total) as progress:
+    # Inside the work folder: what a run that is killed leaves of it goes with that.
+    whole = run.work / "output"
+    shutil.rmtree(whole, ignore_errors=True)
+    with atomic_folder(whole) as output, Progress("writing", total) as progress:
         folders = _shard_folders(output, shards)
         for number, folder in enumerate(folders):
             folder.mkdir(exist_ok=True)
@@ -378,6 +545,7 @@ def _assemble(
             },
         }
         (output / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n")
+    whole.replace(run.output)
     return record
 
 
@@ -468,7 +636,12 @@ def _report(run: _Run, record: dict[str, Any], seconds: float) -> None:
         f"in {seconds:,.0f} s"
     )
     data = ":".join(map(str, _shard_folders(run.output, record["shards"])))
-    print(f"data for fairseq-train: {data}", flush=True)
+    print(f"data for fairseq-train: {data}")
+    length = run.options.sequence_length
+    print(
+        f"options that fit it: --tokens-per-sample {length} --sample-break-mode complete",
+        flush=True,
+    )
 
 
 def _digest(path: Path) -> str:

@@ -23,7 +23,7 @@ from ..errors import InputError
 from ..outputs import FolderForm, check_folder
 from .benchmarks.archive import open_source
 from .benchmarks.questions import Question, read_questions
-from .indexed import IndexedDatasetWriter, token_type
+from .indexed import IndexedDatasetWriter, check_folder_name, token_type
 from .progress import SHORT, Progress
 from .vocabulary import BOS, EOS, Vocabulary
 from .window_options import NO_ANSWER, SPANS, WINDOWS, WindowOptions
@@ -179,6 +179,7 @@ def prepare_questions(
     options = WindowOptions(max_length, stride, max_question)
     output = Path(output)
     check_folder(output, PREPARED, train, valid, sentencepiece_model, dictionary)
+    check_folder_name(output)
     vocabulary = AligningVocabulary(sentencepiece_model, dictionary)
     with atomic_folder(output, PREPARED) as folder:
         for name in (WINDOWS, SPANS):

@@ -205,13 +205,17 @@ def write_sample(texts: Iterable[bytes], path: str | Path, most_bytes: float) ->
 
 
 def train_sentencepiece(
-    sample: str | Path, vocabulary_size: int, character_coverage: float
+    sample: str | Path,
+    vocabulary_size: int,
+    character_coverage: float,
+    normalisation_rule: str = "nmt_nfkc",
+    user_defined_symbols: Sequence[str] = (),
 ) -> tuple[bytes, list[str]]:
     """Train a unigram model on a file made by `write_sample`.
 
     The size is at most one piece for every `CHARACTERS_A_PIECE` characters of the sample: with
     about four characters a token, a piece is then seen fifty times on average. It is at least the
-    number of characters to cover. The result depends on the sample and the two numbers alone.
+    number of characters to cover. The result depends on the sample and the arguments alone.
 
     Returns:
         the model as bytes, and messages for the user.
@@ -220,12 +224,13 @@ def train_sentencepiece(
         InputError: `vocabulary_size` is too small for the characters of the sample, or
             SentencePiece cannot learn from it.
     """
-    counts = _count_characters(sample)
+    counts = _count_characters(sample, normalisation_rule)
     characters = counts.total()
     if characters == 0:
         raise InputError("The text holds no characters that SentencePiece keeps; give real text.")
     covered = _characters_to_cover(counts, character_coverage)
-    smallest = covered + 20  # SentencePiece's own three pieces, and some that are no characters
+    # SentencePiece's own three pieces, and some that are no characters
+    smallest = covered + len(user_defined_symbols) + 20
     if vocabulary_size < smallest:
         raise InputError(
             f"--vocabulary-size {vocabulary_size} is too small: the text has {covered} "
@@ -243,6 +248,8 @@ def train_sentencepiece(
         "vocab_size": size,
         "character_coverage": character_coverage,
         "hard_vocab_limit": False,  # fewer pieces where the text has no more, not an error
+        "normalization_rule_name": normalisation_rule,
+        "user_defined_symbols": list(user_defined_symbols),
         "num_threads": _TRAINER_THREADS,
         "max_sentence_length": 2 * _LONGEST_SAMPLE_LINE,
         "minloglevel": 2,
@@ -298,8 +305,8 @@ def _run_trainer(sample: str | Path, options: dict[str, Any]) -> bytes:
     return model
 
 
-def _count_characters(sample: str | Path) -> Counter[str]:
-    normaliser = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc")
+def _count_characters(sample: str | Path, normalisation_rule: str) -> Counter[str]:
+    normaliser = sentencepiece.SentencePieceNormalizer(rule_name=normalisation_rule)
     counts: Counter[str] = Counter()
     size = Path(sample).stat().st_size
     with open(sample, "rb") as file, Progress("counting characters", size, after=SHORT) as progress:

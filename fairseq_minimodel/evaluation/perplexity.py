@@ -14,7 +14,14 @@ from ..atomic import write_json
 from ..checkpoint.load import Checkpoint, read_checkpoint
 from ..checkpoint.parts import HEAD
 from ..checkpoint.surgery import plug, truncate
-from ..corpus.reading import TextFile, decode
+from ..corpus.reading import (
+    LONGEST_JSON_LINE,
+    LONGEST_LINE,
+    TextFile,
+    decode,
+    json_text,
+    refuse_structure,
+)
 from ..corpus.vocabulary import BOS, EOS, MASK_SYMBOL, SPECIAL_SYMBOLS, UNK, Vocabulary
 from ..errors import InputError
 from ..language.pack import LanguagePack, load_pack
@@ -25,6 +32,7 @@ from .batches import in_batches
 from .build import build_model, ready_device
 
 SCORES = json_form("a file of perplexities", "language", "pack", "perplexity")
+LARGEST_TEXT = 100_000_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -87,17 +95,19 @@ def perplexity(
     max_tokens: int = 8192,
     device: str | None = None,
     output: str | Path | None = None,
+    field: str = "text",
 ) -> list[PerplexityScore]:
     """MLM loss and perplexity of a body in the language of each pack; print a table.
 
     Args:
         body: checkpoint of masked language modelling.
-        tests: (pack, text) pairs; a text has one sentence or document a line.
+        tests: (pack, text) pairs; a text has one sentence or document a line, or is JSON Lines.
         depth: layer after which the MLM head to measure stands; None: the last.
         seed: of the masks. They depend on nothing else but a line's number and its tokens.
         max_tokens: tokens a batch, padding included.
         device: of PyTorch; None: a GPU if there is one.
         output: where to write the scores as JSON; None: nowhere.
+        field: JSON Lines: the key that holds the text.
 
     Raises:
         InputError: `output` holds something else, the body has no such head, a pack does not fit it,
@@ -119,7 +129,7 @@ def perplexity(
     for pack in packs:
         plug(checkpoint, pack)  # what does not fit is refused before the work begins
     scores = [
-        _score(checkpoint, pack, Path(text), seed, max_tokens, device)
+        _score(checkpoint, pack, Path(text), field, seed, max_tokens, device)
         for pack, (_, text) in zip(packs, tests, strict=True)
     ]
     print(score_table(scores))
@@ -143,14 +153,36 @@ def score_table(scores: Sequence[PerplexityScore]) -> str:
     )  # fmt: skip
 
 
-def read_lines(path: str | Path) -> list[str]:
-    """The lines of a text file, which may be compressed, without blank ones.
+def read_lines(path: str | Path, field: str = "text") -> list[str]:
+    """The lines of a text file, or the texts of JSON Lines, without blank ones.
+
+    Args:
+        path: of the file, which may be compressed.
+        field: JSON Lines: the key that holds the text.
 
     Raises:
-        InputError: the file is missing, damaged or not UTF-8, or has fewer than two lines of text.
+        InputError: the file is missing, damaged or not UTF-8, holds no text but a table or markup,
+            or has fewer than two lines of text or more than `LARGEST_TEXT`.
     """
+    texts, size = [], 0
     with TextFile(path) as file:
-        texts = [decode(line, path, number).strip() for number, line in file.lines()]
+        json_lines = file.is_json_lines
+        if not json_lines:
+            refuse_structure(file)
+        longest = LONGEST_JSON_LINE if json_lines else LONGEST_LINE
+        for number, line in file.lines(longest, cut=not json_lines):
+            if line.isspace():
+                continue
+            text = (
+                json_text(line, field, path, number) if json_lines else decode(line, path, number)
+            )
+            texts.append(" ".join(text.split("\n")).strip())
+            size += len(line)
+            if size > LARGEST_TEXT:
+                raise InputError(
+                    f"{path} has more than {LARGEST_TEXT // 1_000_000} MB of text, which are held in "
+                    "memory; give a part of it, for example the first lines (head -n 10000)."
+                )
     texts = [text for text in texts if text]
     if len(texts) < 2:
         raise InputError(
@@ -225,9 +257,15 @@ def ratio_interval(sums: numpy.ndarray, counts: numpy.ndarray) -> tuple[float, f
 
 
 def _score(
-    body: Checkpoint, pack: LanguagePack, path: Path, seed: int, max_tokens: int, device: str
+    body: Checkpoint,
+    pack: LanguagePack,
+    path: Path,
+    field: str,
+    seed: int,
+    max_tokens: int,
+    device: str,
 ) -> PerplexityScore:
-    texts = read_lines(path)
+    texts = read_lines(path, field)
     lines = Vocabulary(pack.tokenizer, pack.dictionary).encode_batch(texts)
     masking = Masking(
         mask=pack.symbols.index(MASK_SYMBOL),

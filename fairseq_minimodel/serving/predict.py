@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 from ..atomic import atomic_file
 from ..corpus.benchmarks.table import CLASSIFICATION, SPAN
 from ..corpus.progress import Progress
-from ..corpus.reading import COMPRESSED, LONGEST_JSON_LINE, TextFile, decode, is_json_lines
+from ..corpus.reading import LONGEST_JSON_LINE, TextFile, decode, numbered_lines
 from ..errors import InputError
 from ..outputs import check_file, json_lines_form
 from .model import MASKED, LanguageModel, TextError, load
@@ -83,7 +83,8 @@ def predict(
         pack: of the language of the lines; None: the language inside the body.
         source: a file of texts or of JSON Lines, perhaps compressed; "-": standard input.
         output: a file, which is written whole or not at all; "-": standard output.
-        json_lines: the input is JSON Lines, even if its name does not say so (`.jsonl`).
+        json_lines: the input is JSON Lines, even if neither its name (`.jsonl`) nor its first line
+            says so; standard input is not looked at.
         text_columns: keys of the texts (default: text; text1 and text2; question and context).
         top: tokens for each mask (default: 5), or answers to each question (1).
         max_length, stride, max_question, max_answer: of questions, see `LanguageModel.answer`.
@@ -94,9 +95,7 @@ def predict(
     """
     if output != STANDARD:
         check_file(output, PREDICTIONS, source)
-    json_lines = json_lines or is_json_lines(source)
     model = load(body, pack, module, labels, device, bfloat16, max_tokens)
-    _check_options(model, json_lines, text_columns, top)
     options = {} if top is None else {"top": top}
     if model.task == SPAN:
         options |= {
@@ -107,10 +106,15 @@ def predict(
         }
     ask = partial(ASK[model.task], model, **options)
     started = time.monotonic()
-    with _input(source) as (name, lines, size), _output(output) as file:
+    with _input(source) as (name, lines, size, looks_like_json):
+        json_lines = json_lines or looks_like_json
+        _check_options(model, json_lines, text_columns, top)
         rows = read_rows(lines, name, json_lines, model.task, text_columns)
         shown = size and not (output == STANDARD and sys.stdout.isatty())
-        with Progress("predict", size) if shown else nullcontext() as progress:
+        with (
+            _output(output) as file,
+            Progress("predict", size) if shown else nullcontext() as progress,
+        ):
             count = write_predictions(file, rows, ask, name, progress)
     seconds = time.monotonic() - started
     print(f"{count:,} lines in {seconds:.1f} s: {count / seconds:,.1f} lines/s", file=sys.stderr)
@@ -294,16 +298,18 @@ def _text(record: dict[str, object], key: str, name: str, number: int) -> str:
 
 
 @contextmanager
-def _input(source: str) -> Iterator[tuple[str, Iterator[Line], int]]:
-    """Its name, its lines and its bytes as it is stored; 0: nobody knows."""
+def _input(source: str) -> Iterator[tuple[str, Iterator[Line], int, bool]]:
+    """Its name, its lines, its bytes as it is stored (0: nobody knows), whether it is JSON Lines."""
     if source == STANDARD:
-        yield "standard input", _lines(enumerate(sys.stdin.buffer, start=1)), 0
+        name = "standard input"
+        numbered = numbered_lines(sys.stdin.buffer, name, LONGEST_JSON_LINE, cut=False)
+        yield name, _lines(numbered), 0, False
         return
     with TextFile(source) as file:
         lines = _lines(file.lines(LONGEST_JSON_LINE, cut=False))
-        if file.path.suffix in COMPRESSED:
+        if file.is_compressed:
             lines = (line._replace(position=file.position) for line in lines)
-        yield source, lines, file.path.stat().st_size
+        yield source, lines, file.path.stat().st_size, file.is_json_lines
 
 
 def _lines(numbered: Iterable[tuple[int, bytes]]) -> Iterator[Line]:

@@ -1,10 +1,13 @@
 """Our writer of binary data against fairseq's own writer and reader."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from fairseq.data import indexed_dataset
 
+from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.indexed import IndexedDatasetWriter, token_type
 
 
@@ -39,3 +42,22 @@ def test_the_last_item_can_be_taken_back(tmp_path):
     read = indexed_dataset.MMapIndexedDataset(str(tmp_path / "data"))
     assert [item.tolist() for item in (read[0],)] == [[5, 6, 2]]
     assert len(read) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "prepare --text text.txt",
+        "prepare-classification --train a.tsv --valid a.tsv --text-columns 1 --label-column 2",
+        "prepare-questions --train a.json --valid a.json",
+    ],
+)
+@pytest.mark.parametrize("output", ["run_12:30", "a:b/data"])
+def test_a_folder_that_fairseq_would_take_for_two_is_refused(
+    tmp_path, monkeypatch, capsys, command, output
+):
+    monkeypatch.chdir(tmp_path)
+    vocabulary = ["--dict", "dict.txt", "--sentencepiece-model", "model"]
+    assert main([*command.split(), *vocabulary, "--output", output]) == 2
+    assert re.search(f"--output .*{output} has a colon", capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())

@@ -17,10 +17,11 @@ import sentencepiece
 import zstandard
 from corpus.generated_text import contents, make_documents
 from fairseq.data import Dictionary, indexed_dataset
+from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 from fairseq_cli import preprocess
 
 from fairseq_minimodel.cli import main
-from fairseq_minimodel.corpus import buckets, encode
+from fairseq_minimodel.corpus import buckets, encode, reading
 from fairseq_minimodel.corpus import prepare as module
 from fairseq_minimodel.corpus.encode import encode_lines
 from fairseq_minimodel.corpus.prepare import prepare
@@ -150,8 +151,8 @@ def test_the_same_data_from_other_files_and_formats(documents, prepared, tmp_pat
         "y.txt.gz": gzip.compress(plain[1]),
         "x.txt.xz": lzma.compress(plain[2]),
         "w.txt.zst": zstandard.ZstdCompressor().compress(plain[3]),
-        "v.jsonl": objects[0],
-        "u.jsonl.gz": gzip.compress(objects[1]),
+        "wiki_00": objects[0],
+        "u.json.gz": gzip.compress(objects[1]),
     }
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
@@ -250,6 +251,191 @@ def test_validation_split_is_bounded_by_bytes(text, tmp_path):
     assert len(read_documents(tmp_path / "one", "valid")) == 1
 
 
+def one_sentence_a_line(path, lines=4000):
+    """Plain text without blank lines: three documents of what is the largest one in the tests."""
+    texts = [
+        f"a line of text number {i}, {i * 7919 % 104729}" + " and so on" * 3 for i in range(lines)
+    ]
+    path.write_text("\n".join(texts) + "\n")
+    return texts
+
+
+def few_large_documents(path):
+    documents = [make_documents(600, seed=seed) for seed in (1, 2, 3)]
+    texts = ["\n".join(part).split("\n") for part in documents]
+    path.write_text("".join(json.dumps({"text": "\n".join(lines)}) + "\n" for lines in texts))
+    return sum(texts, [])
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.2])
+@pytest.mark.parametrize("make", [one_sentence_a_line, few_large_documents])
+def test_validation_has_its_share_of_few_large_documents(
+    prepared, tmp_path, capsys, monkeypatch, make, fraction
+):
+    monkeypatch.setattr(reading, "LARGEST_DOCUMENT", 110_000)
+    lines = make(tmp_path / "text")
+    model = {"sentencepiece_model": prepared / "sentencepiece.bpe.model"}
+    prepare([tmp_path / "text"], tmp_path / "data", workers=1, valid_fraction=fraction, **model)
+    splits = [read_items(tmp_path / "data" / split) for split in ("train", "valid")]
+    train, valid = (sum(map(len, items)) for items in splits)
+    assert 0.5 * fraction < valid / (train + valid) < 1.1 * fraction
+    # each line is in one of them, once
+    vocabulary = Vocabulary(model["sentencepiece_model"], tmp_path / "data" / "dict.txt")
+    expected = [[*ids.tolist(), 2] for ids in vocabulary.encode_batch(lines)]
+    found = [item for items in splits for item in items if item != [2]]
+    assert sorted(found) == sorted(expected)
+
+    (warning,) = re.findall("warning: (.*)", capsys.readouterr().out)
+    assert "divided between training and validation" in warning
+    assert ("--document-per-line" in warning) == (make is one_sentence_a_line)
+    monkeypatch.setattr(buckets, "SMALL_BUCKET_BYTES", 30_000)
+    prepare([tmp_path / "text"], tmp_path / "other", workers=3, valid_fraction=fraction, **model)
+    assert contents(tmp_path / "data") == contents(tmp_path / "other")
+
+
+def test_usual_documents_bring_no_warning(text, prepared, tmp_path, capsys):
+    model = prepared / "sentencepiece.bpe.model"
+    prepare([text], tmp_path / "data", workers=1, valid_fraction=0.1, sentencepiece_model=model)
+    one_sentence_a_line(tmp_path / "lines")
+    prepare(
+        [tmp_path / "lines"], tmp_path / "b", workers=1, document_per_line=True,
+        sentencepiece_model=model,
+    )  # fmt: skip
+    assert "warning" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("length", [16, 64])
+def test_the_longest_line_fills_fairseqs_positions(text, prepared, tmp_path, capsys, length):
+    model = prepared / "sentencepiece.bpe.model"
+    long = tmp_path / "long.txt"
+    long.write_text(" ".join(text.read_text().split()) + "\n\nanother document\n")
+    sources = [text, long]
+    options = {"workers": 1, "sentencepiece_model": model, "valid_fraction": 0.3}
+    prepare(sources, tmp_path / "data", sequence_length=length, **options)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"options that fit it: --tokens-per-sample {length} --sample-break-mode complete"
+    settings = MaskedLMConfig(
+        data=str(tmp_path / "data"), tokens_per_sample=length, sample_break_mode="complete", seed=1
+    )
+    task = MaskedLMTask.setup_task(settings)
+    longest = []
+    for split in ("train", "valid"):
+        task.load_dataset(split)
+        blocks = task.datasets[split]
+        longest.append(
+            max(
+                len(block["net_input.src_tokens"])
+                for block in map(blocks.__getitem__, range(len(blocks)))
+            )
+        )
+    assert max(longest) == length
+    # the older name of the option
+    prepare(sources, tmp_path / "older", max_line_tokens=length - 2, **options)
+    assert contents(tmp_path / "older") == contents(tmp_path / "data")
+
+
+PERSIAN = "می\u200cخواهم نان بخرم\nکتاب\u200cها و خانه\u200cها\n\nنمی\u200cدانم چرا\n\n"
+
+
+@pytest.mark.parametrize("rule", ["nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity"])
+def test_the_vocabulary_has_the_normalisation_rule(tmp_path, capsys, rule):
+    (tmp_path / "text.txt").write_text((PERSIAN + "Große ﬁne Wörter") * 3, encoding="utf-8")
+    prepare([tmp_path / "text.txt"], tmp_path / "data", workers=1, normalisation_rule=rule)
+    model = sentencepiece.SentencePieceProcessor(str(tmp_path / "data" / "sentencepiece.bpe.model"))
+    normaliser = sentencepiece.SentencePieceNormalizer(rule_name=rule)
+    for text in ("Große ﬁne Wörter", "می\u200cخواهم"):
+        assert model.normalize(text) == normaliser.normalize(text)
+    kept = not rule.startswith("nmt")
+    assert ("\u200c" in "".join(model.id_to_piece(i) for i in range(len(model)))) == kept
+    warnings = re.findall("warning: the text has (.*)", capsys.readouterr().out)
+    assert len(warnings) == (not kept)
+    assert kept or re.search("zero-width non-joiners .*--normalisation-rule nfkc", warnings[0])
+    assert model.normalize("A") == ("\u2581a" if rule.endswith("cf") else "\u2581A")
+
+
+def test_user_defined_symbols_are_single_pieces(text, prepared, tmp_path, capsys):
+    symbols = ("[NAME]", "a,b", "#")
+    prepare([text], tmp_path / "data", workers=1, user_defined_symbols=symbols)
+    vocabulary = Vocabulary(
+        tmp_path / "data" / "sentencepiece.bpe.model", tmp_path / "data" / "dict.txt"
+    )
+    for symbol in symbols:
+        ids = vocabulary.encode(f"ab{symbol}cd").tolist()
+        assert vocabulary.symbols.index(symbol) in ids
+    assert "warning: export-hf cannot write models of this vocabulary" in capsys.readouterr().out
+    prepare([text], tmp_path / "data", workers=1, user_defined_symbols=list(symbols))
+    assert "nothing to do" in capsys.readouterr().out
+    for option in ({"user_defined_symbols": symbols}, {"normalisation_rule": "identity"}):
+        with pytest.raises(InputError, match="for a vocabulary that is trained here"):
+            prepare(
+                [text], tmp_path / "b", **option,
+                sentencepiece_model=prepared / "sentencepiece.bpe.model",
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [{"model_type": "bpe"}, {"byte_fallback": True}, {}])
+def test_what_cannot_be_exported_is_said_before_training(text, tmp_path, capsys, options):
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text), model_prefix=str(tmp_path / "m"), vocab_size=400, minloglevel=2, **options
+    )
+    prepare([text], tmp_path / "data", workers=1, sentencepiece_model=tmp_path / "m.model")
+    warned = "warning: export-hf cannot write models" in capsys.readouterr().out
+    assert warned == bool(options)
+
+
+def test_plain_text_that_looks_like_a_table_can_be_read(prepared, tmp_path):
+    (tmp_path / "text").write_text("one,two\nthree,four\n\nfive,six\n")
+    model = prepared / "sentencepiece.bpe.model"
+    options = {"workers": 1, "sentencepiece_model": model, "min_characters": 1}
+    prepare([tmp_path / "text"], tmp_path / "data", text_format="plain", **options)
+    record = json.loads((tmp_path / "data" / "prepare.json").read_text())
+    assert record["counts"]["documents"] == 2
+
+
+def test_a_pipe_is_refused_before_any_of_it_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe is a pipe or a device"):
+        prepare([tmp_path / "pipe"], tmp_path / "data", workers=1)
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "file", "linked lock", "open to others"])
+def test_what_stands_at_the_place_of_the_work_files_is_left_alone(text, tmp_path, kind):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.tex").write_text("years of work")
+    work = tmp_path / ".data.work"
+    if kind == "link":
+        (precious / "lock").touch()
+        work.symlink_to(precious)
+    elif kind == "folder":
+        precious.rename(work)
+    elif kind == "file":
+        work.write_text("years of work")
+    else:
+        work.mkdir()
+        if kind == "linked lock":
+            (work / "lock").symlink_to(precious / "thesis.tex")
+        else:
+            (work / "lock").touch()
+            work.chmod(0o777)
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=r"\.data\.work exists and is not what"):
+        prepare([text], tmp_path / "data", workers=1)
+    assert contents(tmp_path) == before
+
+
+def test_folders_with_names_like_unfinished_output_are_left_alone(text, prepared, tmp_path):
+    partial = tmp_path / ".data.mine.partial"
+    partial.mkdir()
+    (partial / "thesis.tex").write_text("years of work")
+    (tmp_path / ".data.link.partial").symlink_to(partial)
+    model = prepared / "sentencepiece.bpe.model"
+    prepare([text], tmp_path / "data", workers=1, sentencepiece_model=model)
+    assert (partial / "thesis.tex").read_text() == "years of work"
+    names = [".data.link.partial", ".data.mine.partial", "data"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
 def test_two_documents_are_enough_and_one_a_line_is_a_way(tmp_path):
     (tmp_path / "text.txt").write_text("the first document\nthe second document\n")
     prepare([tmp_path / "text.txt"], tmp_path / "data", workers=1, document_per_line=True)
@@ -308,9 +494,33 @@ class TestEncodeLines:
         ("a.txt", b"", [], "holds 0 documents.*at least 2 are needed"),
         ("a.txt", b"good text\n\nbad \xe4 text\n", [], r"a\.txt, line 3: not UTF-8 \(byte 0xe4\)"),
         ("a.txt.gz", gzip.compress(b"text\n\n" * 9999)[:-20], [], r"a\.txt\.gz.*damaged or cut"),
-        ("a.txt.xz", b"no xz at all", [], r"a\.txt\.xz.*damaged or cut off"),
+        ("a.txt.xz", b"no xz \xff at all", [], r"a\.txt\.xz.*damaged or cut off"),
         ("a.jsonl", b'{"text": "a"}\n{"body": "b"}', [], r"a\.jsonl, line 2: no text .* 'text'"),
         ("a.jsonl", b'{"text": "a"}\n{"text', [], r"a\.jsonl, line 2: not JSON"),
+        (
+            "a.json",
+            b'{"id": 1, "body": "a"}\n',
+            [],
+            r"a\.json, line 1: .* 'id', 'body': .* --field",
+        ),
+        ("a", b"id,text\n1,first text\n2,second text\n", [], "a is a table .*--text-format plain"),
+        ("a.txt", b"good text\n\nbad \0 text\n", [], r"a\.txt, line 3: a NUL character"),
+        ("a.txt", "good text\n\nthe second".encode("utf-16"), [], "iconv -f UTF-16LE -t UTF-8"),
+        ("a.txt", b"one\n\ntwo", ["--output", "run_12:30"], "--output .*run_12:30 has a colon"),
+        (
+            "a.txt",
+            b"one\n\ntwo",
+            ["--sequence-length", "2"],
+            "--sequence-length is 2, .* at least 3",
+        ),
+        ("a.txt", b"one\n\ntwo", ["--user-defined-symbols", "a b"], "symbols without spaces"),
+        ("a.txt", b"one\n\ntwo", ["--user-defined-symbols", "<mask>"], "which fairseq has itself"),
+        (
+            "a.txt",
+            b"one\n\ntwo",
+            ["--sequence-length", "128", "--max-line-tokens", "100"],
+            "--max-line-tokens 100 means --sequence-length 102, but --sequence-length is 128",
+        ),
         ("a.jsonl", b'{"text": "\\ud800"}', [], r"a\.jsonl, line 1: .*surrogate"),
         ("a.txt", b"long enough one\n\nlong enough two", ["--shards", "9"], "give fewer shards"),
         ("a.txt", b"one\n\ntwo", ["--workers", "0"], "--workers is 0"),

@@ -133,7 +133,7 @@ def test_changed_text_or_options_never_meet_old_work(text, uninterrupted, tmp_pa
 def test_two_at_once_are_refused(text, tmp_path):
     import fcntl
 
-    (tmp_path / ".data.work").mkdir()
+    (tmp_path / ".data.work").mkdir(mode=0o700)
     holder = subprocess.Popen(
         [sys.executable, "-c", "import fcntl, sys\n"
          "lock = open(sys.argv[1], 'w'); fcntl.lockf(lock, fcntl.LOCK_EX)\n"

@@ -5,6 +5,7 @@ import json
 import math
 import random
 import re
+import tracemalloc
 
 import numpy
 import pytest
@@ -17,8 +18,15 @@ from fairseq_minimodel.checkpoint.load import read_checkpoint, write_checkpoint
 from fairseq_minimodel.checkpoint.surgery import HEAD, truncate
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.vocabulary import Vocabulary
+from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.evaluation import perplexity
 from fairseq_minimodel.evaluation.build import build_model
-from fairseq_minimodel.evaluation.perplexity import mask_lines, masked_bits, ratio_interval
+from fairseq_minimodel.evaluation.perplexity import (
+    mask_lines,
+    masked_bits,
+    ratio_interval,
+    read_lines,
+)
 from fairseq_minimodel.language.pack import Description, save_pack
 from fairseq_minimodel.language.side import LanguageSide, language_side_of
 from fairseq_minimodel.language.vocabulary import fingerprint, read_symbols
@@ -234,6 +242,31 @@ def test_unknown_tokens_are_counted(joint_checkpoint, packs, tmp_path):
     assert score["unknown"] == 0.25 and score["tokens"] == 80
 
 
+@pytest.mark.parametrize("name", ["text.jsonl", "c4.json.gz", "wiki_00"])
+def test_json_lines_give_what_their_texts_give(tmp_path, text, name):
+    lines = [line for line in text.read_text().split("\n") if line]
+    rows = "".join(json.dumps({"id": 1, "body": line}) + "\n" for line in lines).encode()
+    (tmp_path / name).write_bytes(gzip.compress(rows) if name.endswith("gz") else rows)
+    assert read_lines(tmp_path / name, "body") == read_lines(text) == lines
+
+
+def test_lines_of_a_text_in_json_are_one_line(tmp_path):
+    (tmp_path / "x").write_text('{"text": "one\\ntwo"}\n{"text": ""}\n{"text": " three "}\n')
+    assert read_lines(tmp_path / "x") == ["one two", "three"]
+
+
+@pytest.mark.parametrize("line", [b"word1 " * 2000, b"word1\n" * 2000])
+def test_more_text_than_memory_is_meant_for_is_refused(tmp_path, monkeypatch, line):
+    monkeypatch.setattr(perplexity, "LARGEST_TEXT", 1_000_000)
+    (tmp_path / "x.gz").write_bytes(gzip.compress(line * 5000))  # 60 MB of a file of 0.1 MB
+    tracemalloc.start()
+    with pytest.raises(InputError, match="x.gz has more than 1 MB of text.*first lines"):
+        read_lines(tmp_path / "x.gz")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -247,6 +280,8 @@ def test_unknown_tokens_are_counted(joint_checkpoint, packs, tmp_path):
         ({"--pack": ["{packs}/source", "{folder}/one.txt"]}, "one.txt has 1 lines of text"),
         ({"--pack": ["{packs}/source", "{folder}/bytes.txt"]}, "bytes.txt, line 2: not UTF-8"),
         ({"--pack": ["{packs}/source", "{folder}/short.txt"]}, "short.txt is too short"),
+        ({"--pack": ["{packs}/source", "{folder}/x.json"]}, "x.json, line 1: .*'body': .*--field"),
+        ({"--pack": ["{packs}/source", "{folder}/x.tsv"]}, "x.tsv is a table"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(
@@ -255,6 +290,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     (tmp_path / "one.txt").write_text("\nword1 word2\n\n")
     (tmp_path / "bytes.txt").write_bytes(b"word1\n\xff\n")
     (tmp_path / "short.txt").write_text("word1\nword2\n")
+    (tmp_path / "x.json").write_text('{"body": "word1"}\n' * 2)
+    (tmp_path / "x.tsv").write_text("text\tlabel\nword1\t1\n")
     body = read_checkpoint(joint_checkpoint)
     state = {name: tensor for name, tensor in body.state.items() if not name.startswith(HEAD)}
     write_checkpoint(tmp_path / "headless.pt", body.replaced(state))

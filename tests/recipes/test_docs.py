@@ -1,6 +1,7 @@
 """The commands of README and docs/ run as they stand there, with two updates instead of many.
 
-Each page is run top to bottom in one folder, on generated text under the names that the pages use.
+Each page is run top to bottom in one folder, on generated text under the names that the pages use,
+with lines and documents as long as real text has them.
 What installs packages is not run here: the test environment was made by those commands (Makefile).
 """
 
@@ -92,17 +93,34 @@ def write_squad(sentences, path):
     path.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}), encoding="utf-8")
 
 
+def of_real_lengths(documents):
+    """The documents with lines of hundreds of words, and of thousands, among them.
+
+    Real text has both: a paragraph that is one line, and a page of which all is one line.
+    """
+    lengthened = list(documents)
+    for index in range(0, len(documents), 8):
+        paragraph = documents[index : index + (60 if index % 64 == 0 else 8)]
+        lengthened[index] = " ".join(" ".join(paragraph).split())
+    words = sorted(len(line.split()) for text in lengthened for line in text.split("\n"))
+    assert words[len(words) // 2] < 30 and words[-10] > 200 and words[-1] > 1500, words[-20:]
+    return lengthened
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A working folder with the files that the pages name, made of the toy languages."""
     folder = tmp_path_factory.mktemp("docs")
     run_block("sh", "fairseq-minimodel toy --output text --sentences 1500", folder)
-    documents = (folder / "text/source/mono.txt").read_text().strip().split("\n\n")
+    english, german = (
+        of_real_lengths((folder / f"text/{side}/mono.txt").read_text().strip().split("\n\n"))
+        for side in ("source", "target")
+    )
     with lzma.open(folder / "english.jsonl.xz", "wt") as file:
-        file.writelines(json.dumps({"text": document}) + "\n" for document in documents)
+        file.writelines(json.dumps({"text": document}) + "\n" for document in english)
     for name in ("stories", "speech", "manuals"):
-        (folder / f"{name}.txt").write_text((folder / "text/source/mono.txt").read_text())
-    (folder / "german.txt").write_text((folder / "text/target/mono.txt").read_text())
+        (folder / f"{name}.txt").write_text("\n\n".join(english))
+    (folder / "german.txt").write_text("\n\n".join(german))
     for name, origin in {
         "train.tsv": "source/train.tsv",
         "dev.tsv": "source/dev.tsv",

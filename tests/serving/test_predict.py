@@ -105,6 +105,23 @@ def test_keys_are_kept_and_texts_come_in_pairs(predict, topics):
     assert [row["prediction"] for row in found] == labelled(topics, pairs)
 
 
+@pytest.mark.parametrize("name", ["texts.json", "texts_00", "texts.json.gz"])
+def test_json_lines_are_known_under_any_name(predict, topics, tmp_path, name):
+    texts = sentences("de", 4)
+    content = in_lines(*({"id": index, "text": text} for index, text in enumerate(texts)))
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    code, found, _ = predict("topics.pt", "--input", name, language="de")
+    assert code == 0
+    assert [(row["id"], row["text"]) for row in found] == list(enumerate(texts))
+    assert [row["prediction"] for row in found] == labelled(topics, texts)
+
+
+def test_a_line_of_a_pipe_may_not_be_endless(predict, monkeypatch):
+    monkeypatch.setattr(serving, "LONGEST_JSON_LINE", 1_000_000)
+    code, _, message = predict("topics.pt", text=b"word1\n" + b"a" * 1_000_001)
+    assert code == 2 and "standard input, line 2: the line is longer than 1 MB" in message
+
+
 def test_masks_are_filled(predict, bodies):
     texts = ["word1 <mask> word2", "<mask> word3 <mask>"]
     model = fairseq_minimodel.load(bodies / "pretrained.pt", bodies / "packs/en")
@@ -263,7 +280,7 @@ GOOD = '{"text": "word1"}\n'
         ("questions.pt", "x.jsonl", GOOD, QUESTIONS, "line 1: no text under the key 'question'"),
         ("questions.pt", "x.jsonl", '{"question": "a", "context": "b"}', (),
          "--max-length 384 is more than the 32 positions"),
-        ("topics.pt", "x.txt.gz", b"word1", (), "x.txt.gz, after line 0: the compressed file"),
+        ("topics.pt", "x.txt.gz", b"\x1f\x8bword1", (), "x.txt.gz, after line 0: the compressed file"),
         ("topics.pt", "x.txt", "word1", ("--input", "absent"), "Cannot read absent"),
         ("topics.pt", "x.txt", "word1", ("--output", "."), "'.' cannot be the output"),
         ("topics.pt", "x.txt", "word1", ("--device", "nonsense"), "--device nonsense cannot be"),
