@@ -9,6 +9,7 @@ Figures, their names and the JSON lines (`--log-format json`) are fairseq's.
 import logging
 import re
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from typing import Any, Optional
 
@@ -170,13 +171,17 @@ def chosen_settings(cfg: DictConfig) -> dict[str, Any]:
         OmegaConf.structured(FairseqConfig), resolve=False, enum_to_str=True
     )
     chosen: dict[str, Any] = {"_name": None}
-    for group, values in OmegaConf.to_container(cfg, resolve=True, enum_to_str=True).items():
+    settings = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    others = {name for values in settings.values() if isinstance(values, dict) for name in values}
+    for group, values in settings.items():
         if group not in known or group == SCORING or not values:
             continue
-        values = values if isinstance(values, dict) else vars(values)  # of a model of the old way
-        defaults = _defaults(group, values.get("_name")) or known[group]
-        if not isinstance(defaults, dict):  # nothing is known of a model of the old way
-            defaults = {}
+        if isinstance(values, Namespace):  # of a model of the old way: all options of the run
+            values = {name: value for name, value in vars(values).items() if name not in others}
+            values = {"_name": settings[group].arch, **values}
+        defaults = _defaults(group, values["_name"])
+        if defaults is None:
+            defaults = known[group] if isinstance(known[group], dict) else {}
         different = {
             name: value
             for name, value in values.items()

@@ -4,10 +4,12 @@ import logging
 import os
 import re
 import warnings
+from argparse import Namespace
 from types import SimpleNamespace
 
 import pytest
 from conftest import LENGTH, OPTIMISER, SMALL_MODEL, USER_DIR, run
+from fairseq.dataclass.utils import omegaconf_no_object_check
 from fairseq.logging import metrics, progress_bar
 from omegaconf import OmegaConf
 from torch import nn
@@ -96,6 +98,12 @@ def test_settings_that_follow_others_are_shown_where_they_differ():
         "task": {"_name": "masked_lm", "data": "x"},
         "lr_scheduler": {"_name": "polynomial_decay"},
     }
+    with omegaconf_no_object_check():  # fairseq's own models are configured by all options at once
+        args = Namespace(arch="roberta", data="x", encoder_layers=2, seed=7)
+        old = OmegaConf.create({"task": cfg.task, "model": args, "common": cfg.common})
+    assert training_log.chosen_settings(old)["model"] == {
+        "_name": "roberta", "arch": "roberta", "encoder_layers": 2,
+    }  # fmt: skip
     cfg.lr_scheduler.total_num_update = 20
     assert training_log.chosen_settings(cfg)["lr_scheduler"]["total_num_update"] == 20
 

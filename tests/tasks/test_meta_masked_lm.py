@@ -259,6 +259,11 @@ def test_data_that_does_not_fit_is_refused(domains, target_data, tmp_path):
     task = make_task(domains, meta_support=30, meta_query=11)
     with pytest.raises(InputError, match="has 40 blocks of 20 tokens in the split valid"):
         task.load_dataset("valid")
+    task = make_task(domains, tokens_per_sample=8, sample_break_mode="complete")
+    with pytest.raises(
+        InputError, match=r"% of the tokens of .*/train .* longer than the 8 tokens"
+    ):
+        task.load_dataset("train")
     with pytest.raises(InputError, match="give --task-module tarp"):
         make_meta_model(make_task(domains))
 
