@@ -9,6 +9,7 @@ import atexit
 import collections
 import logging
 import os
+import pickle
 import sys
 import threading
 import time
@@ -22,6 +23,14 @@ import numpy
 import torch
 
 from .errors import SetupError
+from .weights import (
+    DIVERGED,
+    allow_harmless_globals,
+    check_finite,
+    explain_other_file,
+    unreadable,
+    without_prefix,
+)
 
 INSTALL_COMMANDS = (
     "pip install -r requirements.txt && "
@@ -51,6 +60,7 @@ try:
     import fairseq.version
     from fairseq.data import iterators
     from fairseq.distributed.utils import _TensorPlaceholder
+    from fairseq.file_io import PathManager
     from fairseq.logging import metrics
 except Exception as error:  # the original fairseq 0.12.2 fails on Python 3.11 with a ValueError
     raise SetupError(
@@ -66,14 +76,13 @@ import omegaconf  # noqa: E402
 def allow_checkpoint_classes() -> None:
     """Name the classes that fairseq's own checkpoints hold, none of which runs code when loaded.
 
-    `argparse.Namespace`: checkpoints of models configured the old way, fairseq's `roberta` among
-    them. The others: what rank 0 sends to the other ranks when a run resumes, which fairseq pickles
+    Besides the harmless things that people's checkpoints hold (`weights.py`): what rank 0 sends to the other ranks when a run resumes, which fairseq pickles
     after it has turned the configuration into OmegaConf objects (fairseq/distributed/utils.py,
     `_broadcast_object_slow`). Can go when fairseq names them itself.
     """
+    allow_harmless_globals()
     torch.serialization.add_safe_globals(
         [
-            argparse.Namespace,
             omegaconf.DictConfig,
             omegaconf.ListConfig,
             omegaconf.base.ContainerMetadata,
@@ -87,6 +96,32 @@ def allow_checkpoint_classes() -> None:
             _TensorPlaceholder,
         ]
     )
+
+
+def check_checkpoints_of_fairseq() -> None:
+    """Let a checkpoint that fairseq loads itself be read, or refused, as this package's verbs do.
+
+    fairseq ends in a traceback for what is no checkpoint (`load_checkpoint_to_cpu`), loads NaN, and
+    does not know the names that DistributedDataParallel gives. --restore-file and
+    --finetune-from-model come this way.
+    """
+    load_checkpoint_to_cpu = fairseq.checkpoint_utils.load_checkpoint_to_cpu
+
+    def load(path: str, *arguments: object, **options: object) -> dict:
+        local = PathManager.get_local_path(path)
+        try:
+            explain_other_file(local)
+            state = load_checkpoint_to_cpu(path, *arguments, **options)
+        except FileNotFoundError:
+            raise
+        except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+            raise unreadable(local, error) from error
+        if isinstance(state.get("model"), dict):
+            state["model"] = without_prefix(state["model"])
+            check_finite(path, state["model"], DIVERGED)
+        return state
+
+    fairseq.checkpoint_utils.load_checkpoint_to_cpu = load
 
 
 def give_numpy_compat_back() -> None:
@@ -199,6 +234,7 @@ def end_reading_ahead() -> None:
 
 
 allow_checkpoint_classes()
+check_checkpoints_of_fairseq()
 give_numpy_compat_back()
 accept_every_path_to_this_package()
 count_on_after_resume()

@@ -224,7 +224,7 @@ class _Reader:
         for path in files:
             place = path.parent.relative_to(self.folder)
             if path.name == CHECKPOINT and place not in places.values():
-                checkpoint = read_checkpoint(path)
+                checkpoint = read_checkpoint(path, finite=False)
                 saved = (checkpoint.config.get("checkpoint") or {}).get("save_dir")
                 if saved in lost:  # the folder has another name now
                     places[saved] = place

@@ -114,7 +114,7 @@ def test_damaged_weights_are_named(weights, tmp_path):
 @pytest.mark.parametrize("content", ['{"model"', "{}", '{"model": {"vocab": 3}}', "[]"])
 def test_a_damaged_vocabulary_is_named(content, tmp_path):
     (tmp_path / "tokenizer.json").write_text(content)
-    with pytest.raises(InputError, match="vocabulary of .* is damaged"):
+    with pytest.raises(InputError, match="(vocabulary of .*|tokenizer.json) is damaged"):
         read_folder(tmp_path)
 
 
@@ -126,7 +126,7 @@ class Payload:
 def test_weights_that_would_run_code_are_refused(tmp_path, capsys):
     write_tokenizer(tmp_path, "bpe")
     torch.save({NAME: Payload()}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(InputError, match="damaged or no file of weights"):
+    with pytest.raises(InputError, match="refused: it holds objects of builtins.print"):
         read_folder(tmp_path)
     assert "this ran" not in capsys.readouterr().out
 

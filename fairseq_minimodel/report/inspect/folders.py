@@ -30,7 +30,7 @@ CONFIG = "config.json"
 
 def describe_pack(folder: Path) -> Description:
     """A language pack. Raises InputError as `load_pack` does."""
-    pack = load_pack(folder)
+    pack = load_pack(folder, finite=False)
     about, side = pack.description, pack.side
     weights = {"embed_tokens.weight": side.embedding, "lm_head.bias": side.bias}
     count = sum(tensor.numel() for tensor in weights.values())
@@ -54,7 +54,7 @@ def describe_pack(folder: Path) -> Description:
 
 def describe_module(folder: Path) -> Description:
     """A task module. Raises InputError as `load_module` does."""
-    module = load_module(folder)
+    module = load_module(folder, finite=False)
     about, kind = module.description, module.settings.task_module
     body = {"digest": about.body, "layers": about.layers, "width": about.width}
     text = f"{about.body}: {counted(about.layers, 'layer')}, width {about.width}"
