@@ -180,8 +180,8 @@ def read_checkpoint(path: str | Path, *, finite: bool = True) -> Checkpoint:
     state = with_present_names(content["model"])
     if EMBEDDING not in state:
         raise InputError(f"{path} is no RoBERTa checkpoint of fairseq: it has no {EMBEDDING}")
-    _check_state(path, state)
-    config = _plain_config(path, content)
+    check_state(path, state)
+    config = plain_config(path, content)
     for section, kind in (("model", ModelSettings), ("task", TaskSettings)):
         record(
             config.get(section), kind, f"{path}, its settings of the {section}", AGAIN, others=True
@@ -204,7 +204,7 @@ def _updates(path: Path, content: dict[str, Any]) -> int:
     return updates
 
 
-def _check_state(path: Path, state: StateDict) -> None:
+def check_state(path: Path, state: StateDict) -> None:
     """Refuse tensors that do not fit each other, before anything is made of them."""
     numbers = {match[1] for name in state if (match := LAYER.match(name))}
     lost = {str(number) for number in range(len(numbers))} - numbers
@@ -359,7 +359,7 @@ def identified(checkpoint: Checkpoint, dictionary: str | Path | None = None) -> 
     return replace(checkpoint, state=state)
 
 
-def _plain_config(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+def plain_config(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     """fairseq's configuration as plain dicts, whichever of its forms the checkpoint has."""
     if content.get("cfg"):
         config = _plain(path, content["cfg"])
