@@ -78,8 +78,8 @@ def allow_checkpoint_classes() -> None:
 
     Besides the harmless things that people's checkpoints hold (`weights.py`): what rank 0 sends to the
     other ranks when a run resumes, which fairseq pickles after it has turned the configuration into
-    OmegaConf objects (fairseq/distributed/utils.py, `_broadcast_object_slow`). Can go when fairseq names
-    them itself.
+    OmegaConf objects (fairseq/distributed/utils.py, `_broadcast_object_slow`). Can go when fairseq
+    names them itself.
     """
     allow_harmless_globals()
     torch.serialization.add_safe_globals(

@@ -1,5 +1,6 @@
 """What a file is that was taken for one of PyTorch's, by how it begins."""
 
+import codecs
 import re
 import tarfile
 import zipfile
@@ -21,6 +22,7 @@ BEGINNINGS = (
     (b"\x89HDF", "an HDF5 file, as Keras writes models: get the model's weights of PyTorch"),
     (b"GGUF", "a GGUF file, as llama.cpp reads models: get the model's weights of PyTorch"),
 )
+UNKNOWN = "no file of PyTorch, but something else"
 PICKLE = b"\x80"
 OLD_TAR = {"storages", "tensors", "pickle"}
 DICTIONARY_LINE = re.compile(r"\S+ \d+( #fairseq:overwrite)?")
@@ -50,7 +52,7 @@ def recognise(path: str | Path) -> str | None:
         )
     if start[257:262] == b"ustar":
         return _tar(path)
-    return _text(start) or "no file of PyTorch, but something else"
+    return _text(start) or UNKNOWN
 
 
 def _archive(path: str | Path) -> str | None:
@@ -87,7 +89,7 @@ def _tar(path: str | Path) -> str:
 
 def _text(start: bytes) -> str | None:
     try:
-        text = start[: start.rfind(b"\n") + 1 or None].decode("utf-8")
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)  # the last letter may be cut
     except UnicodeDecodeError:
         return None
     if not all(character.isprintable() or character.isspace() for character in text):
@@ -97,7 +99,9 @@ def _text(start: bytes) -> str | None:
         return "a web page, perhaps one that says why there was no file: fetch it again"
     if begin[:1] in ("{", "["):
         return "a JSON file"
-    if all(DICTIONARY_LINE.fullmatch(line.rstrip()) for line in text.splitlines()):
+    lines = text.splitlines()
+    lines = lines[:-1] if len(start) == START and len(lines) > 1 else lines
+    if all(DICTIONARY_LINE.fullmatch(line.rstrip()) for line in lines):
         return "a dictionary of fairseq (dict.txt)"
     return "a text file"
 

@@ -116,6 +116,8 @@ def _typed(value: object, kind: Any, name: str, others: bool) -> Any:
         return [
             _typed(one, parts[0], _below(name, place), others) for place, one in enumerate(value)
         ]
+    if kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON has one kind of numbers
     accepted = (int, float) if kind is float else kind
     fits = isinstance(value, accepted) and (kind is bool or not isinstance(value, bool))
     _require(fits, value, name, _WORDS[kind])

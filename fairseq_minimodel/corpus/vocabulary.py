@@ -29,7 +29,9 @@ BOS, PAD, EOS, UNK = range(4)
 # How the file of a tokenizer is called: fairseq's name for one, Hugging Face's for the other.
 SENTENCEPIECE_FILE, FAST_TOKENIZER_FILE = "sentencepiece.bpe.model", "tokenizer.json"
 TOKENIZER_FILES = (SENTENCEPIECE_FILE, FAST_TOKENIZER_FILE)
-OVERWRITE = " #fairseq:overwrite"  # behind the count of a symbol in dict.txt that may be there twice
+OVERWRITE = (
+    " #fairseq:overwrite"  # behind the count of a symbol in dict.txt that may be there twice
+)
 _COUNT = re.compile(r"-?\d{1,19}")
 MASK_SYMBOL = "<mask>"  # fairseq's masked LM tasks add it behind the dictionary's last line
 CHARACTERS_A_PIECE = 200

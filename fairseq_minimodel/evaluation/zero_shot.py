@@ -1,7 +1,6 @@
 """Zero-shot evaluation: fine-tuned bodies in the languages of packs, on files or on a benchmark."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from ..corpus.examples import read_examples
 from ..corpus.questions import WindowOptions, read_question_file
 from ..errors import InputError
 from ..language.pack import LanguagePack, load_pack
+from ..records import read_json, record
 from ..report.table import format_table
 from . import answer, classify
 from .answer import Answerer, AnswerScore
@@ -27,12 +27,21 @@ from .classify import Classifier, Score
 logger = logging.getLogger(__name__)
 
 PACK_FILE = "language.json"
+AGAIN = "remove it, and score again"
 MEAN = "mean"
 KINDS = {"sentence_prediction": CLASSIFICATION, "span_qa": SPAN}  # of the tasks
 FORMS = {
     CLASSIFICATION: (Score, classify.score_table),
     SPAN: (AnswerScore, answer.score_table),
 }
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What a row of scores holds beside the score."""
+
+    inputs: str
+    left_out: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -141,7 +150,7 @@ def evaluate(
     if kind == SPAN:
         for pack, _ in cases:
             normaliser(metric, pack.description.language)  # refused before the work begins
-    done = _read_done(output)
+    done = _read_done(output, kind)
     results = []
     for subject, scorer in zip(subjects, scorers, strict=True):
         for pack, rows in cases:
@@ -284,13 +293,17 @@ def _key(files: Sequence[Path], *settings: object) -> str:
     return hashlib.sha256(repr((states, settings)).encode()).hexdigest()[:16]
 
 
-def _read_done(output: Path | None) -> dict[str, dict]:
+def _read_done(output: Path | None, kind: str) -> dict[str, dict]:
+    """The scores that are in the file already, by their inputs."""
     if output is None or not output.exists():
         return {}
     try:
-        rows = json.loads(output.read_text(encoding="utf-8"))
+        rows = read_json(output, AGAIN)
+        for row in rows:
+            record(row, FORMS[kind][0], output, AGAIN, others=True)
+            record(row, _Inputs, output, AGAIN, others=True)
         return {row["inputs"]: row for row in rows}
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError):
         raise InputError(
             f"{output} is there and holds no scores of this command: give another name to --json"
         ) from None
