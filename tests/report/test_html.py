@@ -318,7 +318,7 @@ def test_several_bodies_of_one_file_have_columns_of_their_own(undrawn, run_folde
         (
             "packs/x/language.json",
             '{"language": "de"}',
-            "language.json is damaged (lineage is missing)",
+            "damaged (lineage is missing)",
         ),
         ("data/x/prepare.json", "[]", "prepare.json is damaged (it is a list, not an object)"),
         (
