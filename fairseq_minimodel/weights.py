@@ -8,6 +8,7 @@ import errno
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -111,7 +112,11 @@ def read_torch(path: str | Path, file: BinaryIO | None = None, *, what: str = "c
     try:
         explain_other_file(path, what)
         mapped = file is None and zipfile.is_zipfile(path)
-        return torch.load(file or path, map_location="cpu", weights_only=True, mmap=mapped or None)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # it is read or refused
+            return torch.load(
+                file or path, map_location="cpu", weights_only=True, mmap=mapped or None
+            )
     except FileNotFoundError:
         raise InputError(f"no {what} {path}: check the path") from None
     except IsADirectoryError:

@@ -164,7 +164,10 @@ def test_an_index_names_files_beside_it_alone(name, tmp_path):
         ("[]", "is a list, not an object"),
         ("{}", "weight_map is missing"),
         ('{"weight_map": {"a": 1}}', "weight_map.a is 1, not text"),
-        (json.dumps({"weight_map": {NAME: "absent.safetensors"}}), "no 'absent.safetensors' beside"),
+        (
+            json.dumps({"weight_map": {NAME: "absent.safetensors"}}),
+            "no 'absent.safetensors' beside",
+        ),
     ],
 )
 def test_a_damaged_index_is_named(content, words, tmp_path):
