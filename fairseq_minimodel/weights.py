@@ -132,7 +132,7 @@ def read_torch(path: str | Path, file: BinaryIO | None = None, *, what: str = "c
 def explain_other_file(path: str | Path, what: str = "checkpoint") -> None:
     """Refuse a file that is not PyTorch's with an `InputError` that says what it is."""
     if other := recognise(path):
-        raise InputError(f"{path} is not a {what}: it is {other}")
+        raise InputError(f"{path} is not a {what}: the file is in fact {other}")
 
 
 def unreadable(path: str | Path, error: Exception, what: str = "checkpoint") -> InputError:
@@ -259,7 +259,7 @@ def check_finite(path: str | Path, tensors: Mapping[str, object], way_out: str) 
             found.append(f"{_name(name)} has {' and '.join(counts)} of {tensor.numel():,} values")
     if found:
         more = f" (and so do {len(found) - 1} more tensors)" if len(found) > 1 else ""
-        raise InputError(f"{path} is unusable: {found[0]}{more}; {way_out}")
+        raise InputError(f"{path} holds values that are not finite: {found[0]}{more}; {way_out}")
 
 
 def without_prefix(state: Mapping[str, Any]) -> dict[str, Any]:

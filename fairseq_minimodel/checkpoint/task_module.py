@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .. import __version__
 from ..atomic import atomic_folder
 from ..errors import InputError
-from ..language.side import StateDict, is_language_side
+from ..language.side import EMBEDDING, StateDict, is_language_side
 from ..nn.binary_mask import fixed_weights, pack_bits, unpack_bits
 from ..nn.structure import Structure
 from ..nn.task_module import (
@@ -410,13 +410,6 @@ def check_fits(checkpoint: Checkpoint, module: TaskModule) -> None:
             f"the module {module.folder} belongs to the lineage {about.lineage} and the body "
             f"{checkpoint.path} to the lineage {lineage}: give the body that it was trained over"
         )
-    sizes = checkpoint.layers, checkpoint.language_side().width
-    if (about.layers, about.width) != sizes:
-        raise InputError(
-            f"the module {module.folder} is for {about.layers} layers of the width {about.width}, and "
-            f"{checkpoint.path} has {sizes[0]} of the width {sizes[1]}: give the body that it was "
-            "trained over"
-        )
     body = body_digest(checkpoint.state)
     if about.body != body:
         raise InputError(
@@ -424,6 +417,12 @@ def check_fits(checkpoint: Checkpoint, module: TaskModule) -> None:
             f"({about.layers} layers), and {checkpoint.path} is the body {body} "
             f"({checkpoint.layers} layers): of one lineage, with other weights; give the checkpoint "
             "that was its --finetune-from-model"
+        )
+    sizes = checkpoint.layers, checkpoint.state[EMBEDDING].size(1)
+    if (about.layers, about.width) != sizes:
+        raise InputError(
+            f"{module.folder / DESCRIPTION} is damaged ({about.layers} layers of the width "
+            f"{about.width}, and its body has {sizes[0]} of the width {sizes[1]}); {AGAIN}"
         )
 
 

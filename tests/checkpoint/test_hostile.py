@@ -131,7 +131,7 @@ def test_weights_that_are_not_finite_are_refused(altered, value, words, dtype):
         setting(value)(content)
 
     path = altered(change)
-    with pytest.raises(InputError, match=f"altered.pt is unusable: {FC1} has {words} values"):
+    with pytest.raises(InputError, match=f"altered.pt holds values .* {FC1} has {words} values"):
         read_checkpoint(path)
     assert not read_checkpoint(path, finite=False).state[FC1].isfinite().all()
 

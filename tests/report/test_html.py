@@ -324,7 +324,7 @@ def test_several_bodies_of_one_file_have_columns_of_their_own(undrawn, run_folde
         (
             "checkpoints/checkpoint_last.pt",
             "",
-            "checkpoint_last.pt is not a checkpoint: it is empty",
+            "checkpoint_last.pt is not a checkpoint: the file is in fact empty",
         ),
     ],
 )
