@@ -247,7 +247,9 @@ def test_what_is_not_a_number_is_refused(option, value, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("numbers", [("9" * 5000, "10"), ("10", "99999999999999999999"), ("-1", "1")])
+@pytest.mark.parametrize(
+    "numbers", [("9" * 5000, "10"), ("10", "99999999999999999999"), ("-1", "1")]
+)
 def test_absurd_fine_tuning_is_refused(numbers, capsys):
     assert main(["flops", "--finetune", "span", *numbers]) == 2
     assert capsys.readouterr().err.count("\n") == 1
