@@ -12,6 +12,7 @@ import functools
 import logging
 import math
 import os
+import pickle
 import sys
 import threading
 import time
@@ -26,6 +27,14 @@ import numpy
 import torch
 
 from .errors import InputError, SetupError
+from .weights import (
+    DIVERGED,
+    allow_harmless_globals,
+    check_finite,
+    explain_other_file,
+    unreadable,
+    without_prefix,
+)
 
 INSTALL_COMMANDS = (
     "pip install -r requirements.txt && "
@@ -57,6 +66,7 @@ try:
     from fairseq.criterions import sentence_prediction
     from fairseq.data import iterators
     from fairseq.distributed.utils import _TensorPlaceholder
+    from fairseq.file_io import PathManager
     from fairseq.logging import metrics
     from fairseq.optim import fp16_optimizer
 except Exception as error:  # the original fairseq 0.12.2 fails on Python 3.11 with a ValueError
@@ -75,14 +85,14 @@ from . import run_folder  # noqa: E402
 def allow_checkpoint_classes() -> None:
     """Name the classes that fairseq's own checkpoints hold, none of which runs code when loaded.
 
-    `argparse.Namespace`: checkpoints of models configured the old way, fairseq's `roberta` among
-    them. The others: what rank 0 sends to the other ranks when a run resumes, which fairseq pickles
-    after it has turned the configuration into OmegaConf objects (fairseq/distributed/utils.py,
-    `_broadcast_object_slow`). Can go when fairseq names them itself.
+    Besides the harmless things that people's checkpoints hold (`weights.py`): what rank 0 sends to the
+    other ranks when a run resumes, which fairseq pickles after it has turned the configuration into
+    OmegaConf objects (fairseq/distributed/utils.py, `_broadcast_object_slow`). Can go when fairseq
+    names them itself.
     """
+    allow_harmless_globals()
     torch.serialization.add_safe_globals(
         [
-            argparse.Namespace,
             omegaconf.DictConfig,
             omegaconf.ListConfig,
             omegaconf.base.ContainerMetadata,
@@ -96,6 +106,32 @@ def allow_checkpoint_classes() -> None:
             _TensorPlaceholder,
         ]
     )
+
+
+def check_checkpoints_of_fairseq() -> None:
+    """Let a checkpoint that fairseq loads itself be read, or refused, as this package's verbs do.
+
+    fairseq ends in a traceback for what is no checkpoint (`load_checkpoint_to_cpu`), loads NaN, and
+    does not know the names that DistributedDataParallel gives. --restore-file and
+    --finetune-from-model come this way.
+    """
+    load_checkpoint_to_cpu = fairseq.checkpoint_utils.load_checkpoint_to_cpu
+
+    def load(path: str, *arguments: object, **options: object) -> dict:
+        local = PathManager.get_local_path(path)
+        try:
+            explain_other_file(local)
+            state = load_checkpoint_to_cpu(path, *arguments, **options)
+        except FileNotFoundError:
+            raise
+        except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+            raise unreadable(local, error) from error
+        if isinstance(state.get("model"), dict):
+            state["model"] = without_prefix(state["model"])
+            check_finite(path, state["model"], DIVERGED)
+        return state
+
+    fairseq.checkpoint_utils.load_checkpoint_to_cpu = load
 
 
 def give_numpy_compat_back() -> None:
@@ -416,6 +452,7 @@ def say_what_is_missing() -> None:
 
 
 allow_checkpoint_classes()
+check_checkpoints_of_fairseq()
 give_numpy_compat_back()
 accept_every_path_to_this_package()
 count_on_after_resume()

@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from .errors import InputError
 from .freezing import BODY, BOTTOM, LANGUAGE, parse_freeze
 
+MOST_LAYERS, MOST = 10_000, 10**9  # of a model: a hundred times the largest there are, or more
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -40,7 +42,7 @@ class Shape:
         vocabulary: rows of the token embedding matrix V, special tokens included.
 
     Raises:
-        InputError: a size is below 1, or the heads do not divide the width.
+        InputError: a size is below 1 or absurdly large, or the heads do not divide the width.
     """
 
     layers: int
@@ -53,6 +55,8 @@ class Shape:
         for name, size in dataclasses.asdict(self).items():
             if size < 1:
                 raise InputError(f"{name} is {size}: a model needs at least 1")
+            if size > (most := MOST_LAYERS if name == "layers" else MOST):
+                raise InputError(f"{name} is {size}: more than {most:,} are not computed")
         if self.width % self.heads:
             raise InputError(f"width {self.width} cannot be split over {self.heads} heads evenly")
 

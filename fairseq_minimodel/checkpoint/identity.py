@@ -16,12 +16,19 @@ from ..language.side import StateDict, is_language_side
 
 LINEAGE = "encoder.lineage"
 VOCABULARY = "encoder.vocabulary"
+TASK_BODY = "encoder.task_body"  # the digest of the body that a task module is trained over
+IDENTIFIERS = (LINEAGE, VOCABULARY, TASK_BODY)
 DIGITS = 16
 
 
 def encode(identifier: str) -> Tensor:
     """The buffer for an identifier of `DIGITS` hexadecimal digits."""
     return torch.tensor([float(int(digit, 16)) for digit in identifier])
+
+
+def is_identifier(buffer: Tensor) -> bool:
+    """Whether a buffer from a file holds an identifier."""
+    return buffer.shape == (DIGITS,) and bool(((buffer > -0.5) & (buffer < 15.5)).all())
 
 
 def decode(buffer: Tensor) -> str:

@@ -1,10 +1,7 @@
 """Reading and writing fairseq checkpoints, without running anything that they bring."""
 
 import argparse
-import copy
-import pickle
 import re
-import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +11,26 @@ import torch
 from ..atomic import atomic_file
 from ..corpus.progress import ProgressFile
 from ..errors import InputError
-from ..language.side import EMBEDDING, OUTPUT_BIAS, LanguageSide, StateDict, language_side_of
+from ..language.side import (
+    EMBEDDING,
+    OUTPUT_BIAS,
+    TIED_PROJECTION,
+    LanguageSide,
+    StateDict,
+    language_side_of,
+)
 from ..language.vocabulary import PAD_INDEX, fingerprint, read_symbols
 from ..nn.architectures import ARCHITECTURES
+from ..nn.task_module import Settings
 from ..outputs import FileForm
-from .identity import VOCABULARY, decode, lineage_of, with_identity
+from ..records import record, shown
+from ..weights import DIVERGED, check_shapes, check_weights, read_torch, without_prefix
+from .identity import IDENTIFIERS, VOCABULARY, decode, is_identifier, lineage_of, with_identity
 
 ENCODER = "encoder.sentence_encoder."
 LAYER = re.compile(rf"{re.escape(ENCODER)}layers\.(\d+)\.")
+POSITIONS = f"{ENCODER}embed_positions.weight"
+FIRST_FFN = f"{ENCODER}layers.0.fc1.weight"
 # Forms of RoBERTa that this package's model does not have, by their fairseq options.
 UNSUPPORTED = ("encoder_normalize_before", "untie_weights_roberta", "encoder_layers_to_keep")
 # How fairseq called things before its 0.10, when roberta.* and xlmr.* were released, and since.
@@ -32,7 +41,36 @@ FORMER_NAMES = (
     (re.compile(r"\.layer_norms\.1\."), ".final_layer_norm."),
 )
 JOINT_PROJECTION = re.compile(r"(.+\.)in_proj_(weight|bias)$")
+HEAD_DENSE = re.compile(r"encoder\.(lm_head|auxiliary_lm_heads\.\d+)\.dense\.weight$")
 VERSION = f"{ENCODER}version"
+MODULE_SETTINGS = tuple(Settings.__dataclass_fields__)
+MOST_SETTINGS = 100_000  # fairseq has some 1,000
+MOST_LEVELS = 20  # of settings within each other; fairseq has 3
+AGAIN = "copy or train it again"
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The settings of a model that are read here, by fairseq's names."""
+
+    _name: str | None = None
+    encoder_attention_heads: int | None = None
+    activation_fn: str = "gelu"
+    pooler_activation_fn: str | None = None
+    freeze: str | None = None
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """The settings of a task that are read here, by fairseq's names."""
+
+    _name: str | None = None
+    data: str | None = None
+    tokens_per_sample: int | None = None
+    mask_prob: float | None = None
+    init_token: int | None = None
+    separator_token: int | None = None
+    classification_head_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +99,8 @@ class Checkpoint:
         """The settings that the body's weights decide: sizes, read off the tensors, and the rest.
 
         Raises:
-            InputError: the body is of a form of RoBERTa that `minimodel_roberta` does not have.
+            InputError: the body is of a form of RoBERTa that `minimodel_roberta` does not have, or
+                parts of it are missing.
         """
         for name in UNSUPPORTED:
             if self.model_config.get(name):
@@ -69,15 +108,26 @@ class Checkpoint:
                     f"{self.path} was trained with {name}={self.model_config[name]}, which "
                     "minimodel_roberta does not have"
                 )
+        for name in (FIRST_FFN, POSITIONS):
+            if name not in self.state:
+                raise InputError(f"{self.path} is no whole RoBERTa: it has no {name}")
         architecture = ARCHITECTURES.get(self.model_config.get("_name"), {})
-        heads = self.model_config.get("encoder_attention_heads")
+        heads = self.model_config.get("encoder_attention_heads") or architecture.get(
+            "encoder_attention_heads"
+        )
+        width = self.state[EMBEDDING].size(1)
+        if not heads or heads < 1 or width % heads:
+            raise InputError(
+                f"{self.path} does not fit its settings: encoder_attention_heads is {shown(heads)}, "
+                f"and the width {width}"
+            )
         return {
             "encoder_layers": self.layers,
-            "encoder_embed_dim": self.state[EMBEDDING].size(1),
-            "encoder_ffn_embed_dim": self.state[f"{ENCODER}layers.0.fc1.weight"].size(0),
-            "encoder_attention_heads": heads or architecture["encoder_attention_heads"],
+            "encoder_embed_dim": width,
+            "encoder_ffn_embed_dim": self.state[FIRST_FFN].size(0),
+            "encoder_attention_heads": heads,
             # fairseq numbers positions from the padding index on, and keeps rows for those below
-            "max_positions": self.state[f"{ENCODER}embed_positions.weight"].size(0) - PAD_INDEX - 1,
+            "max_positions": self.state[POSITIONS].size(0) - PAD_INDEX - 1,
             "activation_fn": self.model_config.get("activation_fn", "gelu"),
         }
 
@@ -105,43 +155,98 @@ class Checkpoint:
         return replace(self, state=state, config=config)
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | Path, *, finite: bool = True) -> Checkpoint:
     """Read a checkpoint written by fairseq-train, fairseq-hydra-train or this package.
 
+    Args:
+        finite: refuse weights that are NaN or infinite.
+
     Raises:
-        InputError: the file is missing, truncated, no fairseq checkpoint of a RoBERTa model, or
-            holds an object of a class that is not known to be harmless.
+        InputError: the file is missing, truncated, no fairseq checkpoint of a RoBERTa model, holds an
+            object of a class that is not known to be harmless, or weights that no model can have.
     """
     path = Path(path)
     try:
         with ProgressFile(path, "r", f"reading {path.name}") as file:
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            content = read_torch(path, file)
     except FileNotFoundError:
         raise InputError(f"no checkpoint {path}: check the path") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder: name a checkpoint file in it") from None
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
-            raise InputError(
-                f"{path} is refused: it holds objects of classes that could run code when loaded "
-                "(a checkpoint may hold tensors, numbers, text and argparse.Namespace); "
-                "load it where you trust it, and save only its tensors and settings"
-            ) from None
-        raise _damaged(path, error) from None
-    except (RuntimeError, EOFError, zipfile.BadZipFile, OSError) as error:
-        raise _damaged(path, error) from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise InputError(f"{path} is no fairseq checkpoint: it has no model")
+    check_weights(path, content["model"], DIVERGED if finite else AGAIN, finite=finite)
     state = with_present_names(content["model"])
     if EMBEDDING not in state:
         raise InputError(f"{path} is no RoBERTa checkpoint of fairseq: it has no {EMBEDDING}")
+    check_state(path, state)
+    config = plain_config(path, content)
+    for section, kind in (("model", ModelSettings), ("task", TaskSettings)):
+        record(
+            config.get(section), kind, f"{path}, its settings of the {section}", AGAIN, others=True
+        )
+    model = config["model"]
+    module = {name: model[name] for name in MODULE_SETTINGS if model.get(name) is not None}
+    record(module, Settings, f"{path}, its settings of the task module", AGAIN)
+    extra = content.get("extra_state") or {}
+    if not isinstance(extra, dict):
+        raise InputError(f"{path} is damaged (extra_state is {shown(extra)}); {AGAIN}")
+    return Checkpoint(path, state, config, _updates(path, content), extra)
+
+
+def _updates(path: Path, content: dict[str, Any]) -> int:
     history = content.get("optimizer_history") or [{}]
-    return Checkpoint(
-        path,
-        state,
-        plain_config(path, content),
-        history[-1].get("num_updates", 0),
-        content.get("extra_state") or {},
+    last = history[-1] if isinstance(history, list) else None
+    updates = last.get("num_updates", 0) if isinstance(last, dict) else None
+    if not isinstance(updates, int) or updates < 0:
+        raise InputError(f"{path} is damaged (its optimizer_history tells of no updates); {AGAIN}")
+    return updates
+
+
+def check_state(path: Path, state: StateDict) -> None:
+    """Refuse tensors that do not fit each other, before anything is made of them."""
+    numbers = {match[1] for name in state if (match := LAYER.match(name))}
+    lost = {str(number) for number in range(len(numbers))} - numbers
+    if lost or not numbers:
+        there = sorted(numbers, key=lambda number: (len(number), number))
+        raise InputError(
+            f"{path} is no whole RoBERTa: it has tensors of {len(numbers)} layers, and they are not "
+            f"numbered from 0 on without a gap ({', '.join(there[-3:]) or 'none'} the last)"
+        )
+    for name in (EMBEDDING, POSITIONS, FIRST_FFN):
+        if name in state and state[name].dim() != 2:
+            raise InputError(
+                f"{path} has {name} of the shape {tuple(state[name].shape)}, and it is a matrix: the "
+                "file is damaged or not of a RoBERTa"
+            )
+    check_shapes(path, state, _shapes(state, len(numbers)))
+    for name in IDENTIFIERS:
+        if name in state and not is_identifier(state[name]):
+            raise InputError(f"{path} is damaged: {name} is no identifier; {AGAIN}")
+
+
+def _shapes(state: StateDict, layers: int) -> dict[str, tuple[int, ...]]:
+    """The shapes that the tensors of a RoBERTa have, by its embedding and its feed-forward blocks."""
+    vocabulary, d = state[EMBEDDING].shape
+    f = state[FIRST_FFN].size(0) if FIRST_FFN in state else 0
+    linear, norm = [("weight", (d, d)), ("bias", (d,))], [("weight", (d,)), ("bias", (d,))]
+    parts: dict[str, list[tuple[str, tuple[int, ...]]]] = {f"{ENCODER}layernorm_embedding": norm}
+    for number in range(layers):
+        layer = f"{ENCODER}layers.{number}."
+        parts |= {f"{layer}self_attn.{name}_proj": linear for name in ("q", "k", "v", "out")}
+        parts |= {f"{layer}{name}_layer_norm": norm for name in ("self_attn", "final")}
+        parts[f"{layer}fc1"] = [("weight", (f, d)), ("bias", (f,))]
+        parts[f"{layer}fc2"] = [("weight", (d, f)), ("bias", (d,))]
+    heads = {name.rpartition("dense.")[0] for name in state if HEAD_DENSE.match(name)}
+    for head in heads:
+        parts |= {f"{head}dense": linear, f"{head}layer_norm": norm}
+    named = {f"{part}.{name}": shape for part, shapes in parts.items() for name, shape in shapes}
+    return (
+        named
+        | {TIED_PROJECTION: (vocabulary, d), OUTPUT_BIAS: (vocabulary,)}
+        | ({POSITIONS: (state[POSITIONS].size(0), d)} if POSITIONS in state else {})
     )
 
 
@@ -150,9 +255,10 @@ def with_present_names(state: StateDict) -> StateDict:
 
     The changes are those that fairseq makes when a model loads such a state dict
     (`upgrade_state_dict_named` of its modules), so that a lineage comes out the same here and there.
+    Names lose what DistributedDataParallel puts before them.
     """
     present: StateDict = {}
-    for name, tensor in state.items():
+    for name, tensor in without_prefix(state).items():
         for former, new in FORMER_NAMES:
             name = former.sub(new, name)
         if match := JOINT_PROJECTION.match(name):  # query, key and value, one below the other
@@ -273,27 +379,46 @@ def identified(checkpoint: Checkpoint, dictionary: str | Path | None = None) -> 
 
 def plain_config(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     """fairseq's configuration as plain dicts, whichever of its forms the checkpoint has."""
-
-    def plain(value: object) -> object:
-        if isinstance(value, argparse.Namespace):
-            value = vars(value)
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return value
-
     if content.get("cfg"):
-        config = plain(copy.deepcopy(content["cfg"]))
+        config = _plain(path, content["cfg"])
     elif content.get("args"):  # before fairseq 0.11: all options in one flat namespace
-        options = plain(content["args"])
+        options = _plain(path, content["args"])
+        if not isinstance(options, dict):
+            raise InputError(f"{path} is damaged (its args are {shown(options)}); {AGAIN}")
         config = {
             "model": {**options, "_name": options.get("arch")},
             "task": {**options, "_name": options.get("task")},
         }
     else:
         raise InputError(f"{path} is no fairseq checkpoint: it has no configuration")
+    if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+        raise InputError(f"{path} is damaged (its configuration has no model); {AGAIN}")
+    config.setdefault("task", {})
     return config
 
 
-def _damaged(path: Path, error: Exception) -> InputError:
-    reason = str(error).split("\n")[0][:120]
-    return InputError(f"{path} is damaged or no checkpoint ({reason}); copy or train it again")
+def _plain(path: Path, settings: object) -> object:
+    """A copy of settings in which a Namespace is a dict.
+
+    Every dict is copied wherever it stands, and a few that hold each other several times would come to
+    billions: so entries are counted.
+    """
+    left = MOST_SETTINGS
+
+    def plain(value: object, levels: int) -> object:
+        nonlocal left
+        if isinstance(value, argparse.Namespace):
+            value = vars(value)
+        if not isinstance(value, dict | list | tuple):
+            return value
+        left -= len(value) + 1
+        if left < 0 or not levels:
+            raise InputError(
+                f"{path} is damaged: its settings have more than {MOST_SETTINGS:,} entries, or "
+                f"{MOST_LEVELS} levels; {AGAIN}"
+            )
+        if isinstance(value, dict):
+            return {key: plain(item, levels - 1) for key, item in value.items()}
+        return type(value)(plain(item, levels - 1) for item in value)
+
+    return plain(settings, MOST_LEVELS)

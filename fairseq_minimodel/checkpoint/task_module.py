@@ -12,15 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import __version__
 from ..atomic import atomic_folder
 from ..errors import InputError
-from ..language.side import StateDict, is_language_side
+from ..language.side import EMBEDDING, StateDict, is_language_side
 from ..nn.binary_mask import fixed_weights, pack_bits, unpack_bits
 from ..nn.structure import Structure
 from ..nn.task_module import (
@@ -33,12 +32,13 @@ from ..nn.task_module import (
     option,
 )
 from ..outputs import FolderForm
-from .identity import decode, encode, lineage_of
-from .load import ENCODER, Checkpoint, find_training_file
+from ..records import parse_json, read_record, record, shown
+from ..weights import check_weights, read_safetensors
+from .identity import TASK_BODY, decode, encode, lineage_of
+from .load import ENCODER, Checkpoint, TaskSettings, find_training_file
 from .parts import CLASSIFICATION_HEAD, SPAN_HEAD
 from .surgery import SurgeryReport
 
-TASK_BODY = "encoder.task_body"  # buffer: the digest of the body that a module is trained over
 NO_BODY = "0" * 16
 TASK_SETTINGS = "encoder.task_settings"  # buffer: the module's settings (`encode_settings`)
 
@@ -47,6 +47,8 @@ DESCRIPTION = "module.json"
 LABELS = "label/dict.txt"  # where fairseq's sentence_prediction looks for it
 MODULE = FolderForm("a task module", (WEIGHTS, DESCRIPTION), (LABELS,))
 MASKS = "masks"
+MOST_OUTPUTS = 10_000  # of a head
+AGAIN = "make the module again with `fairseq-minimodel module`"
 
 
 @dataclass(frozen=True)
@@ -200,8 +202,15 @@ def check_settings(found: Tensor, own: Tensor) -> None:
         found, own: the buffers (`encode_settings`) of a checkpoint and of the model that loads it.
     """
     theirs, ours = (
-        json.loads(bytes(round(byte) for byte in buffer.tolist())) for buffer in (found, own)
+        parse_json(
+            bytes(round(byte) % 256 for byte in buffer.tolist()),
+            f"{TASK_SETTINGS} of the checkpoint",
+            "take another checkpoint",
+        )
+        for buffer in (found, own)
     )
+    if not isinstance(theirs, dict):
+        raise InputError(f"{TASK_SETTINGS} of the checkpoint is damaged: take another checkpoint")
     other = [name for name in theirs if name in ours and theirs[name] != ours[name]]
     if other:
         then, now = (
@@ -239,8 +248,11 @@ def save_module(folder: str | Path, checkpoint: Checkpoint, labels: str | Path |
         (partial / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
 
-def load_module(folder: str | Path) -> TaskModule:
+def load_module(folder: str | Path, *, finite: bool = True) -> TaskModule:
     """Read a task module.
+
+    Args:
+        finite: refuse parameters that are NaN or infinite.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -252,17 +264,22 @@ def load_module(folder: str | Path) -> TaskModule:
                 f"{folder} is not a task module: it has no {name}; "
                 "make one with `fairseq-minimodel module`"
             )
-    again = "make the module again with `fairseq-minimodel module`"
-    try:
-        content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        description = Description(**content)
-        Settings(**description.settings)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{folder / DESCRIPTION} is damaged ({error}); {again}") from None
-    try:
-        tensors = safetensors.torch.load_file(folder / WEIGHTS)
-    except safetensors.SafetensorError as error:
-        raise InputError(f"{folder / WEIGHTS} is damaged ({error}); {again}") from None
+    description = read_record(folder / DESCRIPTION, Description, AGAIN)
+    for head, outputs in description.heads.items():
+        if not 1 <= outputs <= MOST_OUTPUTS:
+            raise InputError(
+                f"{folder / DESCRIPTION} is damaged (the head {shown(head)} has {outputs} outputs); "
+                f"{AGAIN}"
+            )
+    settings = f"{folder / DESCRIPTION}, settings"
+    record(description.settings, Settings, settings, AGAIN)
+    record(description.task, TaskSettings, f"{folder / DESCRIPTION}, task", AGAIN, others=True)
+    tensors = read_safetensors(folder / WEIGHTS, AGAIN)
+    if set(tensors) == {MASKS}:
+        if tensors[MASKS].dtype != torch.uint8 or tensors[MASKS].dim() != 1:
+            raise InputError(f"{folder / WEIGHTS} is damaged ({MASKS} is no row of bytes); {AGAIN}")
+    else:
+        check_weights(folder / WEIGHTS, tensors, AGAIN, finite=finite)
     return TaskModule(description, tensors, folder)
 
 
@@ -277,14 +294,19 @@ def structure_of(module: TaskModule) -> list[int]:
             f"{module.folder} has no structure that was chosen: it is {module.settings.task_module}, "
             "and tams or tarp+tams (--task-module) have one"
         )
-    structure, prefix = Structure(module.description.width), f"{ENCODER}{SHARED}."
-    structure.load_state_dict(
-        {
-            name.removeprefix(prefix): tensor.float()
-            for name, tensor in module.tensors.items()
-            if name.startswith(prefix)
-        }
-    )
+    prefix, width = f"{ENCODER}{SHARED}.", module.description.width
+    own = {
+        name.removeprefix(prefix): tensor.float()
+        for name, tensor in module.tensors.items()
+        if name.startswith(prefix)
+    }
+    if "embedding" not in own or own["embedding"].shape != (width,):
+        raise InputError(
+            f"{module.folder / WEIGHTS} has no structure for the width of {width} that {DESCRIPTION} "
+            f"tells of; {AGAIN}"
+        )
+    structure = Structure(width)
+    _load_strictly(structure, own, module)
     return structure.chosen()
 
 
@@ -334,12 +356,24 @@ def merged_tensors(state: StateDict, module: TaskModule) -> Iterator[tuple[str, 
         change = settings.weight_change(*weight.shape)
         own = {key.removeprefix(prefix): tensor for key, tensor in module.tensors.items()
                if key.startswith(prefix)}  # fmt: skip
-        change.load_state_dict(own)
+        _load_strictly(change, own, module)
         with torch.no_grad():
             yield f"{name}.weight", change(weight.float()).to(weight.dtype)
     for name, tensor in module.tensors.items():
         if not is_module_part(name):
             yield name, tensor
+
+
+def _load_strictly(part: nn.Module, tensors: StateDict, module: TaskModule) -> None:
+    """Load tensors of the module into a part of it that its description tells of."""
+    try:
+        part.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).split("\n")[1:2] or [str(error)]
+        raise InputError(
+            f"{module.folder / WEIGHTS} does not hold what {DESCRIPTION} tells of "
+            f"({reason[0].strip()[:120]}); {AGAIN}"
+        ) from None
 
 
 def changed_names(module: TaskModule) -> set[str]:
@@ -385,6 +419,12 @@ def check_fits(checkpoint: Checkpoint, module: TaskModule) -> None:
             f"({about.layers} layers), and {checkpoint.path} is the body {body} "
             f"({checkpoint.layers} layers): of one lineage, with other weights; give the checkpoint "
             "that was its --finetune-from-model"
+        )
+    sizes = checkpoint.layers, checkpoint.state[EMBEDDING].size(1)
+    if (about.layers, about.width) != sizes:
+        raise InputError(
+            f"{module.folder / DESCRIPTION} is damaged ({about.layers} layers of the width "
+            f"{about.width}, and its body has {sizes[0]} of the width {sizes[1]}); {AGAIN}"
         )
 
 

@@ -6,6 +6,7 @@ another one, a tokenizer.json.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -28,6 +29,10 @@ BOS, PAD, EOS, UNK = range(4)
 # How the file of a tokenizer is called: fairseq's name for one, Hugging Face's for the other.
 SENTENCEPIECE_FILE, FAST_TOKENIZER_FILE = "sentencepiece.bpe.model", "tokenizer.json"
 TOKENIZER_FILES = (SENTENCEPIECE_FILE, FAST_TOKENIZER_FILE)
+OVERWRITE = (
+    " #fairseq:overwrite"  # behind the count of a symbol in dict.txt that may be there twice
+)
+_COUNT = re.compile(r"-?\d{1,19}")
 MASK_SYMBOL = "<mask>"  # fairseq's masked LM tasks add it behind the dictionary's last line
 CHARACTERS_A_PIECE = 200
 # Sums of floats over threads depend on their number: a fixed one makes training repeatable.
@@ -144,7 +149,19 @@ def dictionary_pieces(
 
 
 def read_dictionary(path: str | Path) -> list[str]:
-    """The symbols of a dict.txt (`SYMBOL COUNT` a line), without the special ones fairseq adds.
+    """The symbols of a dict.txt, without the special ones that fairseq adds before them.
+
+    Raises InputError as `read_counts` does.
+    """
+    return [symbol for symbol, _ in read_counts(path)]
+
+
+def read_counts(path: str | Path) -> list[tuple[str, int]]:
+    """The symbols of a dict.txt with their counts, in the order of the lines.
+
+    A line is `SYMBOL COUNT`, or `SYMBOL COUNT #fairseq:overwrite`: such a symbol may be one that is
+    there already, even a special one. It then stands for the later row, and the row of the former
+    remains (fairseq/data/dictionary.py, `add_from_file`; CamemBERT's dict.txt begins with three).
 
     Raises:
         InputError: the file is missing, is not UTF-8, has a malformed line or repeats a symbol.
@@ -156,30 +173,32 @@ def read_dictionary(path: str | Path) -> list[str]:
         raise InputError(f"Cannot read the dictionary {path}: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise InputError(f"The dictionary {path} is not UTF-8; make it anew.") from None
-    symbols, seen = [], set(SPECIAL_SYMBOLS)
+    entries, seen = [], set(SPECIAL_SYMBOLS)
     for number, line in enumerate(lines, start=1):
-        symbol, space, count = line.rpartition(" ")
-        if not (space and count.isdecimal()):
+        symbol, space, count = line.removesuffix(OVERWRITE).rpartition(" ")
+        if not (space and _COUNT.fullmatch(count)):
             raise InputError(
-                f"{path}, line {number}: {line!r} is not a symbol, a space and a count; "
+                f"{path}, line {number}: {ascii(line[:60])} is not a symbol, a space and a count; "
                 "give a dict.txt of fairseq."
             )
-        if symbol in seen:
+        if symbol in seen and not line.endswith(OVERWRITE):
             raise InputError(
                 f"{path}, line {number}: the symbol {symbol!r} is there twice (fairseq adds "
-                f"{', '.join(SPECIAL_SYMBOLS)} itself); remove this line."
+                f"{', '.join(SPECIAL_SYMBOLS)} itself); remove this line, or write "
+                f"{OVERWRITE.strip()} behind its count if the model has a row for it."
             )
         seen.add(symbol)
-        symbols.append(symbol)
-    return symbols
+        entries.append((symbol, int(count)))
+    return entries
 
 
 def write_dictionary(path: str | Path, symbols: Iterable[str], counts: Iterable[int]) -> None:
-    """Write a dict.txt: one `SYMBOL COUNT` a line."""
+    """Write a dict.txt: one `SYMBOL COUNT` a line, with fairseq's flag where the symbol is there."""
+    seen = set(SPECIAL_SYMBOLS)
     with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(
-            f"{symbol} {count}\n" for symbol, count in zip(symbols, counts, strict=True)
-        )
+        for symbol, count in zip(symbols, counts, strict=True):
+            file.write(f"{symbol} {count}{OVERWRITE if symbol in seen else ''}\n")
+            seen.add(symbol)
 
 
 def write_sample(texts: Iterable[bytes], path: str | Path, most_bytes: float) -> int:

@@ -18,7 +18,7 @@ from ..checkpoint.load import Checkpoint
 from ..checkpoint.task_module import TASK_BODY, settings_in
 from ..errors import InputError
 from ..language.side import LanguageSide
-from ..language.vocabulary import SPECIAL_SYMBOLS, fingerprint
+from ..language.vocabulary import LEADING_SYMBOLS, fingerprint
 from ..models.minimodel_roberta import MiniModelRoberta, MiniModelRobertaConfig
 from ..nn import cpu
 from ..nn.task_module import NONE
@@ -48,7 +48,14 @@ def build_model(
     is_complete = config.task_module == NONE or TASK_BODY in checkpoint.state
     with _Unfilled() if is_complete else nullcontext():
         model = MiniModelRoberta.build_model(config, task)
-    model.load_state_dict(dict(checkpoint.state), strict=True)
+    try:
+        model.load_state_dict(dict(checkpoint.state), strict=True)
+    except RuntimeError as error:
+        reason = (str(error).split("\n")[1:2] or [str(error)])[0].strip()[:200]
+        raise InputError(
+            f"{checkpoint.path} is no whole minimodel_roberta ({reason}): it is damaged, or of another "
+            "form of RoBERTa"
+        ) from None
     return model.to(device).eval()
 
 
@@ -99,9 +106,8 @@ def in_another_language(
 
 def _dictionary(symbols: Sequence[str]) -> Dictionary:
     dictionary = Dictionary()
-    for symbol in symbols:
-        if symbol not in SPECIAL_SYMBOLS[:-1]:  # fairseq's dictionary starts with these
-            dictionary.add_symbol(symbol)
+    for symbol in symbols[len(LEADING_SYMBOLS) :]:  # fairseq's dictionary starts with these
+        dictionary.add_symbol(symbol, overwrite=True)  # a row each, also of a symbol that is there
     return dictionary
 
 

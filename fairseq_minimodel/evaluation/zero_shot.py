@@ -1,7 +1,6 @@
 """Zero-shot evaluation: fine-tuned bodies in the languages of packs, on files or on a benchmark."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from ..corpus.questions import WindowOptions, read_question_file
 from ..errors import InputError
 from ..language.pack import LanguagePack, load_pack
 from ..outputs import check_file, json_form
+from ..records import read_json, record
 from ..report.table import format_table
 from . import answer, classify
 from .answer import Answerer, AnswerScore
@@ -28,6 +28,7 @@ from .classify import Classifier, Score
 logger = logging.getLogger(__name__)
 
 PACK_FILE = "language.json"
+AGAIN = "remove it, and score again"
 MEAN = "mean"
 SCORES = json_form("a file of scores", "body", "language", "pack", "data", "inputs")
 KINDS = {"sentence_prediction": CLASSIFICATION, "span_qa": SPAN}  # of the tasks
@@ -35,6 +36,14 @@ FORMS = {
     CLASSIFICATION: (Score, classify.score_table),
     SPAN: (AnswerScore, answer.score_table),
 }
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What a row of scores holds beside the score."""
+
+    inputs: str
+    left_out: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -290,7 +299,13 @@ def _key(files: Sequence[Path], *settings: object) -> str:
 
 
 def _read_rows(output: Path) -> list[dict]:
-    return json.loads(output.read_text(encoding="utf-8")) if check_file(output, SCORES) else []
+    """The scores that are in the file already."""
+    rows = read_json(output, AGAIN) if check_file(output, SCORES) else []
+    for row in rows:
+        kind = SPAN if "f1" in row else CLASSIFICATION
+        record(row, FORMS[kind][0], output, AGAIN, others=True)
+        record(row, _Inputs, output, AGAIN, others=True)
+    return rows
 
 
 def _write_row(output: Path, row: dict) -> None:

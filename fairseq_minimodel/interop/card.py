@@ -10,6 +10,8 @@ from ..checkpoint.load import Checkpoint
 from ..checkpoint.task_module import Description as ModuleDescription
 from ..errors import InputError
 from ..language.pack import Description
+from ..records import read_json, record
+from ..report.scores import AGAIN, Place
 from ..report.table import format_flops, format_seconds, format_table
 
 KINDS = {  # of the model, by the class that loads it: the library's name of the task
@@ -43,12 +45,13 @@ def read_scores(path: Path) -> list[dict[str, object]]:
     Raises:
         InputError: there is no such file, or something else in it.
     """
+    if not path.is_file():
+        raise InputError(f"no scores {path}: check the path (--scores)")
+    rows = read_json(path, AGAIN)
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
         for row in rows:
+            record(row, Place, path, AGAIN, others=True)
             _score_cells(row)
-    except FileNotFoundError:
-        raise InputError(f"no scores {path}: check the path (--scores)") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         raise InputError(
             f"{path} holds no scores of `fairseq-minimodel evaluate --json`: give the file that it "

@@ -1,16 +1,12 @@
 """A RoBERTa, XLM-R or CamemBERT in the form of Hugging Face, as a body and the pack of its language."""
 
 import json
-import pickle
 import shutil
-import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .. import compat  # noqa: F401  isort: skip  (before anything of fairseq)
 
-import safetensors
-import safetensors.torch
 import torch
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.tasks.masked_lm import MaskedLMConfig
@@ -19,8 +15,10 @@ from omegaconf import OmegaConf
 from ..atomic import atomic_folder
 from ..checkpoint.commands import describe
 from ..checkpoint.load import (
-    ENCODER,
+    FIRST_FFN,
+    POSITIONS,
     Checkpoint,
+    check_state,
     identified,
     is_without_training,
     with_present_names,
@@ -43,6 +41,16 @@ from ..language.pack import PACK as FORM
 from ..language.side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION, StateDict
 from ..models.minimodel_roberta import MiniModelRobertaConfig
 from ..outputs import FolderForm, check_folder
+from ..records import read_json, record, shown
+from ..weights import (
+    AGAIN,
+    check_finite,
+    check_shapes,
+    check_weights,
+    read_index,
+    read_safetensors,
+    read_torch,
+)
 from .names import (
     FIXED,
     MODEL_TYPES,
@@ -68,7 +76,20 @@ IMPORTED = FolderForm(
     (*TOKENIZER_FILES, *(f"{PACK}/{name}" for name in (*FORM.marks, *FORM.files))),
     lambda folder: is_without_training(folder / BODY),
 )
-POSITIONS = f"{ENCODER}embed_positions.weight"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What config.json must say of a model, by the library's names."""
+
+    num_hidden_layers: int
+    hidden_size: int
+    intermediate_size: int
+    num_attention_heads: int
+    vocab_size: int
+    max_position_embeddings: int
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -135,9 +156,10 @@ def _check_config(config: dict, model: Path) -> None:
         raise InputError(
             f"{model} is a model of the type {kind!r}; only {', '.join(MODEL_TYPES)} can be imported"
         )
-    for name in (*SIZES.values(), "vocab_size", "max_position_embeddings"):
-        if not isinstance(config.get(name), int):
-            raise InputError(f"{model / 'config.json'} does not say {name}")
+    sizes = record(config, Sizes, model / "config.json", AGAIN, others=True)
+    for name, size in asdict(sizes).items():
+        if isinstance(size, int) and size < 1:
+            raise InputError(f"{model / 'config.json'} is damaged ({name} is {size}); {AGAIN}")
     for name, value in FIXED.items():
         # what it leaves out is as in the library, where two defaults are not RoBERTa's own
         found = config.get(name, 1e-12 if name == "layer_norm_eps" else value)
@@ -150,41 +172,36 @@ def _check_config(config: dict, model: Path) -> None:
 
 def _read_weights(model: Path) -> StateDict:
     """All tensors of a model, from model.safetensors, its parts, or pytorch_model.bin."""
-    path = model / WEIGHTS
-    try:
-        if path.is_file():
-            return safetensors.torch.load_file(path)
-        if (path := model / INDEX).is_file():
-            parts = sorted(set(_read_json(path)["weight_map"].values()))
-            state: StateDict = {}
-            for part in parts:
-                path = model / Path(part).name
-                state |= safetensors.torch.load_file(path)
-            return state
-        if (path := model / OLD_WEIGHTS).is_file():
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+    if (path := model / WEIGHTS).is_file():
+        paths = [path]
+    elif (path := model / INDEX).is_file():
+        paths = [model / name for name in sorted(set(read_index(path).values()))]
+    elif (path := model / OLD_WEIGHTS).is_file():
+        paths = [path]
+    else:
         raise InputError(
-            f"{path} is refused or damaged: it may hold tensors and nothing that could run code when "
-            "loaded; save the model as safetensors where you trust it"
-        ) from None
-    except (
-        KeyError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        safetensors.SafetensorError,
-        zipfile.BadZipFile,
-    ) as error:
-        reason = str(error).split("\n")[0][:120]
-        raise InputError(f"{path} is damaged or no file of weights ({reason})") from None
-    raise InputError(
-        f"{model} has neither {WEIGHTS} nor {OLD_WEIGHTS}: give the folder of a whole model"
-    )
+            f"{model} has neither {WEIGHTS} nor {OLD_WEIGHTS}: give the folder of a whole model"
+        )
+    state: StateDict = {}
+    for path in paths:
+        if path.name == OLD_WEIGHTS:
+            part = read_torch(path, what="file of weights")
+            if not isinstance(part, dict):
+                raise InputError(f"{path} is damaged (it holds no tensors by name); {AGAIN}")
+        else:
+            part = read_safetensors(path, AGAIN)
+        check_finite(path, part, AGAIN)
+        state |= part
+    return state
 
 
 def _converted(theirs: StateDict, config: dict, model: Path) -> tuple[StateDict, list[str]]:
     """The state dict under fairseq's names, in float32, and what there is to say about it."""
+    if config["num_hidden_layers"] > len(theirs):
+        raise InputError(
+            f"{model / 'config.json'} says {config['num_hidden_layers']:,} layers, and there are "
+            f"{len(theirs):,} tensors in all: they do not belong together"
+        )
     names = tensor_names(config["num_hidden_layers"])
     missing = [name for name in names.values() if name not in theirs]
     if missing:
@@ -193,12 +210,14 @@ def _converted(theirs: StateDict, config: dict, model: Path) -> tuple[StateDict,
             f"the weights of {model} lack {missing[0]}{head}: give a model as AutoModelForMaskedLM "
             "saves it"
         )
+    used = {name: theirs[name] for name in (*names.values(), TOKEN_TYPES) if name in theirs}
+    check_weights(model, used, AGAIN, finite=False)
     width = config["hidden_size"]
-    vocabulary = theirs[WORDS].size(0)
     shapes = {
         WORDS: (config["vocab_size"], width),
         names[POSITIONS]: (config["max_position_embeddings"], width),
-        "lm_head.bias": (vocabulary,),
+        names[FIRST_FFN]: (config["intermediate_size"], width),
+        "lm_head.bias": (config["vocab_size"],),
     }
     for name, shape in shapes.items():
         if tuple(theirs[name].shape) != shape:
@@ -213,7 +232,10 @@ def _converted(theirs: StateDict, config: dict, model: Path) -> tuple[StateDict,
                 "the embedding, and fairseq's is"
             )
     state = {ours: theirs[name].float() for ours, name in names.items()}
+    check_state(model, state)
     notes = []
+    if TOKEN_TYPES in theirs:
+        check_shapes(model, theirs, {TOKEN_TYPES: (len(theirs[TOKEN_TYPES]), width)})
     if TOKEN_TYPES in theirs and theirs[TOKEN_TYPES][0].any():
         state[POSITIONS] = state[POSITIONS] + theirs[TOKEN_TYPES][0].float()
         notes.append("embedding of token type 0 added to the position embeddings")
@@ -242,10 +264,20 @@ def _read_tokens(model: Path, config: dict) -> Tokens:
                 f"{model} has no tokenizer: neither {SENTENCEPIECE_FILE}, nor {FAST_TOKENIZER_FILE}, "
                 "nor vocab.json with merges.txt"
             )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"the tokenizer of {model} is damaged ({error!r})") from None
+    wrong = [
+        token
+        for token, row in rows.items()
+        if type(token) is not str or type(row) is not int or row < 0
+    ]
+    if wrong or not rows:
+        raise InputError(
+            f"the tokenizer of {model} is damaged "
+            f"({shown(wrong[0]) if wrong else 'no token'} has no id from 0 on)"
+        )
     return Tokens(rows, pieces if pieces.is_file() else content)
 
 
@@ -352,9 +384,7 @@ def _settled(settings: dict) -> dict:
 
 
 def _read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"no {path}: give the folder of a model in Hugging Face's form") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged or no JSON ({error})") from None
+    content = read_json(path, AGAIN)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged (it is {shown(content)}, not an object); {AGAIN}")
+    return content

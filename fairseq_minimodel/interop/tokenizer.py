@@ -14,7 +14,6 @@ of the embedding. What differs from SentencePiece, by the way the library works:
 """
 
 import base64
-import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
@@ -32,9 +31,12 @@ from ..corpus.vocabulary import (
 )
 from ..errors import InputError
 from ..language.pack import LanguagePack
+from ..records import read_json
+from ..weights import AGAIN
 from .sentencepiece_model import SentencePieceModel, read_unigram
 
 SPACE = "\u2581"
+UNUSED = "NOTUSED"  # as Hugging Face's CamemBERT calls such rows
 NOTHING = "\x01"  # what SentencePiece's own maps remove
 # Between a presentation form of Hebrew or Arabic, which stands for other letters, and its marks.
 APART = "(?<=[\ufb1d-\ufdff\ufe70-\ufefc])(?=\\p{M})"
@@ -51,8 +53,11 @@ def fast_tokenizer(pack: LanguagePack, template: dict[str, object]) -> dict[str,
         InputError: the pack's tokenizer has no such form.
     """
     if pack.tokenizer.name == FAST_TOKENIZER_FILE:
-        content = json.loads(pack.tokenizer.read_text(encoding="utf-8"))
-        tokens = tokens_of(content)
+        content = read_json(pack.tokenizer, AGAIN)
+        try:
+            tokens = tokens_of(content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{pack.tokenizer} is damaged ({error!r}); {AGAIN}") from None
         wrong = [token for token, row in tokens.items() if pack.symbols[row : row + 1] != [token]]
         if wrong:
             raise InputError(
@@ -62,12 +67,12 @@ def fast_tokenizer(pack: LanguagePack, template: dict[str, object]) -> dict[str,
         if not _is_usual(template):
             content["post_processor"] = template
         return content
-    model = read_unigram(pack.tokenizer)
+    model, names = read_unigram(pack.tokenizer), distinct(pack.symbols)
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": added_tokens({name: row for row, name in enumerate(pack.symbols)}),
+        "added_tokens": added_tokens({name: row for row, name in enumerate(names)}),
         "normalizer": _normaliser(pack.tokenizer, model),
         "pre_tokenizer": None,
         "post_processor": template,
@@ -75,12 +80,34 @@ def fast_tokenizer(pack: LanguagePack, template: dict[str, object]) -> dict[str,
             "type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": True,
         },
         "model": {
-            "type": "Unigram", "unk_id": UNK, "vocab": _scored(pack, model), "byte_fallback": False,
+            "type": "Unigram", "unk_id": UNK, "vocab": _scored(pack, names, model),
+            "byte_fallback": False,
         },
     }  # fmt: skip
 
 
-def _scored(pack: LanguagePack, model: SentencePieceModel) -> list[tuple[str, float]]:
+def distinct(symbols: Sequence[str]) -> list[str]:
+    """The symbols, with another name for each row that no text leads to.
+
+    A dict.txt may have a symbol twice (`read_counts`): then text leads to the later row. fairseq's own
+    special symbols are fed by their places, which are the first.
+    """
+    rows = {symbol: row for row, symbol in enumerate(symbols)} | {
+        symbol: row for row, symbol in enumerate(SPECIAL_SYMBOLS)
+    }
+    names, taken = [], set(symbols)
+    for row, symbol in enumerate(symbols):
+        if rows[symbol] != row:
+            while symbol in taken:
+                symbol += UNUSED
+            taken.add(symbol)
+        names.append(symbol)
+    return names
+
+
+def _scored(
+    pack: LanguagePack, names: Sequence[str], model: SentencePieceModel
+) -> list[tuple[str, float]]:
     """(symbol, score) of each row. Symbols that are no pieces get the lowest score."""
     lost = model.scores.keys() - set(pack.symbols)
     if lost:
@@ -90,7 +117,7 @@ def _scored(pack: LanguagePack, model: SentencePieceModel) -> list[tuple[str, fl
             "all pieces can be exported"
         )
     lowest = min(model.scores.values())
-    return [(symbol, model.scores.get(symbol, lowest)) for symbol in pack.symbols]
+    return [(name, model.scores.get(name, lowest)) for name in names]
 
 
 def added_tokens(rows: Mapping[str, int]) -> list[dict[str, object]]:

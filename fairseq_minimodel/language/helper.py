@@ -1,16 +1,13 @@
 """Reading the embedding of a helper model: any model in the vocabulary of the target language."""
 
-import json
-import pickle
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import safetensors
-import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..records import read_json, shown
+from ..weights import AGAIN, check_weights, open_safetensors, read_index, read_torch
 from .pack import DESCRIPTION, load_pack
 from .vectors import TokenVectors
 
@@ -55,12 +52,7 @@ def _read_vocabulary(folder: Path) -> dict[str, int]:
     """Token to row of a model in Hugging Face's form, by row."""
     try:
         if (folder / "tokenizer.json").is_file():
-            content = _read_json(folder / "tokenizer.json")
-            pieces = content["model"]["vocab"]
-            if isinstance(pieces, list):  # unigram: [piece, score], its place is its id
-                pieces = {piece: row for row, (piece, _) in enumerate(pieces)}
-            added = {token["content"]: token["id"] for token in content.get("added_tokens", [])}
-            rows = {**pieces, **added}
+            rows = _rows_of_tokenizer(_read_json(folder / "tokenizer.json"))
         elif (folder / "vocab.json").is_file():
             rows = dict(_read_json(folder / "vocab.json"))
         elif (folder / "vocab.txt").is_file():
@@ -73,9 +65,25 @@ def _read_vocabulary(folder: Path) -> dict[str, int]:
                 "there is only a SentencePiece model, save_pretrained of transformers writes a "
                 "tokenizer.json"
             )
-        return dict(sorted(rows.items(), key=lambda row: row[1]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise InputError(f"the vocabulary of {folder} is damaged ({error!r})") from None
+    wrong = [token for token, row in rows.items() if type(token) is not str or type(row) is not int]
+    if wrong or not rows:
+        raise InputError(
+            f"the vocabulary of {folder} is damaged "
+            f"({shown(wrong[0]) if wrong else 'no token'} has no whole number for its id)"
+        )
+    return dict(sorted(rows.items(), key=lambda row: row[1]))
+
+
+def _rows_of_tokenizer(content: dict) -> dict[str, int]:
+    pieces = content["model"]["vocab"]
+    if isinstance(pieces, list):  # unigram: [piece, score], its place is its id
+        pieces = {piece: row for row, (piece, _) in enumerate(pieces)}
+    added = {token["content"]: token["id"] for token in content.get("added_tokens", [])}
+    return {**pieces, **added}
 
 
 def _read_embedding(folder: Path) -> Tensor:
@@ -89,29 +97,23 @@ def _read_embedding(folder: Path) -> Tensor:
             f"{folder} has neither model.safetensors nor pytorch_model.bin: give the folder of a "
             "whole model"
         )
-    try:
-        if path.suffix == ".bin":
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            return state[_embedding_name(state, path)]
+    if path.suffix == ".bin":
+        state = read_torch(path, what="file of weights")
+        if not isinstance(state, dict):
+            raise InputError(f"{path} is damaged (it holds no tensors by name); {AGAIN}")
+        name = _embedding_name((key for key in state if isinstance(key, str)), path)
+        embedding = state[name]
+    else:
         if path.suffix == ".json":
-            files = _read_json(path)["weight_map"]
+            files = read_index(path)
             path = folder / files[_embedding_name(files, path)]
-        with safetensors.safe_open(path, framework="pt") as file:
-            return file.get_tensor(_embedding_name(file.keys(), path))
-    except InputError:
-        raise
-    except (
-        KeyError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-        pickle.UnpicklingError,
-        safetensors.SafetensorError,
-        zipfile.BadZipFile,
-    ) as error:
-        reason = str(error).split("\n")[0][:120]
-        raise InputError(f"{path} is damaged or no file of weights ({reason})") from None
+        with open_safetensors(path, AGAIN) as file:
+            name = _embedding_name(file.keys(), path)
+            embedding = file.get_tensor(name)
+    check_weights(path, {name: embedding}, AGAIN)
+    if embedding.dim() != 2:
+        raise InputError(f"{path} has {name} of {embedding.dim()} dimensions, not 2; {AGAIN}")
+    return embedding
 
 
 def _embedding_name(names: Iterable[str], path: Path) -> str:
@@ -124,4 +126,4 @@ def _embedding_name(names: Iterable[str], path: Path) -> str:
 
 
 def _read_json(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path, "fetch or write it again")

@@ -9,13 +9,13 @@ Three families of tokenizers say in their own way where a word begins:
 Tokens are compared by their text, with a space before what begins a word.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
 from ..errors import InputError
+from ..records import read_json
 from .vocabulary import SPECIAL_SYMBOLS
 
 SENTENCEPIECE, BYTE_LEVEL, WORDPIECE = "▁", "Ġ", "##"
@@ -80,13 +80,10 @@ def spelled_out(symbols: Sequence[str], dictionary: str | Path) -> list[str]:
             "another vocabulary: put the encoder.json of that BPE beside it, or take "
             "--initialise random"
         )
-    try:
-        pieces = {
-            str(index): piece
-            for piece, index in json.loads(file.read_text(encoding="utf-8")).items()
-        }
-    except (ValueError, AttributeError):
-        raise InputError(f"{file} is no JSON object of pieces and their ids") from None
+    pieces = read_json(file, "fetch it again")
+    if not isinstance(pieces, dict):
+        raise InputError(f"{file} is no JSON object of pieces and their ids")
+    pieces = {str(index): piece for piece, index in pieces.items()}
     return [pieces.get(symbol, symbol) for symbol in symbols]
 
 

@@ -11,7 +11,6 @@ import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 
 from ..atomic import atomic_folder
@@ -19,7 +18,9 @@ from ..corpus.progress import waiting
 from ..corpus.vocabulary import TOKENIZER_FILES, tokenizer_file
 from ..errors import InputError
 from ..outputs import FolderForm
+from ..records import read_record
 from ..terminal import plain
+from ..weights import check_weights, read_safetensors
 from .side import LanguageSide
 from .vocabulary import fingerprint, read_symbols
 
@@ -28,6 +29,8 @@ DICTIONARY = "dict.txt"
 DESCRIPTION = "language.json"
 PACK = FolderForm("a language pack", (WEIGHTS, DICTIONARY, DESCRIPTION), TOKENIZER_FILES)
 LONGEST_NAME = 100  # characters
+NAMES = ("embed_tokens.weight", "lm_head.bias")  # of the tensors, as `LanguageSide` has them
+AGAIN = "make the pack again with `fairseq-minimodel pack`"
 
 
 @dataclass(frozen=True)
@@ -123,10 +126,8 @@ def save_pack(
             "(--sentencepiece-model FILE)"
         )
     with waiting(f"writing {folder}"), atomic_folder(folder, PACK) as partial:
-        tensors = {
-            "embed_tokens.weight": side.embedding.contiguous(),
-            "lm_head.bias": side.bias.contiguous(),
-        }
+        sides = (side.embedding.contiguous(), side.bias.contiguous())
+        tensors = dict(zip(NAMES, sides, strict=True))
         safetensors.torch.save_file(tensors, partial / WEIGHTS)
         shutil.copyfile(dictionary, partial / DICTIONARY)
         shutil.copyfile(tokenizer, partial / tokenizer_file(tokenizer))
@@ -134,8 +135,16 @@ def save_pack(
         (partial / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
 
-def load_pack(folder: str | Path) -> LanguagePack:
+def read_description(path: Path) -> Description:
+    """What a language.json says. Raises InputError if it is damaged."""
+    return read_record(path, Description, AGAIN)
+
+
+def load_pack(folder: str | Path, *, finite: bool = True) -> LanguagePack:
     """Read a pack and check that its parts belong together.
+
+    Args:
+        finite: refuse weights that are NaN or infinite.
 
     Raises:
         InputError: a file is missing or damaged, or the parts do not fit each other.
@@ -150,21 +159,13 @@ def load_pack(folder: str | Path) -> LanguagePack:
                 f"{folder} is not a language pack: it has no {file.name}; "
                 "make one with `fairseq-minimodel pack`"
             )
-    try:
-        description = Description(**json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{folder / DESCRIPTION} is damaged ({error}); make the pack again with "
-            "`fairseq-minimodel pack`"
-        ) from None
-    try:
-        tensors = safetensors.torch.load_file(folder / WEIGHTS)
-        side = LanguageSide(tensors["embed_tokens.weight"], tensors["lm_head.bias"])
-    except (safetensors.SafetensorError, KeyError) as error:
-        raise InputError(
-            f"{folder / WEIGHTS} is damaged ({error}); make the pack again with "
-            "`fairseq-minimodel pack`"
-        ) from None
+    description = read_description(folder / DESCRIPTION)
+    tensors = read_safetensors(folder / WEIGHTS, AGAIN)
+    for name in NAMES:
+        if name not in tensors:
+            raise InputError(f"{folder / WEIGHTS} is damaged (it has no {name}); {AGAIN}")
+    check_weights(folder / WEIGHTS, tensors, AGAIN, finite=finite)
+    side = LanguageSide(*(tensors[name] for name in NAMES))
     symbols = read_symbols(folder / DICTIONARY)
     _check(f"{folder / DICTIONARY}", side, description, symbols)
     return LanguagePack(description, side, symbols, folder)

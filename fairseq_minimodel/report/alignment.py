@@ -7,13 +7,13 @@ at here are the token embeddings of two packs of one lineage, by their cosine.
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..corpus.vocabulary import read_counts
 from ..language.matching import matches, spelled_out, texts
 from ..language.pack import LanguagePack
 from ..language.vocabulary import SPECIAL_SYMBOLS
@@ -138,17 +138,10 @@ def nearest_rows(rows: Tensor, others: Tensor, count: int) -> tuple[Tensor, Tens
 
 def _by_frequency(pack: LanguagePack) -> list[int]:
     """The rows of a pack's ordinary symbols, the most frequent first, by the counts in dict.txt."""
-    counts = dictionary_counts(pack.dictionary)
+    counts = dict(read_counts(pack.dictionary))
     rows = [
         row
         for row, symbol in enumerate(pack.symbols)
         if symbol in counts and symbol not in SPECIAL_SYMBOLS
     ]
     return sorted(rows, key=lambda row: -counts[pack.symbols[row]])
-
-
-def dictionary_counts(path: Path) -> dict[str, int]:
-    """The counts of a dict.txt that `read_symbols` accepts."""
-    with open(path, encoding="utf-8") as file:
-        pairs = (line.rstrip().rpartition(" ") for line in file)
-        return {symbol: int(count) for symbol, _, count in pairs}

@@ -4,7 +4,6 @@ No layout is demanded; files are known by what they say of themselves. Names for
 the paths: `seed1/packs/standard/de` is the variant "standard" with the seed 1, in the language de.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,11 +14,14 @@ from typing import Any, NamedTuple
 from ..checkpoint.cost import training_cost
 from ..checkpoint.load import Checkpoint, read_checkpoint
 from ..corpus.progress import SHORT, Progress
+from ..corpus.record import read_prepared
 from ..errors import InputError
-from ..language.pack import DESCRIPTION, Description
+from ..language.pack import DESCRIPTION, Description, read_description
 from ..language.vocabulary import fingerprint, read_symbols
+from ..records import read_json, record
 from .logs import TrainingLog, flat, read_log
-from .scores import Score, read_score
+from .scores import AGAIN as SCORED_AGAIN
+from .scores import Place, Score, read_score
 
 PREPARED = "prepare.json"
 CHECKPOINT = "checkpoint_last.pt"
@@ -181,24 +183,13 @@ class _Reader:
         return Run(self.name, self.folder, trainings, packs, data, results)
 
     def _pack(self, path: Path) -> Pack:
-        record = _read_json(path)
-        try:
-            description = Description(**record)
-        except TypeError as error:
-            raise InputError(
-                f"{path} does not describe a language pack ({error}); make the pack again with "
-                "`fairseq-minimodel pack`"
-            ) from None
+        description = read_description(path)
         place = path.parent.relative_to(self.folder)
         label, seed = self._label(place, description.language)
         return Pack(label, seed, path.parent, place, description)
 
     def _data(self, path: Path, packs: Sequence[Pack]) -> Data:
-        record, folder = _read_json(path), path.parent
-        if not isinstance(record, dict) or not {"counts", "options"} <= record.keys():
-            raise InputError(
-                f"{path} is no record of `fairseq-minimodel prepare`: prepare it again"
-            )
+        record, folder = read_prepared(path), path.parent
         vocabulary = fingerprint(read_symbols(folder / "dict.txt"))
         languages = {
             pack.description.language for pack in packs if pack.description.vocabulary == vocabulary
@@ -224,7 +215,7 @@ class _Reader:
         for path in files:
             place = path.parent.relative_to(self.folder)
             if path.name == CHECKPOINT and place not in places.values():
-                checkpoint = read_checkpoint(path)
+                checkpoint = read_checkpoint(path, finite=False)
                 saved = (checkpoint.config.get("checkpoint") or {}).get("save_dir")
                 if saved in lost:  # the folder has another name now
                     places[saved] = place
@@ -263,25 +254,27 @@ class _Reader:
         return Training(label, seed, place, language, log.options.get("task._name", ""), log, *cost)
 
     def _results(self, path: Path, packs: Sequence[Pack]) -> Iterator[Result]:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            if file.read(100).lstrip()[:1] != "[":
+        with open(path, "rb") as file:
+            if file.read(100).lstrip()[:1] != b"[":
                 return  # scores are a list
-        rows = _read_json(path)
+        rows = read_json(path, SCORED_AGAIN)
         if not all(isinstance(row, dict) and {"language", "pack"} <= row.keys() for row in rows):
             return
+        for row in rows:
+            record(row, Place, path, SCORED_AGAIN, others=True)
         found = [self._result(row, path, packs) for row in rows]
-        bodies = {str(row.get("body", "")) for row in rows}
+        bodies = {row.get("body") or "" for row in rows}
         task = self._task(path, {result.label.variant for result in found}, rows)
         for row, result in zip(rows, found, strict=True):
             label = result.label
             if len(bodies) > 1:  # one command has compared several bodies, or task modules
-                body = _end_of(row["body"], bodies)
+                body = _end_of(row.get("body") or "", bodies)
                 label = label._replace(variant=f"{label.variant}, {body}".removeprefix(", "))
             yield replace(result, task=task, label=label)
 
     def _task(self, path: Path, variants: set[str], rows: Sequence[dict[str, Any]]) -> str:
         """What a file of scores is called, without variant, seed, language and the word scores."""
-        languages = {str(row["language"]) for row in rows}
+        languages = {row["language"] for row in rows}
         place = path.relative_to(self.folder)
         name = place.stem
         for variant in variants:
@@ -291,7 +284,7 @@ class _Reader:
         return self._label(place.parent / name, language)[0].variant
 
     def _result(self, row: dict[str, Any], path: Path, packs: Sequence[Pack]) -> Result:
-        place, language = self._below(row["pack"]), str(row["language"])
+        place, language = self._below(row["pack"]), row["language"]
         pack = next((pack for pack in packs if pack.place == place), None)
         if pack:
             label, seed = pack.label, pack.seed
@@ -302,7 +295,7 @@ class _Reader:
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"{path} has a row without the scores that evaluate, retrieve or perplexity write "
-                f"({error}); make it again with --json"
+                f"({error}); {SCORED_AGAIN}"
             ) from None
         return Result(
             label,
@@ -345,16 +338,8 @@ def _files_below(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent, name) for name in files)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON, or is damaged ({error}): make it again") from None
+        # a link to nothing, or round in a circle, is no file
+        yield from (path for name in files if (path := Path(parent, name)).is_file())
 
 
 def _data_folder(option: str) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ..atomic import write_json
 from ..compute import (
+    MOST,
+    MOST_LAYERS,
     Flops,
     Shape,
     adam_operations,
@@ -23,9 +25,11 @@ from ..gpus import GPUS
 from ..memory import Memory, parameter_count, training_memory
 from ..nn.architectures import ARCHITECTURES
 from ..outputs import check_file, json_form
+from ..records import shown
 from .table import format_flops, format_seconds, format_table
 
 PLAN = json_form("a plan of flops", "target_vocabulary", "runs", "steps", "totals")
+MOST_TOKENS, LONGEST_NUMBER = 10**15, 15  # no run has had more
 VARIANTS = ("Standard", "MiniJoint", "MiniPost")
 CLASSES = 3  # of a classification task; they cost next to nothing
 
@@ -55,7 +59,7 @@ class Batches:
             ("sequence-length", self.sequence_length),
             ("micro-batch", self.micro_batch),
         ):
-            _check(name, count, count >= 1, "at least 1")
+            _check(name, count, 1 <= count <= MOST_TOKENS, f"1 to {MOST_TOKENS:,}")
         if self.micro_batch * self.sequence_length > self.tokens:
             raise InputError(
                 f"--micro-batch {self.micro_batch} sequences of {self.sequence_length} tokens are "
@@ -82,8 +86,8 @@ class Machine:
     utilisation: float
 
     def __post_init__(self) -> None:
-        _check("peak-tflops", self.peak / 1e12, self.peak > 0, "above 0")
-        _check("gpus", self.count, self.count >= 1, "at least 1")
+        _check("peak-tflops", self.peak / 1e12, 0 < self.peak < 1e30, "above 0, and a number")
+        _check("gpus", self.count, 1 <= self.count <= MOST, f"1 to {MOST:,}")
         _check("utilisation", self.utilisation, 0 < self.utilisation <= 1, "above 0 and at most 1")
 
     def seconds(self, flops: float) -> float:
@@ -178,8 +182,8 @@ def flops(
     """
     if output is not None:
         check_file(output, PLAN, body)
-    _check("languages", languages, languages >= 1, "at least 1")
-    _check("new-layers", new_layers, new_layers >= 1, "at least 1")
+    _check("languages", languages, 1 <= languages <= MOST, f"1 to {MOST:,}")
+    _check("new-layers", new_layers, 1 <= new_layers <= MOST_LAYERS, f"1 to {MOST_LAYERS:,}")
     given = {
         "layers": layers, "width": width, "ffn": ffn, "heads": heads,
         "vocabulary": source_vocabulary,
@@ -349,8 +353,11 @@ def _fine_tuning(shape: Shape, task: str, sequences: str, length: str, micro_bat
         raise InputError(f'--finetune: the task "{task}" is none of: {", ".join(costs)}')
     counts = []
     for what, text in (("number of sequences", sequences), ("length", length)):
-        if not text.isdecimal() or int(text) < 1:
-            raise InputError(f'--finetune: the {what} "{text}" is not a number of at least 1')
+        if not text.isdecimal() or len(text) > LONGEST_NUMBER or int(text) < 1:
+            raise InputError(
+                f'--finetune: the {what} "{text[:40]}" is not a number of at least 1 with at most '
+                f"{LONGEST_NUMBER} digits"
+            )
         counts.append(int(text))
     sequences, length = counts
     per_token = costs[task](shape, 1, length).total
@@ -509,4 +516,5 @@ def _gigabytes(size: float) -> str:
 
 def _check(option: str, value: float, good: bool, allowed: str) -> None:
     if not good:
-        raise InputError(f"--{option} is {value:g}, but it must be {allowed}")
+        found = shown(value) if isinstance(value, int) else f"{value:g}"
+        raise InputError(f"--{option} is {found}, but it must be {allowed}")

@@ -1,10 +1,15 @@
 """Scores as `evaluate`, `retrieve` and `perplexity` write them, and what they come to over seeds."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from ..records import shown
 from .curves import Curve
+
+AGAIN = "make the scores again with --json"
 
 # How the examples call the variants, and how they are shown.
 VARIANTS = {
@@ -13,6 +18,16 @@ VARIANTS = {
     "minipost": "MiniPost",
     "untrained": "untrained control",
 }
+
+
+@dataclass(frozen=True)
+class Place:
+    """What tells a score from others, in every row of scores."""
+
+    language: str
+    pack: str
+    body: str | None = None
+    data: str | None = None
 
 
 class Score(NamedTuple):
@@ -39,21 +54,28 @@ def read_score(row: Mapping[str, Any]) -> Score:
     elif "bits" in row:
         names, items, scale, measure = ("bits", "low", "high"), "masked", 1, "bits a masked token"
     elif "accuracies" in row:
-        chance = 100 * row["chance"]
+        chance = 100 * _number(row, "chance")
         similarity = "csls" if "csls" in row["accuracies"] else "cosine"
         row = {**row, **row["accuracies"][similarity]["to English"]}
         names, items = ("value", "low", "high"), "pairs"
         by = "CSLS" if similarity == "csls" else "cosine"
         measure = f"pairs found, to English, by {by} (%; chance {chance:.1f} %)"
     else:
-        chance = 100 * row["chance"]
+        chance = 100 * _number(row, "chance")
         names, items = ("accuracy", "low", "high"), "examples"
         measure = (
             f"accuracy (%; chance {chance:.1f} %, always the most frequent label "
-            f"{100 * row['majority']:.1f} %)"
+            f"{100 * _number(row, 'majority'):.1f} %)"
         )
-    value, low, high = (scale * row[name] for name in names)
-    return Score(value, low, high, row[items], measure, chance, scale == 100)
+    value, low, high = (scale * _number(row, name) for name in names)
+    return Score(value, low, high, int(_number(row, items)), measure, chance, scale == 100)
+
+
+def _number(row: Mapping[str, Any], name: str) -> float:
+    number = row[name]
+    if isinstance(number, bool) or not isinstance(number, int | float) or not isfinite(number):
+        raise TypeError(f"{name} is {shown(number)}, not a number")
+    return number
 
 
 class Summary(NamedTuple):

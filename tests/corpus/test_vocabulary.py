@@ -12,10 +12,12 @@ from corpus.generated_text import make_documents
 from fairseq.data import Dictionary
 
 from fairseq_minimodel.corpus.vocabulary import (
+    SPECIAL_SYMBOLS,
     UNK,
     Vocabulary,
     dictionary_pieces,
     load_sentencepiece,
+    read_counts,
     read_dictionary,
     train_sentencepiece,
     write_dictionary,
@@ -159,6 +161,51 @@ def test_bad_dictionaries_are_named(files, tmp_path, data, message):
     (tmp_path / "dict.txt").write_bytes(data)
     with pytest.raises(InputError, match=f"dict.txt.*{message}|{message}"):
         Vocabulary(files[0], tmp_path / "dict.txt")
+
+
+OVERWRITTEN = (  # as CamemBERT's begins
+    "<unk> 999 #fairseq:overwrite\n<s> 999 #fairseq:overwrite\n</s> 999 #fairseq:overwrite\n"
+    ", 999\n\u2581de 999\ndouble 5\ndouble 4 #fairseq:overwrite\nnew 3 #fairseq:overwrite\na b 2\n"
+)
+
+
+def test_the_flag_of_fairseq_is_read_as_fairseq_reads_it(tmp_path):
+    path = tmp_path / "dict.txt"
+    path.write_text(OVERWRITTEN, encoding="utf-8")
+    theirs = Dictionary.load(str(path))
+    assert list(SPECIAL_SYMBOLS) + read_dictionary(path) == theirs.symbols
+    assert [count for _, count in read_counts(path)] == theirs.count[theirs.nspecial :]
+    write_dictionary(tmp_path / "again.txt", *zip(*read_counts(path), strict=True))
+    again = Dictionary.load(str(tmp_path / "again.txt"))
+    assert (again.symbols, again.indices, again.count) == (
+        theirs.symbols,
+        theirs.indices,
+        theirs.count,
+    )
+
+
+def test_ids_are_those_of_fairseq_where_all_symbols_are_there_twice(files, tmp_path):
+    model, dictionary, _ = files
+    path = tmp_path / "dict.txt"
+    lines = dictionary.read_text(encoding="utf-8").splitlines()
+    again = [f"{line} #fairseq:overwrite" for line in ("<unk> 9", *lines)]
+    path.write_text("\n".join([*lines, *again]) + "\n", encoding="utf-8")
+    theirs, ours = Dictionary.load(str(path)), Vocabulary(model, path)
+    pieces = load_sentencepiece(model)
+    for text in make_documents(20):
+        line = " ".join(pieces.encode(text, out_type=str))
+        expected = [theirs.index(piece) for piece in line.split(" ")]
+        found = ours.encode(text).tolist()
+        # of text that is not in the vocabulary fairseq's own <unk> remains
+        assert [UNK if index == len(lines) + 4 else index for index in expected] == found
+        assert max(found) > len(lines) + 4
+
+
+@pytest.mark.parametrize("flag", ["#fairseq:overwrites", "#overwrite", "#fairseq:overwrite 5 x"])
+def test_other_flags_are_refused(flag, tmp_path):
+    (tmp_path / "dict.txt").write_text(f"a 1 {flag}\n")
+    with pytest.raises(InputError, match="line 1: .* is not a symbol, a space and a count"):
+        read_dictionary(tmp_path / "dict.txt")
 
 
 def test_symbols_with_spaces_are_read_as_fairseq_reads_them(tmp_path):

@@ -114,7 +114,7 @@ def test_damaged_weights_are_named(weights, tmp_path):
 @pytest.mark.parametrize("content", ['{"model"', "{}", '{"model": {"vocab": 3}}', "[]"])
 def test_a_damaged_vocabulary_is_named(content, tmp_path):
     (tmp_path / "tokenizer.json").write_text(content)
-    with pytest.raises(InputError, match="vocabulary of .* is damaged"):
+    with pytest.raises(InputError, match="(vocabulary of .*|tokenizer.json) is damaged"):
         read_folder(tmp_path)
 
 
@@ -126,7 +126,7 @@ class Payload:
 def test_weights_that_would_run_code_are_refused(tmp_path, capsys):
     write_tokenizer(tmp_path, "bpe")
     torch.save({NAME: Payload()}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(InputError, match="damaged or no file of weights"):
+    with pytest.raises(InputError, match="refused: it holds objects of builtins.print"):
         read_folder(tmp_path)
     assert "this ran" not in capsys.readouterr().out
 
@@ -141,3 +141,74 @@ def test_a_model_saved_by_transformers_is_read(tmp_path):
     write_tokenizer(tmp_path, "unigram")
     helper = read_folder(tmp_path)
     assert torch.equal(helper.vectors, model.get_input_embeddings().weight)
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.safetensors", "/etc/passwd", "..", "", "a\\b", "sub/x.safetensors"]
+)
+def test_an_index_names_files_beside_it_alone(name, tmp_path):
+    folder = tmp_path / "model"
+    (folder / "sub").mkdir(parents=True)
+    write_tokenizer(folder, "bpe")
+    for place in (tmp_path / "secret.safetensors", folder / "sub/x.safetensors"):
+        save_file({NAME: EMBEDDING}, place)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {NAME: name}}))
+    with pytest.raises(InputError, match="index.json is refused: it names the file"):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[]", "is a list, not an object"),
+        ("{}", "weight_map is missing"),
+        ('{"weight_map": {"a": 1}}', "weight_map.a is 1, not text"),
+        (
+            json.dumps({"weight_map": {NAME: "absent.safetensors"}}),
+            "no 'absent.safetensors' beside",
+        ),
+    ],
+)
+def test_a_damaged_index_is_named(content, words, tmp_path):
+    write_tokenizer(tmp_path, "bpe")
+    (tmp_path / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(InputError, match=f"index.json is damaged.*{words}"):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "vocabulary",
+    [
+        {"a": "0"}, {"a": [1]}, {"a": None}, {"a": True}, {"a": -1}, [], {}, "text",
+        [["a"]], [[1, 2]], [[["a"], 1.0]],
+    ],
+)  # fmt: skip
+def test_hostile_vocabularies_are_one_sentence(vocabulary, tmp_path):
+    write_weights(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}}))
+    with pytest.raises(InputError, match="vocabulary of"):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "parts", "pytorch_model.bin"])
+@pytest.mark.parametrize(
+    ("embedding", "words"),
+    [
+        (torch.full((6, 4), torch.nan), "24 NaN of 24 values"),
+        (torch.ones(6), "of 1 dimensions"),
+        (torch.ones(6, 4).int(), "as int32"),
+    ],
+)
+def test_an_embedding_that_cannot_help_is_refused(weights, embedding, words, tmp_path):
+    write_tokenizer(tmp_path, "bpe")
+    write_weights(tmp_path, weights, embedding=embedding)
+    with pytest.raises(InputError, match=words):
+        read_folder(tmp_path)
+
+
+def test_weights_of_the_older_form_are_read(tmp_path):
+    write_tokenizer(tmp_path, "bpe")
+    state = {NAME: EMBEDDING}
+    torch.save(state, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    assert torch.equal(read_folder(tmp_path).vectors, EMBEDDING[:5])

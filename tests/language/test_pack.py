@@ -2,12 +2,14 @@ import json
 from dataclasses import replace
 
 import pytest
+import safetensors.torch
 import torch
 
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.language.pack import Description, load_pack, save_pack
 from fairseq_minimodel.language.side import LanguageSide
 from fairseq_minimodel.language.vocabulary import fingerprint, read_symbols
+from fairseq_minimodel.report.inspect.command import describe
 
 SIDE = LanguageSide(torch.randn(8, 4), torch.randn(8))
 
@@ -120,3 +122,53 @@ def test_names_of_languages_in_any_script(name, parts, tmp_path):
     description, dictionary, tokenizer = parts
     save_pack(tmp_path / "pack", SIDE, replace(description, language=name), dictionary, tokenizer)
     assert load_pack(tmp_path / "pack").description.language == name
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("language", 5, "language is 5, not text"),
+        ("lineage", None, "lineage is null"),
+        ("width", "4", "width is '4', not a whole number"),
+        ("vocabulary_size", [8], "vocabulary_size is a list"),
+        ("depth", {}, "depth is an object"),
+        ("flops", "many", "flops is 'many'"),
+        ("versions", {"torch": 2.6}, "versions.torch is 2.6, not text"),
+        ("versions", [], "versions is a list"),
+        ("colour", "red", "colour is not known"),
+    ],
+)
+def test_fields_of_other_types_are_named(pack, field, value, words):
+    content = json.loads((pack / "language.json").read_text())
+    (pack / "language.json").write_text(json.dumps({**content, field: value}))
+    with pytest.raises(InputError, match=f"language.json is damaged .*{words}"):
+        load_pack(pack)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        ({"embed_tokens.weight": torch.full((8, 4), torch.nan)}, "32 NaN of 32 values"),
+        ({"lm_head.bias": torch.full((8,), torch.inf)}, "lm_head.bias has 8 infinite of 8 values"),
+        ({"embed_tokens.weight": torch.ones(8, 4).long()}, "embed_tokens.weight as int64"),
+        ({"embed_tokens.weight": torch.ones(8)}, "do not belong together"),
+        ({"embed_tokens.weight": torch.ones(0, 4)}, r"shape \(0, 4\)"),
+        ({"lm_head.bias": torch.ones(7)}, "do not belong together"),
+        ({"lm_head.bias": None}, "it has no lm_head.bias"),
+    ],
+)
+def test_weights_that_no_language_has_are_refused(pack, tensors, words):
+    path = pack / "language.safetensors"
+    whole = {**safetensors.torch.load_file(path), **tensors}
+    kept = {name: tensor for name, tensor in whole.items() if tensor is not None}
+    safetensors.torch.save_file(kept, path)
+    with pytest.raises(InputError, match=words):
+        load_pack(pack)
+
+
+def test_nan_is_shown_where_it_is_looked_for(pack):
+    path = pack / "language.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    safetensors.torch.save_file({**tensors, "lm_head.bias": torch.full((8,), torch.nan)}, path)
+    assert load_pack(pack, finite=False).side.bias.isnan().all()
+    assert "has 8 NaN and 0 infinite" in describe(pack).warnings[0]

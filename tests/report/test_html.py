@@ -312,12 +312,20 @@ def test_several_bodies_of_one_file_have_columns_of_their_own(undrawn, run_folde
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("scores.json", '[{"language": "de", "pack": "x"}, ', "scores.json is no JSON"),
+        ("scores.json", '[{"language": "de", "pack": "x"}, ', "scores.json is damaged"),
         ("scores.json", '[{"language": "de", "pack": "packs/de"}]', "has a row without the scores"),
-        ("packs/x/language.json", "{", "language.json is no JSON"),
-        ("packs/x/language.json", '{"language": "de"}', "does not describe a language pack"),
-        ("data/x/prepare.json", "[]", "is no record of `fairseq-minimodel prepare`"),
-        ("checkpoints/checkpoint_last.pt", "", "checkpoint_last.pt is damaged"),
+        ("packs/x/language.json", "{", "language.json is damaged"),
+        (
+            "packs/x/language.json",
+            '{"language": "de"}',
+            "damaged (lineage is missing)",
+        ),
+        ("data/x/prepare.json", "[]", "prepare.json is damaged (it is a list, not an object)"),
+        (
+            "checkpoints/checkpoint_last.pt",
+            "",
+            "checkpoint_last.pt is not a checkpoint: the file is in fact empty",
+        ),
     ],
 )
 def test_a_damaged_file_is_one_sentence(run_folder, tmp_path, capsys, name, text, message):

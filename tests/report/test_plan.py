@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -189,7 +190,7 @@ def test_the_verb_answers_without_torch():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--languages", "0"], "--languages is 0, but it must be at least 1"),
+        (["--languages", "0"], "--languages is 0, but it must be 1 to 1,000,000,000"),
         (["--new-layers", "0"], "--new-layers is 0"),
         (["--updates", "0"], "--updates is 0"),
         (["--micro-batch", "0"], "--micro-batch is 0"),
@@ -221,3 +222,34 @@ def test_the_docs_print_what_the_verb_prints(capsys):
     (command,) = re.findall(r"^fairseq-minimodel (flops .*)$", page, re.MULTILINE)
     assert main(command.split()) == 0
     assert f"```\n{capsys.readouterr().out}```" in page
+
+
+@pytest.mark.parametrize("value", ["99999999999999999999", "9" * 400, "-1", "0"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "layers", "width", "ffn", "heads", "vocabulary", "source-vocabulary", "depth", "new-layers",
+        "languages", "updates", "post-updates", "adaptation-updates", "batch-tokens",
+        "sequence-length", "micro-batch", "gpus",
+    ],
+)  # fmt: skip
+def test_absurd_numbers_are_refused_at_once(option, value, capsys):
+    started = time.monotonic()
+    assert main(["flops", f"--{option}", value]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400"])
+@pytest.mark.parametrize("option", ["masked-fraction", "utilisation", "peak-tflops"])
+def test_what_is_not_a_number_is_refused(option, value, capsys):
+    assert main(["flops", f"--{option}={value}"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "numbers", [("9" * 5000, "10"), ("10", "99999999999999999999"), ("-1", "1")]
+)
+def test_absurd_fine_tuning_is_refused(numbers, capsys):
+    assert main(["flops", "--finetune", "span", *numbers]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -111,7 +111,7 @@ def read_whole(path: Path) -> tuple[Checkpoint, dict[str, object], TrainingCost]
     Raises:
         InputError: as in `read_checkpoint`, or parts of the model are missing.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, finite=False)
     supported = checkpoint.replaced(checkpoint.state, **dict.fromkeys(UNSUPPORTED))
     try:
         return checkpoint, supported.body_settings(), training_cost(supported)

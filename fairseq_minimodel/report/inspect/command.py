@@ -12,6 +12,7 @@ from ...corpus.window_options import SPANS, WINDOWS
 from ...errors import InputError
 from ...language.pack import DESCRIPTION as PACK
 from ...outputs import FileForm, check_file, json_form
+from ...recognise import UNKNOWN, recognise
 from . import data
 from .checkpoint import describe_checkpoint
 from .compare import compare as compare_two
@@ -102,6 +103,7 @@ def _reader_of(path: Path) -> Callable[[Path], Description]:
     try:
         with open(path, "rb") as file:
             start = file.read(2)
+        other = recognise(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     if path.name == FAST_TOKENIZER_FILE:
@@ -109,8 +111,9 @@ def _reader_of(path: Path) -> Callable[[Path], Description]:
     if path.suffix == ".txt":
         return data.describe_dictionary
     # archives and pickles: the two forms of PyTorch's files
-    if path.suffix == ".pt" or start in (b"PK", b"\x80\x02"):
+    if path.suffix == ".pt" or (other is None and start in (b"PK", b"\x80\x02")):
         return describe_checkpoint
     if path.suffix == ".model" or start[:1] == b"\n":  # of a message, whose first field is a piece
         return data.describe_tokenizer
-    raise InputError(f"{path} is no file that inspect knows; give {KNOWN}")
+    known = f": it is {other}" if other and other != UNKNOWN else ""
+    raise InputError(f"{path} is no file that inspect knows{known}; give {KNOWN}")

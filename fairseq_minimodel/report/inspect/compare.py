@@ -192,7 +192,7 @@ def _checkpoint(path: Path) -> Side:
 
 
 def _pack(path: Path) -> Side:
-    pack = load_pack(path)
+    pack = load_pack(path, finite=False)
     about = asdict(pack.description)
     lineage, vocabulary = about.pop("lineage"), about.pop("vocabulary")
     weights = {EMBEDDING: pack.side.embedding, OUTPUT_BIAS: pack.side.bias}
@@ -201,7 +201,7 @@ def _pack(path: Path) -> Side:
 
 
 def _module(path: Path) -> Side:
-    module = load_module(path)
+    module = load_module(path, finite=False)
     about = asdict(module.description)
     lineage = about.pop("lineage")
     settings = {**_flat(about), "precision": ", ".join(precisions(module.tensors))}

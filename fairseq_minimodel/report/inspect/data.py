@@ -1,6 +1,5 @@
 """What binarised data, a dictionary or a tokenizer is."""
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ...corpus.prepare import RECORD_NAME
+from ...corpus.record import read_prepared
 from ...corpus.vocabulary import (
     SPECIAL_SYMBOLS,
     TOKENIZER_FILES,
@@ -190,11 +190,11 @@ def _record(folder: Path) -> dict:
     path = folder / RECORD_NAME
     if not path.is_file():
         return {}
+    record = read_prepared(path)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
         _prepared(record)
         return record
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error!r}); prepare the data again") from None
 
 

@@ -1,16 +1,15 @@
 """What a language pack, a task module or a model in Hugging Face's form is."""
 
-import json
 from collections import Counter
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-import safetensors
-
 from ...checkpoint.task_module import load_module
 from ...corpus.vocabulary import read_dictionary
-from ...errors import InputError
 from ...language.pack import load_pack
+from ...records import read_record
+from ...weights import AGAIN, open_safetensors
 from .checkpoint import MASKED, heads_fact, purpose
 from .facts import (
     Description,
@@ -28,9 +27,23 @@ from .weights import not_finite, precisions
 CONFIG = "config.json"
 
 
+@dataclass(frozen=True)
+class _Config:
+    """What is read of a model's config.json, by the library's names."""
+
+    model_type: str | None = None
+    architectures: list[str] | None = None
+    num_hidden_layers: int | None = None
+    hidden_size: int | None = None
+    intermediate_size: int | None = None
+    num_attention_heads: int | None = None
+    max_position_embeddings: int | None = None
+    vocab_size: int | None = None
+
+
 def describe_pack(folder: Path) -> Description:
     """A language pack. Raises InputError as `load_pack` does."""
-    pack = load_pack(folder)
+    pack = load_pack(folder, finite=False)
     about, side = pack.description, pack.side
     weights = {"embed_tokens.weight": side.embedding, "lm_head.bias": side.bias}
     count = sum(tensor.numel() for tensor in weights.values())
@@ -54,7 +67,7 @@ def describe_pack(folder: Path) -> Description:
 
 def describe_module(folder: Path) -> Description:
     """A task module. Raises InputError as `load_module` does."""
-    module = load_module(folder)
+    module = load_module(folder, finite=False)
     about, kind = module.description, module.settings.task_module
     body = {"digest": about.body, "layers": about.layers, "width": about.width}
     text = f"{about.body}: {counted(about.layers, 'layer')}, width {about.width}"
@@ -80,21 +93,18 @@ def describe_hugging_face(folder: Path) -> Description:
         InputError: config.json or a file of weights is damaged.
     """
     path = folder / CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        kind, names = config.get("model_type"), config.get("architectures") or []
-        architectures = ", ".join(names) or "not named"
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is damaged or no configuration of a model ({error})") from None
+    config = read_record(path, _Config, AGAIN, others=True)
+    kind, names = config.model_type, config.architectures or []
+    architectures = ", ".join(names) or "not named"
     shown = {
-        "layers": "num_hidden_layers",
-        "width": "hidden_size",
-        "feed-forward": "intermediate_size",
-        "attention heads": "num_attention_heads",
-        "rows of positions": "max_position_embeddings",
-        "vocabulary": "vocab_size",
+        "layers": config.num_hidden_layers,
+        "width": config.hidden_size,
+        "feed-forward": config.intermediate_size,
+        "attention heads": config.num_attention_heads,
+        "rows of positions": config.max_position_embeddings,
+        "vocabulary": config.vocab_size,
     }
-    sizes = {ours: config[name] for ours, name in shown.items() if name in config}
+    sizes = {name: size for name, size in shown.items() if size is not None}
     counts = _weights(folder)
     total = f"{sum(counts.values()):,}" if counts else "not counted: there is no .safetensors file"
     facts = [
@@ -112,13 +122,10 @@ def _weights(folder: Path) -> dict[str, int]:
     """How many parameters there are of each type, by the headers of the .safetensors files."""
     counts: Counter[str] = Counter()
     for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118  (the file is no dict)
-                    tensor = file.get_slice(name)
-                    counts[tensor.get_dtype()] += prod(tensor.get_shape())
-        except (safetensors.SafetensorError, OSError) as error:
-            raise InputError(f"{path} is damaged ({error}); fetch or write it again") from None
+        with open_safetensors(path, AGAIN) as file:
+            for name in file.keys():  # noqa: SIM118  (the file is no dict)
+                tensor = file.get_slice(name)
+                counts[tensor.get_dtype()] += prod(tensor.get_shape())
     return dict(counts)
 
 

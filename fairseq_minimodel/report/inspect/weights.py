@@ -19,6 +19,7 @@ from ...checkpoint.parts import (
     part_of,
 )
 from ...language.side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION, StateDict
+from ...weights import FLOATS, count_not_finite
 
 BODY, MLM_HEADS, TASK_HEADS = "body", "MLM heads", "task heads"
 SHOWN_TENSORS = 3  # of those that hold NaN or infinities
@@ -67,8 +68,10 @@ def not_finite(weights: StateDict) -> list[str]:
     """A sentence for each tensor that holds NaN or infinities, the first few by name."""
     sentences = []
     for name, tensor in weights.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            nan, infinite = int(tensor.isnan().sum()), int(tensor.isinf().sum())
+        if tensor.dtype not in FLOATS:  # masks
+            continue
+        nan, infinite = count_not_finite(tensor)
+        if nan or infinite:
             sentences.append(
                 f"{name} ({part_of(name)}) has {nan:,} NaN and {infinite:,} infinite values of "
                 f"{tensor.numel():,}"

@@ -11,7 +11,7 @@ from fairseq_minimodel.checkpoint.commands import extend, pack, truncate
 from fairseq_minimodel.checkpoint.load import read_checkpoint, write_checkpoint
 from fairseq_minimodel.checkpoint.parts import listed
 from fairseq_minimodel.cli import main
-from fairseq_minimodel.language.side import EMBEDDING, TIED_PROJECTION
+from fairseq_minimodel.language.side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION
 from fairseq_minimodel.report.inspect.compare import compare
 
 LAYER = "encoder.sentence_encoder.layers.{}."
@@ -150,11 +150,12 @@ def test_other_vocabularies_and_lineages(joint_checkpoint, changed, tmp_path, ca
         for name in ("encoder.lineage", "encoder.vocabulary"):
             state[name] = 15 - state[name]
         state[EMBEDDING] = state[TIED_PROJECTION] = state[EMBEDDING][:50].clone()
+        state[OUTPUT_BIAS] = state[OUTPUT_BIAS][:50].clone()
 
     path = changed(foreign)
     assert main(["inspect", "--compare", str(joint_checkpoint), str(path)]) == 0
     text = capsys.readouterr().out
-    assert "| language side          |           1 |         0 |" in text
+    assert "| language side          |           0 |         0 |" in text
     assert "65 x 16 in A, 50 x 16 in B |" in text
     assert "of different lineages;" in text and "of other shapes: language side" in text
     assert "The vocabularies differ" in text

@@ -1,0 +1,53 @@
+"""Reading prepare.json, which `prepare` leaves with the data that it has made."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..records import read_json, record
+
+AGAIN = "prepare the data again"
+
+
+@dataclass(frozen=True)
+class _Split:
+    documents: int | None = None
+    items: int | None = None
+    tokens: int | None = None
+    unknown_share: float | None = None
+
+
+@dataclass(frozen=True)
+class _Counts:
+    documents: int | None = None
+    too_short: int | None = None
+    duplicates: int | None = None
+    text_bytes: int | None = None
+    vocabulary: int | None = None
+    train: _Split = _Split()
+    valid: _Split = _Split()
+
+
+@dataclass(frozen=True)
+class _Input:
+    name: str
+
+
+@dataclass(frozen=True)
+class _Record:
+    counts: _Counts
+    options: dict[str, object]
+    inputs: list[_Input] = field(default_factory=list)
+    shards: int = 1
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def read_prepared(path: Path) -> dict[str, Any]:
+    """What a prepare.json says, as it stands there; what is read of it has the right types.
+
+    Raises:
+        InputError: it is damaged, or is not of `prepare`.
+    """
+    content = read_json(path, AGAIN)
+    record(content, _Record, path, AGAIN, others=True)
+    return content

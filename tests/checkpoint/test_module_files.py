@@ -1,0 +1,83 @@
+"""The files of a task module, damaged: one sentence each, before anything is computed."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fairseq_minimodel.checkpoint.task_module import load_module, structure_of
+from fairseq_minimodel.errors import InputError
+
+DESCRIPTION = {
+    "settings": {"task_module": "lora", "module_layers": "", "module_rank": 2},
+    "lineage": "0" * 16,
+    "body": "1" * 16,
+    "layers": 2,
+    "width": 4,
+    "parameters": 8,
+    "heads": {"sentence_classification_head": 3},
+    "pooler_activation_fn": "tanh",
+    "task": {"_name": "sentence_prediction"},
+    "updates": 5,
+}
+TENSORS = {"encoder.sentence_encoder.layers.0.fc1.task_weight.a": torch.ones(2, 4)}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "module.json").write_text(json.dumps(DESCRIPTION))
+    save_file(TENSORS, tmp_path / "module.safetensors")
+    return tmp_path
+
+
+def test_a_whole_module_is_read(folder):
+    assert load_module(folder).settings.module_rank == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"settings": []}, "settings is a list"),
+        ({"settings": {"task_module": 3}}, "settings is damaged .task_module is 3, not text"),
+        ({"settings": {"task_module": "lora", "module_rank": "2"}}, "module_rank is '2'"),
+        ({"settings": {"task_module": "lora", "module_rank": 0}}, "--module-rank 0 is out of"),
+        ({"settings": {"task_module": "other"}}, "--task-module other is out of"),
+        ({"settings": {"colour": 1}}, "colour is not known"),
+        ({"heads": {"sentence_classification_head": 10**12}}, "has 1000000000000 outputs"),
+        ({"heads": {"sentence_classification_head": 0}}, "has 0 outputs"),
+        ({"heads": {"sentence_classification_head": "3"}}, "is '3', not a whole number"),
+        ({"layers": "2"}, "layers is '2'"),
+        ({"task": {"init_token": "0"}}, "task is damaged .init_token is '0'"),
+        ({"task": "text"}, "task is 'text', not an object"),
+        ({"updates": None}, "updates is null"),
+        ({"lineage": 5}, "lineage is 5"),
+    ],
+)
+def test_descriptions_of_other_types_are_named(change, words, folder):
+    (folder / "module.json").write_text(json.dumps({**DESCRIPTION, **change}))
+    with pytest.raises(InputError, match=f"module.json.*{words}"):
+        load_module(folder)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        ({"a": torch.full((3,), torch.nan)}, "a has 3 NaN of 3 values"),
+        ({"a": torch.ones(3).long()}, "a as int64"),
+        ({"masks": torch.ones(3)}, "masks is no row of bytes"),
+        ({"masks": torch.ones(3, 1, dtype=torch.uint8)}, "masks is no row of bytes"),
+    ],
+)
+def test_tensors_that_no_module_has(tensors, words, folder):
+    save_file(tensors, folder / "module.safetensors")
+    with pytest.raises(InputError, match=f"module.safetensors .*{words}"):
+        load_module(folder)
+
+
+def test_a_structure_of_an_absurd_width_is_not_made(folder):
+    settings = {"task_module": "tams"}
+    text = json.dumps({**DESCRIPTION, "settings": settings, "width": 10**9})
+    (folder / "module.json").write_text(text)
+    with pytest.raises(InputError, match="no structure for the width of 1000000000"):
+        structure_of(load_module(folder))
