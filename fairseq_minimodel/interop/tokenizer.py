@@ -6,19 +6,11 @@ of the embedding. What differs from SentencePiece, by the way the library works:
 - Of several ways to cut a text, the one with the highest sum of scores is taken. SentencePiece adds
   32-bit numbers and the library 64-bit ones, so that of two ways with (nearly) equal sums, such as
   "0" + "00" and "00" + "0", each may take another.
-- The library looks up a character with its accents by the shortest rule, where SentencePiece takes
-  the longest, and drops accents behind it. So letters that are written as several characters are
-  put together before (`_compositions`), and the marks on Arabic's ligatures are kept apart from them
-  by a character that normalising removes.
 - "<s>", "</s>", "<pad>", "<unk>" and "<mask>" in a text are the special tokens.
 """
 
-import base64
 import json
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import permutations
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from ..corpus.vocabulary import (
     BOS,
@@ -28,17 +20,13 @@ from ..corpus.vocabulary import (
     PAD,
     SPECIAL_SYMBOLS,
     UNK,
-    load_sentencepiece,
 )
 from ..errors import InputError
 from ..language.pack import LanguagePack
+from .normaliser import mapping_steps, replace
 from .sentencepiece_model import SentencePieceModel, read_unigram
 
 SPACE = "\u2581"
-NOTHING = "\x01"  # what SentencePiece's own maps remove
-# Between a presentation form of Hebrew or Arabic, which stands for other letters, and its marks.
-APART = "(?<=[\ufb1d-\ufdff\ufe70-\ufefc])(?=\\p{M})"
-MOST_MARKS = 3  # on one letter: there are 6 orders of three
 
 
 def fast_tokenizer(pack: LanguagePack, template: dict[str, object]) -> dict[str, object]:
@@ -68,7 +56,7 @@ def fast_tokenizer(pack: LanguagePack, template: dict[str, object]) -> dict[str,
         "truncation": None,
         "padding": None,
         "added_tokens": added_tokens({name: row for row, name in enumerate(pack.symbols)}),
-        "normalizer": _normaliser(pack.tokenizer, model),
+        "normalizer": _normaliser(model),
         "pre_tokenizer": None,
         "post_processor": template,
         "decoder": {
@@ -199,53 +187,14 @@ def renumbered(content: dict, symbols: Sequence[str]) -> dict:
     }
 
 
-def _normaliser(path: Path, model: SentencePieceModel) -> dict[str, object]:
+def _normaliser(model: SentencePieceModel) -> dict[str, object]:
     """Text to what the pieces are cut from, as SentencePiece does it."""
-
-    def replace(pattern: str, content: str) -> dict[str, object]:
-        return {"type": "Replace", "pattern": {"Regex": pattern}, "content": content}
-
-    steps: list[dict[str, object]] = []
+    steps = []
     if model.characters:
-        steps += [replace("|".join(forms), letter) for letter, forms in _compositions(path, model)]
-        processor = load_sentencepiece(path)
-        if processor.normalize(f"a{NOTHING}b") == processor.normalize("ab"):
-            steps.append(replace(APART, NOTHING))
-        charsmap = base64.b64encode(model.characters).decode()
-        steps.append({"type": "Precompiled", "precompiled_charsmap": charsmap})
+        steps += mapping_steps(model.characters, set("".join(model.scores)))
     if model.removes_spaces:
         steps.append(replace("^ +| +$", ""))
     steps.append(replace(" +" if model.removes_spaces else " ", SPACE))
     if model.adds_prefix:
         steps.append({"type": "Prepend", "prepend": SPACE})
     return {"type": "Sequence", "normalizers": steps}
-
-
-def _compositions(path: Path, model: SentencePieceModel) -> Iterable[tuple[str, list[str]]]:
-    """Letters that the vocabulary may meet as several characters, with all such forms of each.
-
-    A letter counts if it is in a piece itself, or if each of the characters is. Letters of the most
-    characters come first, since parts of them are letters, too.
-    """
-    alphabet = set("".join(model.scores))
-    processor = load_sentencepiece(path)
-    found = []
-    for letter in map(chr, range(0x80, 0x110000)):
-        if not unicodedata.decomposition(letter):
-            continue
-        base, *marks = unicodedata.normalize("NFD", letter)
-        if not 1 <= len(marks) <= MOST_MARKS or unicodedata.category(base)[0] != "L":
-            continue
-        if letter not in alphabet and not alphabet.issuperset({base, *marks}):
-            continue
-        forms = {
-            form
-            for order in permutations(marks)
-            for joined in range(len(marks))
-            for form in [unicodedata.normalize("NFC", base + "".join(order[:joined])) +
-                         "".join(order[joined:])]
-            if len(form) > 1 and processor.normalize(form) == processor.normalize(letter)
-        }  # fmt: skip
-        if forms and unicodedata.normalize("NFC", letter) == letter:
-            found.append((letter, sorted(forms, key=len, reverse=True)))
-    return sorted(found, key=lambda item: -len(item[1][0]))
