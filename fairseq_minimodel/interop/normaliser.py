@@ -13,8 +13,8 @@ which sees only those characters together for which SentencePiece has a rule:
    before NFC.
 3. `Precompiled`; gaps are taken out; NFC; walls are taken out; placeholders become what the rules say.
 
-Only rules that matter to a vocabulary are followed: those with a character that a piece has, before or
-after. All other characters are unknown, together or apart.
+Only rules that matter to a vocabulary are followed: those where a piece has a character of what the
+whole sequence or a part of it becomes. All other characters are unknown, together or apart.
 """
 
 import base64
@@ -24,9 +24,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 WALL, GAP, FIRST_PLACEHOLDER = "\ufdd0", "\ufdd1", 0x10F000  # no text has them
-# What the library joins to the character before it, besides marks: joiners, halfwidth voice marks,
-# skin colours and tags.
-JOINED = "\\p{M}\u200c\u200d\uff9e\uff9f\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f"
+# What the library joins to the character before it: marks (and a block where each version of Unicode
+# adds some), two vowels of Thai and Lao, joiners, halfwidth voice marks, skin colours and tags.
+JOINED = "\\p{M}\u1ab0-\u1aff\u0e33\u0eb3\u200c\u200d\uff9e\uff9f"
+JOINED += "\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f"
 DECOMPOSED = range(0x80, 0x30000)  # there are all characters that NFC knows
 HANGUL_VOWELS, HANGUL_ENDS = range(0x1161, 0x1176), range(0x11A8, 0x11C3)  # composed by rule
 OLD_UNICODE = unicodedata.ucd_3_2_0  # letters that every version of NFC knows
@@ -49,10 +50,11 @@ def mapping_steps(charsmap: bytes, alphabet: set[str]) -> list[Step]:
     rules = read_rules(charsmap)
     single = {key: value for key, value in rules.items() if len(key) == 1}
     known = {
-        key for key, value in rules.items()
-        if len(key) > 1 and not (alphabet.isdisjoint(value) and alphabet.isdisjoint(
-            "".join(single.get(character, character) for character in key)))
-    }  # fmt: skip
+        key
+        for key in rules
+        if len(key) > 1
+        and any(not alphabet.isdisjoint(rules.get(part, part)) for part in _parts(key))
+    }
     known |= {key[:length] for key in known for length in range(2, len(key))} & rules.keys()
     stable = _is_stable(single)
     composed = {key for key in known if stable and _composition(key, single) == rules[key]}
@@ -108,6 +110,12 @@ def read_rules(charsmap: bytes) -> dict[str, str]:
             rules[key.decode()] = texts[begin : texts.index(b"\0", begin)].decode()
         waiting += [(child, key + bytes([label])) for label, child in children[offset]]
     return rules
+
+
+def _parts(key: str) -> list[str]:
+    """All sequences of characters in a row that are in the key, itself among them."""
+    ends = range(1, len(key) + 1)
+    return [key[begin:end] for end in ends for begin in range(end)]
 
 
 def _is_stable(single: Mapping[str, str]) -> bool:

@@ -12,6 +12,7 @@ from interop.models import (
     HARD,
     LANGUAGES,
     generated_texts,
+    is_a_tie,
     make_model,
     sampled,
 )
@@ -304,15 +305,6 @@ def test_a_tokenizer_of_another_kind_and_a_smaller_dictionary_are_refused(folder
         fast_tokenizer(replace(pack, folder=other), {})
     with pytest.raises(InputError, match="lacks 1 pieces"):
         fast_tokenizer(replace(pack, symbols=pack.symbols[:9] + pack.symbols[10:]), {})
-
-
-def is_a_tie(ids, own, processor):
-    """Whether two ways to cut a text have sums of scores that 32-bit numbers do not tell apart.
-
-    Our ids are SentencePiece's plus one; an unknown character is the same in both.
-    """
-    sums = [sum(processor.get_score(i - 1) for i in way if i != 3) for way in (ids, own)]
-    return sums[0] == pytest.approx(sums[1], rel=1e-6, abs=1e-4)
 
 
 def check_tokens(tokenizer, vocabulary, processor, texts):
