@@ -1,7 +1,7 @@
 """A pack's tokenizer as Hugging Face's fast tokenizer, tokenizer.json.
 
-A SentencePiece unigram model becomes a model of the same pieces and scores, in the order of the rows
-of the embedding. What differs from SentencePiece, by the way the library works:
+A SentencePiece model becomes a model of the same pieces and scores, in the order of the rows of the
+embedding. What differs from SentencePiece, by the way the library works:
 
 - Of several ways to cut a text, the one with the highest sum of scores is taken. SentencePiece adds
   32-bit numbers and the library 64-bit ones, so that of two ways with (nearly) equal sums, such as
@@ -11,6 +11,7 @@ of the embedding. What differs from SentencePiece, by the way the library works:
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from ..corpus.vocabulary import (
     BOS,
@@ -20,68 +21,116 @@ from ..corpus.vocabulary import (
     PAD,
     SPECIAL_SYMBOLS,
     UNK,
+    dictionary_pieces,
+    load_sentencepiece,
 )
 from ..errors import InputError
 from ..language.pack import LanguagePack
 from .normaliser import mapping_steps, replace
-from .sentencepiece_model import SentencePieceModel, read_unigram
+from .sentencepiece_model import BPE, SentencePieceModel, read_model
 
 SPACE = "\u2581"
 
 
-def fast_tokenizer(pack: LanguagePack, template: dict[str, object]) -> dict[str, object]:
-    """The content of tokenizer.json for a pack; ids are the rows of its embedding.
+def fast_tokenizer(pack: LanguagePack, symbols: Sequence[str]) -> dict[str, object]:
+    """The content of tokenizer.json for a pack, for texts without anything around them.
 
     Args:
-        template: what goes around a text, from `template`.
+        symbols: by their ids: those of the pack, and `lost_pieces` behind them.
 
     Raises:
         InputError: the pack's tokenizer has no such form.
     """
+    if pack.tokenizer.name != FAST_TOKENIZER_FILE:
+        return of_sentencepiece(pack.tokenizer, symbols)
+    content = json.loads(pack.tokenizer.read_text(encoding="utf-8"))
+    tokens = tokens_of(content)
+    wrong = [token for token, row in tokens.items() if pack.symbols[row : row + 1] != [token]]
+    if wrong:
+        raise InputError(
+            f"{pack.tokenizer} and {pack.dictionary} have other ids for {wrong[0]!r}: they do "
+            "not belong together"
+        )
+    return content
+
+
+def lost_pieces(pack: LanguagePack) -> list[str]:
+    """The pieces of a SentencePiece model that dict.txt lacks: fairseq reads them as <unk>.
+
+    `fairseq-preprocess` leaves out what the text does not have.
+    """
     if pack.tokenizer.name == FAST_TOKENIZER_FILE:
-        content = json.loads(pack.tokenizer.read_text(encoding="utf-8"))
-        tokens = tokens_of(content)
-        wrong = [token for token, row in tokens.items() if pack.symbols[row : row + 1] != [token]]
-        if wrong:
-            raise InputError(
-                f"{pack.tokenizer} and {pack.dictionary} have other ids for {wrong[0]!r}: they do "
-                "not belong together"
-            )
-        if not _is_usual(template):
-            content["post_processor"] = template
-        return content
-    model = read_unigram(pack.tokenizer)
+        return []
+    known = set(pack.symbols)
+    pieces = dictionary_pieces(load_sentencepiece(pack.tokenizer))
+    return [piece for piece, _ in pieces if piece not in known]
+
+
+def of_sentencepiece(path: Path, symbols: Sequence[str]) -> dict[str, object]:
+    """The content of tokenizer.json for a SentencePiece model.
+
+    Args:
+        symbols: by their ids.
+
+    Raises:
+        InputError: the file is missing or damaged, or the model has no such form.
+    """
+    model = read_model(path)
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": added_tokens({name: row for row, name in enumerate(pack.symbols)}),
+        "added_tokens": special_added_tokens({name: row for row, name in enumerate(symbols)}),
         "normalizer": _normaliser(model),
         "pre_tokenizer": None,
-        "post_processor": template,
-        "decoder": {
-            "type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": True,
-        },
-        "model": {
-            "type": "Unigram", "unk_id": UNK, "vocab": _scored(pack, model), "byte_fallback": False,
-        },
-    }  # fmt: skip
+        "post_processor": None,
+        "decoder": _decoder(model),
+        "model": _merging(model, symbols) if model.kind == BPE else _scored(model, symbols),
+    }
 
 
-def _scored(pack: LanguagePack, model: SentencePieceModel) -> list[tuple[str, float]]:
-    """(symbol, score) of each row. Symbols that are no pieces get the lowest score."""
-    lost = model.scores.keys() - set(pack.symbols)
-    if lost:
-        raise InputError(
-            f"{pack.dictionary} lacks {len(lost)} pieces of {pack.tokenizer}, {min(lost)!r} among "
-            "them, which are <unk> in fairseq and are not at Hugging Face: only a dictionary with "
-            "all pieces can be exported"
-        )
+def _scored(model: SentencePieceModel, symbols: Sequence[str]) -> dict[str, object]:
+    """A model of scores: (symbol, score) of each row. Symbols that are no pieces get the lowest."""
     lowest = min(model.scores.values())
-    return [(symbol, model.scores.get(symbol, lowest)) for symbol in pack.symbols]
+    return {
+        "type": "Unigram",
+        "unk_id": UNK,
+        "vocab": [(symbol, model.scores.get(symbol, lowest)) for symbol in symbols],
+        "byte_fallback": bool(model.bytes),
+    }
 
 
-def added_tokens(rows: Mapping[str, int]) -> list[dict[str, object]]:
+def _merging(model: SentencePieceModel, symbols: Sequence[str]) -> dict[str, object]:
+    """BPE: pairs of pieces in the order in which they are joined, which is that of what they become."""
+    merges = [
+        (piece[:place], piece[place:])
+        for piece in sorted(model.scores, key=model.scores.__getitem__, reverse=True)
+        for place in range(1, len(piece))
+        if piece[:place] in model.scores and piece[place:] in model.scores
+    ]
+    return {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": SPECIAL_SYMBOLS[UNK],
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": True,
+        "byte_fallback": bool(model.bytes),
+        "vocab": {symbol: row for row, symbol in enumerate(symbols)},
+        "merges": merges,
+    }
+
+
+def _decoder(model: SentencePieceModel) -> dict[str, object]:
+    spaces = {
+        "type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": True,
+    }  # fmt: skip
+    if not model.bytes:
+        return spaces
+    return {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, spaces]}
+
+
+def special_added_tokens(rows: Mapping[str, int]) -> list[dict[str, object]]:
     """The special tokens; <mask> takes the space before it, so that it can stand for a word.
 
     Args:
@@ -127,10 +176,6 @@ def template(task: dict[str, object], symbols: Sequence[str]) -> dict[str, objec
             for token in used
         },
     }
-
-
-def _is_usual(content: dict[str, object]) -> bool:
-    return content == template({}, SPECIAL_SYMBOLS)
 
 
 def settings(longest: int) -> dict[str, object]:

@@ -5,8 +5,10 @@ import shutil
 import unicodedata
 from dataclasses import replace
 
+import numpy
 import pytest
 import sentencepiece
+import tokenizers
 import torch
 from interop.models import (
     HARD,
@@ -15,23 +17,33 @@ from interop.models import (
     is_a_tie,
     make_model,
     sampled,
+    train_sentencepiece,
 )
 
+from fairseq_minimodel.checkpoint import surgery
 from fairseq_minimodel.checkpoint.load import read_checkpoint, write_checkpoint
 from fairseq_minimodel.checkpoint.surgery import extend
 from fairseq_minimodel.checkpoint.task_module import load_module, merge_module, save_module
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.benchmarks.questions import Answer, Question
 from fairseq_minimodel.corpus.questions import AligningVocabulary, WindowOptions
-from fairseq_minimodel.corpus.vocabulary import Vocabulary
-from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.corpus.vocabulary import (
+    MASK_SYMBOL,
+    SPECIAL_SYMBOLS,
+    Vocabulary,
+    dictionary_pieces,
+    load_sentencepiece,
+    write_dictionary,
+)
 from fairseq_minimodel.evaluation.answer import Answerer
 from fairseq_minimodel.evaluation.build import build_model
 from fairseq_minimodel.evaluation.classify import predict, token_sequence
 from fairseq_minimodel.interop.export_hf import export_hf
 from fairseq_minimodel.interop.import_hf import import_hf
 from fairseq_minimodel.interop.tokenizer import fast_tokenizer
-from fairseq_minimodel.language.pack import load_pack
+from fairseq_minimodel.language.pack import LanguagePack, load_pack, save_pack
+from fairseq_minimodel.language.side import LanguageSide
+from fairseq_minimodel.language.vocabulary import fingerprint
 from fairseq_minimodel.nn.task_module import is_module_part
 
 transformers = pytest.importorskip("transformers")
@@ -292,19 +304,119 @@ def test_bad_input_is_refused_in_a_sentence_and_leaves_nothing(folder, tmp_path,
         assert f"{setting} relu" in refused(body=tmp_path / "other.pt")
 
 
-def test_a_tokenizer_of_another_kind_and_a_smaller_dictionary_are_refused(folder, tmp_path):
+KINDS = {
+    "unigram": {},
+    "unigram, bytes": {"byte_fallback": True, "character_coverage": 0.9},
+    "unigram, user's symbols": {"user_defined_symbols": ["<ent>", "ba#"]},
+    "bpe": {"model_type": "bpe"},
+    "bpe, bytes": {"model_type": "bpe", "byte_fallback": True, "character_coverage": 0.9},
+    "char": {"model_type": "char"},
+    "identity": {"normalization_rule_name": "identity"},
+}
+
+
+def bare_pack(folder, size=None, left_out=(), reverse=False, **options):
+    """A pack of a new SentencePiece model, without tensors."""
+    folder.mkdir()
+    path = folder / "sentencepiece.bpe.model"
+    train_sentencepiece(path, TEXTS, size or 420, **options)
+    pieces = [piece for piece, _ in dictionary_pieces(load_sentencepiece(path))]
+    pieces = [piece for piece in pieces if piece not in left_out]
+    pieces = pieces[::-1] if reverse else pieces
+    write_dictionary(folder / "dict.txt", pieces, [1] * len(pieces))
+    return LanguagePack(None, None, [*SPECIAL_SYMBOLS, *pieces, MASK_SYMBOL], folder)
+
+
+@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
+def test_sentencepiece_models_of_each_kind_have_the_same_tokens(options, tmp_path):
+    pack = bare_pack(tmp_path / "pack", reverse=True, **options)
+    content = fast_tokenizer(pack, pack.symbols)
+    exported = tokenizers.Tokenizer.from_str(json.dumps(content))
+    vocabulary = Vocabulary(pack.tokenizer, pack.dictionary)
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(pack.tokenizer))
+    texts = [*TEXTS[:200], *HARD, "ba# <ent> ba#ba#<ent>x <ent>", "zz bada qq", "\u00e9\u00e9"]
+    texts += [text.replace(" ", "<ent>", 1).replace("e", "\u6f22") for text in TEXTS[:40]]
+    ids = vocabulary.encode_batch(texts)
+    assert len(set(numpy.concatenate(ids))) > 20
+    for text, own in zip(texts, ids, strict=True):
+        found = exported.encode(text, add_special_tokens=False).ids
+        if found != own.tolist():  # two ways of the same score
+            ways = [[pack.symbols[index] for index in way] for way in (found, own)]
+            sums = [
+                sum(processor.get_score(processor.piece_to_id(one)) for one in way) for way in ways
+            ]
+            assert sums[0] == pytest.approx(sums[1], rel=1e-6), (text, ways)
+    known = TEXTS[0]
+    assert exported.decode(exported.encode(known).ids) == known
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"model_type": "word"}, "of whole words"),
+        ({"user_defined_symbols": ["two words"]}, "symbol 'two words'"),
+        ({"user_defined_symbols": ["<ent>"], "model_type": "bpe"}, "symbol '<ent>'"),
+        ({"treat_whitespace_as_suffix": True}, "at the ends of words"),
+    ],
+)
+def test_other_sentencepiece_models_are_refused_before_the_body_is_read(
+    folder, tmp_path, capsys, options, sentence
+):
+    train_sentencepiece(tmp_path / "a.model", TEXTS, 300, **options)
+    pack = shutil.copytree(folder / "pack", tmp_path / "pack")
+    shutil.copy(tmp_path / "a.model", pack / "sentencepiece.bpe.model")
+    arguments = ["--body", tmp_path / "absent.pt", "--pack", pack, "--output", tmp_path / "out"]
+    assert main(["export-hf", *map(str, arguments)]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_pieces_that_the_dictionary_lacks_are_read_as_unknown(folder, tmp_path, capsys):
+    """As fairseq-preprocess leaves them out; the outputs and the predictions stay the same."""
     pack = load_pack(folder / "pack")
-    with open(tmp_path / "bpe.model", "wb") as file:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(TEXTS), model_writer=file, model_type="bpe", vocab_size=200,
-            minloglevel=2,
-        )  # fmt: skip
-    other = shutil.copytree(folder / "pack", tmp_path / "pack")
-    shutil.copy(tmp_path / "bpe.model", other / "sentencepiece.bpe.model")
-    with pytest.raises(InputError, match="of the kind bpe"):
-        fast_tokenizer(replace(pack, folder=other), {})
-    with pytest.raises(InputError, match="lacks 1 pieces"):
-        fast_tokenizer(replace(pack, symbols=pack.symbols[:9] + pack.symbols[10:]), {})
+    body = read_checkpoint(folder / "body.pt")
+    lost = [pack.symbols[row] for row in range(12, 60, 6)]
+    kept = [row for row, symbol in enumerate(pack.symbols) if symbol not in lost]
+    side = LanguageSide(pack.side.embedding[kept], pack.side.bias[kept])
+    symbols = [pack.symbols[row] for row in kept]
+    write_dictionary(tmp_path / "dict.txt", symbols[4:-1], [1] * len(symbols[4:-1]))
+    description = replace(pack.description, vocabulary=fingerprint(symbols),
+                          vocabulary_size=len(symbols))  # fmt: skip
+    save_pack(tmp_path / "pack", side, description, tmp_path / "dict.txt", pack.tokenizer)
+    export_hf(folder / "body.pt", tmp_path / "pack", tmp_path / "out")
+    assert "8 pieces" in capsys.readouterr().out
+    assert not (tmp_path / "out/sentencepiece.bpe.model").exists()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    model = load("AutoModelForMaskedLM", tmp_path / "out")
+    vocabulary = Vocabulary(tmp_path / "pack/sentencepiece.bpe.model", tmp_path / "dict.txt")
+    ours = build_model(surgery.plug(body, load_pack(tmp_path / "pack"))[0], symbols)
+    met = 0
+    for text in TEXTS[:40]:
+        ids = torch.tensor([[0, *vocabulary.encode(text), 2]])
+        inputs = tokenizer(text, return_tensors="pt")
+        met += int((ids == 3).sum())
+        with torch.inference_mode():
+            expected, found = ours(ids)[0], model(**inputs).logits
+        torch.testing.assert_close(
+            found.softmax(-1)[..., : len(symbols)], expected.softmax(-1), rtol=0, atol=1e-5
+        )
+    assert met > 10
+
+
+def test_the_sentencepiece_model_goes_along_only_in_the_order_of_its_rows(folder, tmp_path):
+    name = "sentencepiece.bpe.model"
+    assert (exported(folder, "body.pt", tmp_path / "same") / name).is_file()
+    pack, body = load_pack(folder / "pack"), folder / "body.pt"
+    order = [*range(4), *range(len(pack.symbols) - 2, 3, -1), len(pack.symbols) - 1]
+    symbols = [pack.symbols[row] for row in order]
+    write_dictionary(tmp_path / "dict.txt", symbols[4:-1], [1] * len(symbols[4:-1]))
+    side = LanguageSide(pack.side.embedding[order], pack.side.bias[order])
+    description = replace(pack.description, vocabulary=fingerprint(symbols))
+    save_pack(tmp_path / "pack", side, description, tmp_path / "dict.txt", pack.tokenizer)
+    export_hf(body, tmp_path / "pack", tmp_path / "other")
+    assert not (tmp_path / "other" / name).exists()
+    ids = Vocabulary(pack.tokenizer, tmp_path / "dict.txt").encode(TEXTS[0]).tolist()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "other")
+    assert tokenizer(TEXTS[0], add_special_tokens=False)["input_ids"] == ids
 
 
 def check_tokens(tokenizer, vocabulary, processor, texts):

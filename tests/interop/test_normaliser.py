@@ -15,8 +15,8 @@ from fairseq_minimodel.corpus.vocabulary import (
     write_dictionary,
 )
 from fairseq_minimodel.interop.normaliser import mapping_steps, read_rules
-from fairseq_minimodel.interop.sentencepiece_model import read_unigram
-from fairseq_minimodel.interop.tokenizer import fast_tokenizer, template
+from fairseq_minimodel.interop.sentencepiece_model import read_model
+from fairseq_minimodel.interop.tokenizer import fast_tokenizer
 from fairseq_minimodel.language.pack import LanguagePack
 
 tokenizers = pytest.importorskip("tokenizers")
@@ -90,7 +90,7 @@ def both(tmp_path_factory):
     pieces = [processor.id_to_piece(index) for index in range(3, len(processor))]
     write_dictionary(folder / "dict.txt", pieces, [1] * len(pieces))
     pack = LanguagePack(None, None, [*SPECIAL_SYMBOLS, *pieces, MASK_SYMBOL], folder)
-    content = fast_tokenizer(pack, template({}, pack.symbols))
+    content = fast_tokenizer(pack, pack.symbols)
     exported = tokenizers.Tokenizer.from_str(json.dumps(content))
     return Vocabulary(pack.tokenizer, pack.dictionary), exported, processor
 
@@ -117,7 +117,7 @@ def test_letters_in_parts_have_the_ids_of_sentencepiece(script, both):
 def test_every_rule_is_kept_wherever_it_meets_others(rule, tmp_path):
     """Rules of all kinds, whole and cut off, marks and other characters, side by side."""
     train_sentencepiece(tmp_path / "a.model", ["a b c"] * 9, 9, normalization_rule_name=rule)
-    model = read_unigram(tmp_path / "a.model")
+    model = read_model(tmp_path / "a.model")
     rules = read_rules(model.characters)
     kinds = {}  # of rules: by how many characters they have, and of which scripts
     for key in sorted(rules):
@@ -150,7 +150,7 @@ def test_rules_of_the_users_own_are_kept(tmp_path):
     train_sentencepiece(
         tmp_path / "a.model", ["a b c"] * 9, 9, normalization_rule_tsv=str(tmp_path / "rules.tsv")
     )
-    model = read_unigram(tmp_path / "a.model")
+    model = read_model(tmp_path / "a.model")
     assert read_rules(model.characters) == rules
     generator = random.Random(5)
     parts = [*rules, *"abcdeqxyz", "\u0301", "\u1161", "\u11a8", "\u0915\u093c", "\u0929"]
