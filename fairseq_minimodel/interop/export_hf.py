@@ -6,6 +6,7 @@ their companions are made here.
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -32,7 +33,7 @@ from ..evaluation.classify import DEFAULT_HEAD, Classifier
 from ..language.pack import LanguagePack, load_pack
 from ..language.side import EMBEDDING, StateDict
 from ..nn.task_module import is_module_part
-from .card import Origin, model_card, read_scores
+from .card import Origin, Statements, model_card, read_scores
 from .names import FIXED, PROBABILITIES, SIZES, TOKEN_TYPES, WORDS, task_names, tensor_names
 from .sentencepiece_model import read_pieces
 from .tokenizer import fast_tokenizer, lost_pieces, settings, special_tokens, template
@@ -48,6 +49,9 @@ def export_hf(
     depth: int | None = None,
     labels: Path | None = None,
     scores: Path | None = None,
+    base_model: str | None = None,
+    license: str | None = None,
+    datasets: Sequence[str] = (),
 ) -> None:
     """Write the body in the language of the pack in Hugging Face's form, with its tokenizer and card.
 
@@ -59,11 +63,13 @@ def export_hf(
         depth: export the bottom layers alone, with the MLM head after them.
         labels: dict.txt of the labels; None: that of the training data or of the module.
         scores: the file that `evaluate --json` wrote, for the model card.
+        base_model, license, datasets: for the model card, see `Statements`.
 
     Raises:
         InputError: a file is missing or damaged, the parts do not belong together, or the library
             has no such model.
     """
+    statements = Statements(base_model, license, datasets)
     language = load_pack(pack)
     lost = lost_pieces(language)
     symbols = [*language.symbols, *lost]
@@ -90,9 +96,10 @@ def export_hf(
     card = model_card(
         output.resolve().name,
         config["architectures"],
-        Origin(plugged, language.description, task_module and task_module.description, cost),
+        Origin(plugged, body, language.description, task_module and task_module.description, cost),
         classes,
         known_scores,
+        statements,
     )
     with waiting(f"writing {output}"), atomic_folder(output) as folder:
         safetensors.torch.save_file(state, folder / "model.safetensors", metadata={"format": "pt"})

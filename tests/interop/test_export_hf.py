@@ -1,6 +1,7 @@
 """What `export-hf` writes loads without code of ours, and predicts what our own commands predict."""
 
 import json
+import re
 import shutil
 import unicodedata
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 import sentencepiece
 import tokenizers
 import torch
+import yaml
 from interop.models import (
     HARD,
     LANGUAGES,
@@ -276,12 +278,105 @@ def test_the_card_says_what_the_records_say(folder, tmp_path):
     (pack / "language.json").write_text(json.dumps(description | known))
     export_hf(folder / "topics.pt", pack, tmp_path / "out", scores=tmp_path / "scores.json")
     card = (tmp_path / "out/README.md").read_text()
-    for said in ('language: "xx"', "pipeline_tag: text-classification", "travel, sports, politics",
+    for said in ("pipeline_tag: text-classification", "travel, sports, politics",
                  "trained over 2 layers; this model has 3", "3.250 bits", "| language side (xx) |",
                  "800", "123,456", "1 min 30 s", "4.5 TFLOP", "sentence_prediction",
                  "75.0", "50.0 to 90.0", "62.5", "test.tsv", description["lineage"]):  # fmt: skip
         assert said in card, said
     assert str(tmp_path) not in card and "somewhere" not in card
+
+
+def header_of(card):
+    begin, header, text = card.split("---\n", 2)
+    assert not begin
+    return yaml.safe_load(header), text
+
+
+def with_language(folder, output, name):
+    pack = shutil.copytree(folder / "pack", output)
+    description = json.loads((pack / "language.json").read_text())
+    (pack / "language.json").write_text(json.dumps({**description, "language": name}))
+    return pack
+
+
+def test_the_header_of_the_card_is_what_the_hub_reads(folder, tmp_path):
+    scores = [{**score, "language": "sw", "body": "b"} for score in SCORES]
+    scores[0]["examples"], scores[1]["questions"] = 40, 50
+    (tmp_path / "scores.json").write_text(json.dumps([*scores, {**scores[0], "language": "de"}]))
+    with_language(folder, tmp_path / "pack", "sw")
+    arguments = ["--body", folder / "topics.pt", "--pack", tmp_path / "pack", "--output",
+                 tmp_path / "out", "--scores", tmp_path / "scores.json", "--license", "cc-by-4.0",
+                 "--base-model", "FacebookAI/xlm-roberta-base", "--dataset", "mafand",
+                 "--dataset", "Davlan/sib200"]  # fmt: skip
+    assert main(["export-hf", *map(str, arguments)]) == 0
+    card = (tmp_path / "out/README.md").read_text()
+    header, _ = header_of(card)
+    assert header["language"] == "sw" and header["license"] == "cc-by-4.0"
+    assert header["base_model"] == "FacebookAI/xlm-roberta-base"
+    assert header["datasets"] == ["mafand", "Davlan/sib200"]
+    [index] = header["model-index"]
+    topics, questions = index["results"]
+    assert index["name"] == "out" and topics["task"]["type"] == "text-classification"
+    assert topics["dataset"] == {"type": "test.tsv", "name": "test.tsv (sw)"}
+    [metric] = topics["metrics"]
+    assert (metric["type"], metric["value"]) == ("accuracy", 0.75)
+    assert "0.500 to 0.900, n = 40" in metric["name"]
+    assert [metric["type"] for metric in questions["metrics"]] == ["exact_match", "f1"]
+    library = pytest.importorskip("huggingface_hub").repocard.ModelCard(card).data
+    assert library.eval_results[0].metric_value == 0.75 and library.model_name == "out"
+
+
+@pytest.mark.parametrize(
+    ("language", "known"),
+    [("de", True), ("swa", True), ("source", False), ("xx", False), ("DE", False), ("", False)],
+)
+def test_a_language_that_the_hub_does_not_know_is_left_out_with_a_warning(
+    folder, tmp_path, capsys, language, known
+):
+    pack = with_language(folder, tmp_path / "pack", language)
+    export_hf(folder / "body.pt", pack, tmp_path / "out")
+    header, _ = header_of((tmp_path / "out/README.md").read_text())
+    assert header.get("language") == (language if known else None)
+    assert ("is not a code of ISO 639" in capsys.readouterr().err) == (not known)
+
+
+EVIL = "a<script>x()</script>\n---\nlicense: mit\n# b | [c](http://d) ![e](f) `g` *h* &lt; \x1b[31m"
+
+
+def test_names_in_the_card_stay_text(folder, tmp_path):
+    score = {**SCORES[0], "body": EVIL, "language": EVIL, "data": EVIL.replace("/", "")}
+    (tmp_path / "scores.json").write_text(json.dumps([score]))
+    pack = with_language(folder, tmp_path / "pack", EVIL)
+    description = json.loads((pack / "language.json").read_text())
+    description["versions"] = {EVIL: EVIL}
+    (pack / "language.json").write_text(json.dumps(description))
+    body = read_checkpoint(folder / "topics.pt")
+    shutil.copytree(folder / "label", tmp_path / "data/label")
+    task = {**body.config["task"], "data": str(tmp_path / "data")}
+    write_checkpoint(tmp_path / "a.pt", replace(body, config={**body.config, "task": task}))
+    labels = tmp_path / "labels.txt"
+    labels.write_text("".join(f"{label} 1\n" for label in ("<b>x</b>", "*y*", "`z`")))
+    output = tmp_path / "a<img src=x>*b*"
+    export_hf(tmp_path / "a.pt", pack, output, labels=labels, scores=tmp_path / "scores.json")
+    header, text = header_of((output / "README.md").read_text())
+    assert "license" not in header and "language" not in header
+    assert header["model-index"][0]["name"] == output.name
+    assert not re.search(r"<[a-z/!]", text) and "\x1b" not in text
+    assert "\n---\n" not in text and "\n# b" not in text
+    assert not re.search(r"(?<!\\)[`\[\]*]", text)
+    assert "&lt;script&gt;" in text and "&lt;img" in text and "&lt;b&gt;" in text
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--license", "CC BY 4.0"), ("--base-model", "a/b/c"), ("--dataset", "x\ny: z")],
+)
+def test_statements_for_the_card_are_checked(folder, tmp_path, capsys, option, value):
+    arguments = ["--body", folder / "body.pt", "--pack", folder / "pack", "--output",
+                 tmp_path / "out", option, value]  # fmt: skip
+    assert main(["export-hf", *map(str, arguments)]) == 2
+    assert f"{option} {value!r} is not" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_input_is_refused_in_a_sentence_and_leaves_nothing(folder, tmp_path, capsys):
@@ -306,10 +401,10 @@ def test_bad_input_is_refused_in_a_sentence_and_leaves_nothing(folder, tmp_path,
 
 KINDS = {
     "unigram": {},
-    "unigram, bytes": {"byte_fallback": True, "character_coverage": 0.9},
+    "unigram, bytes": {"byte_fallback": True, "character_coverage": 0.98},
     "unigram, user's symbols": {"user_defined_symbols": ["<ent>", "ba#"]},
     "bpe": {"model_type": "bpe"},
-    "bpe, bytes": {"model_type": "bpe", "byte_fallback": True, "character_coverage": 0.9},
+    "bpe, bytes": {"model_type": "bpe", "byte_fallback": True, "character_coverage": 0.98},
     "char": {"model_type": "char"},
     "identity": {"normalization_rule_name": "identity"},
 }
