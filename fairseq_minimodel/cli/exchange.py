@@ -58,4 +58,16 @@ def _add_export_hf(verbs: Verbs) -> None:
         metavar="FILE",
         help="what evaluate --json wrote, for the model card",
     )
+    parser.add_argument(
+        "--base-model", metavar="NAME", help="on the Hub, that the body was made of, for the card"
+    )
+    parser.add_argument("--license", metavar="ID", help="for the card, such as cc-by-4.0")
+    parser.add_argument(
+        "--dataset",
+        dest="datasets",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="data on the Hub that it was trained on, for the card; repeat it for more",
+    )
     add_output(parser, "FOLDER")

@@ -117,7 +117,7 @@ def _add_retrieve(verbs: Verbs) -> None:
         type=int,
         metavar="K",
         help="compare the hidden states after this layer, from 1; 0: the embeddings (default: the "
-        "one above the middle, 7 of 12)",
+        "one above the middle, 7 of 12; of bodies trained for sentence vectors take the last)",
     )
     parser.add_argument(
         "--similarity",

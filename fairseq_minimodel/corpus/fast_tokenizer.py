@@ -1,6 +1,7 @@
 """Tokenizers of the library `tokenizers`, by their file tokenizer.json."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ..errors import InputError
@@ -11,14 +12,16 @@ UNKNOWN = "<unk>"
 class FastTokenizer:
     """A tokenizer.json, with those methods of a `SentencePieceProcessor` that this package calls.
 
-    Neither <s> and </s> nor any other special token is made of text: of "<s>" come the pieces that
-    spell it.
+    Args:
+        special: tokens that no text becomes: of "<s>" come the pieces that spell it. Tokens that were
+            added to the tokenizer stand in text, whether Hugging Face's library calls them special
+            or not.
 
     Raises:
         InputError: the library is not installed, or the file is missing or damaged.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, special: Collection[str]) -> None:
         try:
             from tokenizers import Tokenizer
         except ImportError:
@@ -33,7 +36,10 @@ class FastTokenizer:
         except UnicodeDecodeError:
             raise InputError(f"{path} is no tokenizer.json, or is damaged.") from None
         try:
-            self._tokenizer = Tokenizer.from_str(text)
+            content = json.loads(text)
+            for token in content["added_tokens"]:
+                token["special"] = token["content"] in special
+            self._tokenizer = Tokenizer.from_str(json.dumps(content))
         except Exception as error:  # the library raises nothing narrower
             raise InputError(f"{path} is no tokenizer.json, or is damaged ({error}).") from None
         self._tokenizer.no_truncation()

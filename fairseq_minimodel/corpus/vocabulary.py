@@ -111,7 +111,8 @@ def tokenizer_file(path: str | Path) -> str:
 def load_tokenizer(path: str | Path) -> sentencepiece.SentencePieceProcessor | FastTokenizer:
     """Load a tokenizer of either kind. Raises InputError if the file is missing or is none."""
     fast = tokenizer_file(path) == FAST_TOKENIZER_FILE
-    return FastTokenizer(path) if fast else load_sentencepiece(path)
+    special = (*SPECIAL_SYMBOLS, MASK_SYMBOL)
+    return FastTokenizer(path, special) if fast else load_sentencepiece(path)
 
 
 def load_sentencepiece(path: str | Path) -> sentencepiece.SentencePieceProcessor:

@@ -6,6 +6,7 @@ their companions are made here.
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -18,16 +19,28 @@ from ..checkpoint.load import Checkpoint, read_checkpoint
 from ..checkpoint.parts import SPAN_HEAD
 from ..checkpoint.task_module import load_module, merge_module
 from ..corpus.progress import waiting
-from ..corpus.vocabulary import BOS, EOS, FAST_TOKENIZER_FILE, PAD, TOKENIZER_FILES
+from ..corpus.vocabulary import (
+    BOS,
+    EOS,
+    FAST_TOKENIZER_FILE,
+    MASK_SYMBOL,
+    PAD,
+    SPECIAL_SYMBOLS,
+    TOKENIZER_FILES,
+    UNK,
+)
 from ..errors import InputError
 from ..evaluation.classify import DEFAULT_HEAD, Classifier
 from ..language.pack import LanguagePack, load_pack
 from ..language.side import EMBEDDING, StateDict
 from ..nn.task_module import is_module_part
 from ..outputs import FolderForm, check_folder
-from .card import Origin, model_card, read_scores
-from .names import FIXED, PROBABILITIES, SIZES, TOKEN_TYPES, task_names, tensor_names
-from .tokenizer import fast_tokenizer, settings, special_tokens, template
+from .card import Origin, Statements, model_card, read_scores
+from .names import FIXED, PROBABILITIES, SIZES, TOKEN_TYPES, WORDS, task_names, tensor_names
+from .sentencepiece_model import read_pieces
+from .tokenizer import fast_tokenizer, lost_pieces, settings, special_tokens, template
+
+NEVER = -1e4  # an output bias so low that the symbol has no probability in any precision
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 EXPORTED = FolderForm(
@@ -46,6 +59,9 @@ def export_hf(
     depth: int | None = None,
     labels: Path | None = None,
     scores: Path | None = None,
+    base_model: str | None = None,
+    license: str | None = None,
+    datasets: Sequence[str] = (),
 ) -> None:
     """Write the body in the language of the pack in Hugging Face's form, with its tokenizer and card.
 
@@ -57,13 +73,20 @@ def export_hf(
         depth: export the bottom layers alone, with the MLM head after them.
         labels: dict.txt of the labels; None: that of the training data or of the module.
         scores: the file that `evaluate --json` wrote, for the model card.
+        base_model, license, datasets: for the model card, see `Statements`.
 
     Raises:
         InputError: a file is missing or damaged, the parts do not belong together, or the library
             has no such model.
     """
     check_folder(output, EXPORTED, body, pack, module, labels, scores)
-    checkpoint, language = read_checkpoint(body), load_pack(pack)
+    statements = Statements(base_model, license, datasets)
+    language = load_pack(pack)
+    lost = lost_pieces(language)
+    symbols = [*language.symbols, *lost]
+    tokenizer = fast_tokenizer(language, symbols)
+    known_scores = read_scores(scores) if scores else []
+    checkpoint = read_checkpoint(body)
     cost = training_cost(checkpoint)
     task_module = load_module(module) if module else None
     if task_module:
@@ -74,18 +97,20 @@ def export_hf(
     plugged = surgery.plug(checkpoint, language)[0]
     _check(plugged, body)
     head, classes = _classes(plugged, body, labels)
-    state = _converted(plugged.state, plugged.layers, head)
+    state = _with_rows(_converted(plugged.state, plugged.layers, head), len(lost))
     config = _config(plugged, language, state, classes)
     task = plugged.config.get("task", {})
     around = template(task, language.symbols)
-    tokenizer = fast_tokenizer(language, around)
+    if tokenizer["post_processor"] is None or around != template({}, SPECIAL_SYMBOLS):
+        tokenizer["post_processor"] = around
     longest = plugged.body_settings()["max_positions"]
     card = model_card(
         output.resolve().name,
         config["architectures"],
-        Origin(plugged, language.description, task_module and task_module.description, cost),
+        Origin(plugged, body, language.description, task_module and task_module.description, cost),
         classes,
-        read_scores(scores) if scores else [],
+        known_scores,
+        statements,
     )
     with waiting(f"writing {output}"), atomic_folder(output, EXPORTED) as folder:
         safetensors.torch.save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
@@ -97,13 +122,15 @@ def export_hf(
         }.items():
             text = json.dumps(content, indent=2, ensure_ascii=False)
             (folder / name).write_text(text + "\n", encoding="utf-8")
-        if language.tokenizer.name != FAST_TOKENIZER_FILE:
+        if _has_the_order_of_xlmr(language):
             shutil.copyfile(language.tokenizer, folder / language.tokenizer.name)
         (folder / CARD).write_text(card, encoding="utf-8")
     parameters = sum(tensor.numel() for tensor in state.values())
     print(
         f"{output}: {', '.join(config['architectures'])}, {plugged.layers} layers, "
         f"{language.description.language}, {parameters:,} parameters"
+        + f"; {len(lost):,} pieces that dict.txt lacks have the row of <unk>"
+        * bool(lost)
     )
 
 
@@ -152,6 +179,24 @@ def _converted(state: StateDict, layers: int, head: str) -> StateDict:
         if ours in state
     }
     return theirs | {TOKEN_TYPES: torch.zeros(1, state[EMBEDDING].size(1))}
+
+
+def _with_rows(state: StateDict, count: int) -> StateDict:
+    """The tensors with so many more symbols, which are read as <unk> and never predicted."""
+    unknown = state[WORDS][UNK].expand(count, -1)
+    bias = torch.full((count,), NEVER)
+    return state | {
+        WORDS: torch.cat([state[WORDS], unknown]),
+        "lm_head.bias": torch.cat([state["lm_head.bias"], bias]),
+    }
+
+
+def _has_the_order_of_xlmr(language: LanguagePack) -> bool:
+    """Whether the library's XLMRobertaTokenizer, given the SentencePiece model, has the same ids."""
+    if language.tokenizer.name == FAST_TOKENIZER_FILE:
+        return False
+    pieces = read_pieces(language.tokenizer)
+    return language.symbols == [*SPECIAL_SYMBOLS, *pieces[3:], MASK_SYMBOL]
 
 
 def _config(

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from .. import compat  # noqa: F401  isort: skip  (before anything of fairseq)
@@ -15,7 +15,6 @@ from omegaconf import OmegaConf
 from ..atomic import atomic_folder
 from ..checkpoint.commands import describe
 from ..checkpoint.load import (
-    FIRST_FFN,
     POSITIONS,
     Checkpoint,
     check_state,
@@ -45,15 +44,16 @@ from ..records import read_json, record, shown
 from ..weights import (
     AGAIN,
     check_finite,
-    check_shapes,
     check_weights,
     read_index,
     read_safetensors,
     read_torch,
 )
+from .added_tokens import add_tokens, read_added_tokens
 from .names import (
     FIXED,
     MODEL_TYPES,
+    NOT_USED,
     PROBABILITIES,
     SIZES,
     TIED_NAMES,
@@ -62,7 +62,7 @@ from .names import (
     tensor_names,
 )
 from .sentencepiece_model import read_pieces
-from .tokenizer import added_tokens, renumbered, tokens_of
+from .tokenizer import of_sentencepiece, renumbered, special_added_tokens, tokens_of
 
 BODY, PACK = "body.pt", "pack"
 WEIGHTS, INDEX, OLD_WEIGHTS = (
@@ -99,10 +99,12 @@ class Tokens:
     Attributes:
         rows: token to row of the embedding.
         tokenizer: a SentencePiece model as it is, or the content of a tokenizer.json.
+        file: where they come from.
     """
 
     rows: dict[str, int]
     tokenizer: Path | dict
+    file: Path
 
 
 def import_hf(model: Path, language: str, output: Path) -> None:
@@ -125,9 +127,9 @@ def import_hf(model: Path, language: str, output: Path) -> None:
     _check_config(config, model)
     with waiting(f"reading {model}"):  # weights are read where they are converted
         theirs = _read_weights(model)
-        tokens = _read_tokens(model, config)
+        tokens = _read_tokens(model, config["model_type"])
         state, notes = _converted(theirs, config, model)
-    symbols, order = _symbols(tokens.rows, len(state[EMBEDDING]), model)
+    symbols, order = _symbols(tokens, len(state[EMBEDDING]), model)
     for name in (EMBEDDING, OUTPUT_BIAS):
         state[name] = state[name][order].contiguous()
     state[TIED_PROJECTION] = state[EMBEDDING]
@@ -156,10 +158,17 @@ def _check_config(config: dict, model: Path) -> None:
         raise InputError(
             f"{model} is a model of the type {kind!r}; only {', '.join(MODEL_TYPES)} can be imported"
         )
-    sizes = record(config, Sizes, model / "config.json", AGAIN, others=True)
-    for name, size in asdict(sizes).items():
-        if isinstance(size, int) and size < 1:
-            raise InputError(f"{model / 'config.json'} is damaged ({name} is {size}); {AGAIN}")
+    record(config, Sizes, model / "config.json", AGAIN, others=True)
+    for name in (*SIZES.values(), "vocab_size", "max_position_embeddings"):
+        if config[name] < (3 if name == "max_position_embeddings" else 1):
+            raise InputError(
+                f"{model / 'config.json'} has {name} {config[name]}, which is too small"
+            )
+    if config["hidden_size"] % config["num_attention_heads"]:
+        raise InputError(
+            f"{model / 'config.json'} has num_attention_heads {config['num_attention_heads']}, which "
+            f"does not divide hidden_size {config['hidden_size']}"
+        )
     for name, value in FIXED.items():
         # what it leaves out is as in the library, where two defaults are not RoBERTa's own
         found = config.get(name, 1e-12 if name == "layer_norm_eps" else value)
@@ -197,12 +206,9 @@ def _read_weights(model: Path) -> StateDict:
 
 def _converted(theirs: StateDict, config: dict, model: Path) -> tuple[StateDict, list[str]]:
     """The state dict under fairseq's names, in float32, and what there is to say about it."""
-    if config["num_hidden_layers"] > len(theirs):
-        raise InputError(
-            f"{model / 'config.json'} says {config['num_hidden_layers']:,} layers, and there are "
-            f"{len(theirs):,} tensors in all: they do not belong together"
-        )
-    names = tensor_names(config["num_hidden_layers"])
+    layers = config["num_hidden_layers"]
+    last = tensor_names(1, first=layers - 1)
+    names = last if any(name not in theirs for name in last.values()) else tensor_names(layers)
     missing = [name for name in names.values() if name not in theirs]
     if missing:
         head = " (a model without its MLM head)" if missing[0].startswith("lm_head") else ""
@@ -212,14 +218,8 @@ def _converted(theirs: StateDict, config: dict, model: Path) -> tuple[StateDict,
         )
     used = {name: theirs[name] for name in (*names.values(), TOKEN_TYPES) if name in theirs}
     check_weights(model, used, AGAIN, finite=False)
-    width = config["hidden_size"]
-    shapes = {
-        WORDS: (config["vocab_size"], width),
-        names[POSITIONS]: (config["max_position_embeddings"], width),
-        names[FIRST_FFN]: (config["intermediate_size"], width),
-        "lm_head.bias": (config["vocab_size"],),
-    }
-    for name, shape in shapes.items():
+    for ours, name in names.items():
+        shape = _shape(ours, config)
         if tuple(theirs[name].shape) != shape:
             raise InputError(
                 f"{name} of {model} has the shape {tuple(theirs[name].shape)} and config.json says "
@@ -234,8 +234,11 @@ def _converted(theirs: StateDict, config: dict, model: Path) -> tuple[StateDict,
     state = {ours: theirs[name].float() for ours, name in names.items()}
     check_state(model, state)
     notes = []
-    if TOKEN_TYPES in theirs:
-        check_shapes(model, theirs, {TOKEN_TYPES: (len(theirs[TOKEN_TYPES]), width)})
+    if TOKEN_TYPES in theirs and tuple(theirs[TOKEN_TYPES].shape[1:]) != (config["hidden_size"],):
+        raise InputError(
+            f"{TOKEN_TYPES} of {model} has the shape {tuple(theirs[TOKEN_TYPES].shape)} and "
+            f"config.json says a width of {config['hidden_size']}: they do not belong together"
+        )
     if TOKEN_TYPES in theirs and theirs[TOKEN_TYPES][0].any():
         state[POSITIONS] = state[POSITIONS] + theirs[TOKEN_TYPES][0].float()
         notes.append("embedding of token type 0 added to the position embeddings")
@@ -246,24 +249,44 @@ def _converted(theirs: StateDict, config: dict, model: Path) -> tuple[StateDict,
     return state, notes
 
 
-def _read_tokens(model: Path, config: dict) -> Tokens:
-    """The vocabulary; a SentencePiece model is preferred, as the pack's tokenizer."""
+def _shape(name: str, config: dict) -> tuple[int, ...]:
+    """The shape of a tensor, by its name in fairseq."""
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    rows = {
+        EMBEDDING: config["vocab_size"],
+        OUTPUT_BIAS: config["vocab_size"],
+        POSITIONS: config["max_position_embeddings"],
+    }.get(name, inner if ".fc1." in name else width)
+    if name == OUTPUT_BIAS or name.endswith(".bias") or "norm" in name:
+        return (rows,)
+    return rows, inner if ".fc2." in name else width
+
+
+def _read_tokens(model: Path, kind: str) -> Tokens:
+    """The vocabulary, with the tokens that were added to it.
+
+    A SentencePiece model is the pack's tokenizer where it has all tokens. Otherwise that is a
+    tokenizer.json: the one in the folder, or one that is made of the other files.
+    """
     pieces, fast = model / SENTENCEPIECE_FILE, model / FAST_TOKENIZER_FILE
-    content = None
     try:
+        added = read_added_tokens(model)
+        rows, content, file, tokenizer = {}, None, pieces, pieces
+        if pieces.is_file():
+            rows = _rows_of_pieces(pieces, kind)
+            if added and not fast.is_file():
+                symbols = sorted(rows, key=rows.__getitem__)
+                content = of_sentencepiece(pieces, symbols)
+                # slow tokenizers look for all of them in the text as it is
+                added = [{**token, "normalized": False} for token in added]
         if fast.is_file():
-            content = _read_json(fast)
+            file, content = fast, _read_json(fast)
+        elif not pieces.is_file():
+            file, content = model / "vocab.json", _byte_level(model)
+        if content is not None:
+            content = add_tokens(content, added)
+            tokenizer = pieces if _has_all(rows, content) else content
             rows = tokens_of(content)
-        elif pieces.is_file():
-            rows = _rows_of_pieces(pieces, config["model_type"])
-        elif (model / "vocab.json").is_file() and (model / "merges.txt").is_file():
-            content = _byte_level(model)
-            rows = tokens_of(content)
-        else:
-            raise InputError(
-                f"{model} has no tokenizer: neither {SENTENCEPIECE_FILE}, nor {FAST_TOKENIZER_FILE}, "
-                "nor vocab.json with merges.txt"
-            )
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         if isinstance(error, InputError):
             raise
@@ -278,7 +301,14 @@ def _read_tokens(model: Path, config: dict) -> Tokens:
             f"the tokenizer of {model} is damaged "
             f"({shown(wrong[0]) if wrong else 'no token'} has no id from 0 on)"
         )
-    return Tokens(rows, pieces if pieces.is_file() else content)
+    return Tokens(rows, tokenizer, file)
+
+
+def _has_all(rows: dict[str, int], content: dict) -> bool:
+    """Whether a SentencePiece model with these tokens can stand for a tokenizer.json."""
+    special = {*SPECIAL_SYMBOLS, MASK_SYMBOL, *NOT_USED}
+    added = {token["content"] for token in content["added_tokens"]}
+    return rows.keys() - special == tokens_of(content).keys() - special and added <= special
 
 
 def _rows_of_pieces(path: Path, kind: str) -> dict[str, int]:
@@ -298,6 +328,11 @@ def _rows_of_pieces(path: Path, kind: str) -> dict[str, int]:
 
 def _byte_level(model: Path) -> dict:
     """RoBERTa's tokenizer, of vocab.json and merges.txt, as the content of a tokenizer.json."""
+    if not ((model / "vocab.json").is_file() and (model / "merges.txt").is_file()):
+        raise InputError(
+            f"{model} has no tokenizer: neither {SENTENCEPIECE_FILE}, nor {FAST_TOKENIZER_FILE}, "
+            "nor vocab.json with merges.txt"
+        )
     rows = _read_json(model / "vocab.json")
     lines = (model / "merges.txt").read_text(encoding="utf-8").split("\n")
     merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
@@ -307,7 +342,7 @@ def _byte_level(model: Path) -> dict:
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": added_tokens(rows),
+        "added_tokens": special_added_tokens(rows),
         "normalizer": None,
         "pre_tokenizer": {"type": "ByteLevel", **space, "use_regex": True},
         "post_processor": {"type": "RobertaProcessing", "sep": ends[0], "cls": ends[1], **space},
@@ -325,8 +360,9 @@ def _byte_level(model: Path) -> dict:
     }
 
 
-def _symbols(rows: dict[str, int], count: int, model: Path) -> tuple[list[str], list[int]]:
+def _symbols(tokens: Tokens, count: int, model: Path) -> tuple[list[str], list[int]]:
     """The symbol of each row in fairseq's order, and which row of the model each one is."""
+    rows = tokens.rows
     lost = [token for token in (*SPECIAL_SYMBOLS, MASK_SYMBOL) if token not in rows]
     if lost:
         raise InputError(f"the tokenizer of {model} has no {lost[0]}, which fairseq needs")
@@ -335,11 +371,27 @@ def _symbols(rows: dict[str, int], count: int, model: Path) -> tuple[list[str], 
             f"the tokenizer of {model} has the id {max(rows.values())} and the embedding {count} "
             "rows: they do not belong together"
         )
-    tokens = {row: token for token, row in rows.items()}
+    if len(rows) < count / 2:
+        raise InputError(
+            f"the tokenizer of {model} has {len(rows)} tokens and the embedding {count} rows: they do "
+            "not belong together"
+        )
+    broken = next((token for token in rows if not _fits_a_line(token)), None)
+    if broken is not None:
+        raise InputError(
+            f"{tokens.file} has the token {broken!r}, which does not fit into a line of fairseq's "
+            "dict.txt: take it out of the tokenizer, or write it without a line break"
+        )
+    symbols = {row: token for token, row in rows.items()}
     first = [rows[token] for token in SPECIAL_SYMBOLS]
     order = [*first, *(row for row in range(count) if row not in first)]
-    names = [tokens.get(row, f"madeupword{row}") for row in order]  # as fairseq fills gaps
+    names = [symbols.get(row, f"madeupword{row}") for row in order]  # as fairseq fills gaps
     return names, order
+
+
+def _fits_a_line(token: str) -> bool:
+    lone_surrogate = any("\ud800" <= character <= "\udfff" for character in token)
+    return not lone_surrogate and "\n" not in token and "\r" not in token
 
 
 def _write_vocabulary(folder: Path, symbols: list[str], tokens: Tokens, moved: bool) -> None:

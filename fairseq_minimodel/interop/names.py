@@ -6,6 +6,8 @@ from ..language.side import EMBEDDING, OUTPUT_BIAS
 
 # RoBERTa, XLM-R and CamemBERT are one architecture, and have one set of names.
 MODEL_TYPES = ("roberta", "xlm-roberta", "camembert")
+# Rows of CamemBERT's vocabulary for symbols that it has twice; no text becomes them.
+NOT_USED = ("<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED")
 BODY = "roberta."
 WORDS = f"{BODY}embeddings.word_embeddings.weight"
 TOKEN_TYPES = f"{BODY}embeddings.token_type_embeddings.weight"
@@ -55,10 +57,14 @@ FIXED = {
 }
 
 
-def tensor_names(layers: int) -> dict[str, str]:
-    """The names of the tensors of a masked language model: fairseq's to Hugging Face's."""
+def tensor_names(layers: int, first: int = 0) -> dict[str, str]:
+    """The names of the tensors of a masked language model: fairseq's to Hugging Face's.
+
+    Args:
+        layers: how many, from the one with the index `first` on.
+    """
     modules = dict(OUTSIDE_LAYERS)
-    for index in range(layers):
+    for index in range(first, first + layers):
         for ours, theirs in IN_A_LAYER.items():
             modules[f"{ENCODER}layers.{index}.{ours}"] = f"{BODY}encoder.layer.{index}.{theirs}"
     return EMBEDDINGS | {OUTPUT_BIAS: "lm_head.bias"} | _with_parts(modules)

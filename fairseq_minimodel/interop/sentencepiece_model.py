@@ -16,25 +16,29 @@ from ..errors import InputError
 # Numbers of the schema's fields and values.
 PIECES, TRAINER, NORMALISER = 1, 2, 3
 PIECE, SCORE, KIND = 1, 2, 3
-NORMAL, UNKNOWN, CONTROL, UNUSED = 1, 2, 3, 5
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 MODEL_TYPE, WHITESPACE_AS_SUFFIX = 3, 24
-UNIGRAM = 1
+UNIGRAM, BPE, WORD, CHARACTER = 1, 2, 3, 4
 CHARACTERS, DUMMY_PREFIX, NO_EXTRA_WHITESPACE, ESCAPE_WHITESPACE = 2, 3, 4, 5
-MODEL_TYPES = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 
 
 @dataclass(frozen=True)
 class SentencePieceModel:
-    """A unigram model.
+    """A model of pieces.
 
     Attributes:
-        scores: the logarithm of the probability of each piece of text, by piece.
+        scores: of each piece of text, by piece: of a unigram model the logarithm of its probability,
+            of BPE minus its rank.
+        bytes: the pieces that stand for one byte of a character that has no piece.
+        kind: UNIGRAM, BPE or CHARACTER.
         characters: the precompiled map by which characters are normalised; b"" for none.
         adds_prefix: whether a space is put before the text.
         removes_spaces: whether spaces at both ends go, and all but one of several.
     """
 
     scores: dict[str, float]
+    bytes: list[str]
+    kind: int
     characters: bytes
     adds_prefix: bool
     removes_spaces: bool
@@ -46,38 +50,47 @@ def read_pieces(path: str | Path) -> list[str]:
     return [model.id_to_piece(index) for index in range(len(model))]
 
 
-def read_unigram(path: str | Path) -> SentencePieceModel:
-    """Read a unigram model.
+def read_model(path: str | Path) -> SentencePieceModel:
+    """Read a SentencePiece model that has a form at Hugging Face.
 
     Raises:
         InputError: the file is missing, is damaged, or is a model of another kind.
     """
-    load_sentencepiece(path)  # says what is wrong with a file that is none
+    processor = load_sentencepiece(path)  # says what is wrong with a file that is none
     content = list(_fields(Path(path).read_bytes()))
     trainer = _message(content, TRAINER)
     normaliser = _message(content, NORMALISER)
     kind = trainer.get(MODEL_TYPE, UNIGRAM)
-    if kind != UNIGRAM:
+    if kind not in (UNIGRAM, BPE, CHARACTER):
         raise InputError(
-            f"{path} is a SentencePiece model of the kind {MODEL_TYPES.get(kind, kind)}; only unigram "
-            "models, which `fairseq-minimodel prepare` trains, have a form at Hugging Face that "
-            "gives the same tokens"
+            f"{path} is a SentencePiece model of whole words, which has no form at Hugging Face that "
+            "gives the same tokens: only models of the kinds unigram, bpe and char can be exported"
         )
-    pieces = [dict(_fields(value)) for number, value in content if number == PIECES]
-    kinds = {piece.get(KIND, NORMAL) for piece in pieces}
-    suffix = trainer.get(WHITESPACE_AS_SUFFIX, 0) or not normaliser.get(ESCAPE_WHITESPACE, 1)
-    if kinds - {NORMAL, UNKNOWN, CONTROL, UNUSED} or suffix:
+    if trainer.get(WHITESPACE_AS_SUFFIX, 0) or not normaliser.get(ESCAPE_WHITESPACE, 1):
         raise InputError(
-            f"{path} is a unigram model with bytes or symbols of the user as pieces, or with spaces "
-            "kept as they are or at the ends of words, which has no form at Hugging Face that gives "
-            "the same tokens"
+            f"{path} is a SentencePiece model with spaces kept as they are or at the ends of words, "
+            "which has no form at Hugging Face that gives the same tokens"
         )
+    pieces: dict[int, dict[str, float]] = {}
+    for number, value in content:
+        if number == PIECES:
+            piece = dict(_fields(value))
+            score = struct.unpack("<f", piece[SCORE])[0] if SCORE in piece else 0.0
+            pieces.setdefault(piece.get(KIND, NORMAL), {})[piece[PIECE].decode()] = score
+    scores = pieces.get(NORMAL, {})
+    highest = max(scores.values(), default=0.0)
+    for symbol in pieces.get(USER_DEFINED, {}):
+        # Any other text is normalised before it is cut; and only of unigrams is the score known.
+        if kind == BPE or processor.normalize(f"a{symbol}a") != f"\u2581a{symbol}a":
+            raise InputError(
+                f"{path} has the user's symbol {symbol!r}, which Hugging Face's library cannot cut as "
+                "SentencePiece does: only symbols without spaces, in unigram models, can be exported"
+            )
+        scores[symbol] = len(symbol.encode()) * highest - 0.1  # unigram_model.cc, EncodeOptimized
     return SentencePieceModel(
-        scores={
-            piece[PIECE].decode(): struct.unpack("<f", piece[SCORE])[0] if SCORE in piece else 0.0
-            for piece in pieces
-            if piece.get(KIND, NORMAL) == NORMAL
-        },
+        scores=scores,
+        bytes=list(pieces.get(BYTE, {})),
+        kind=kind,
         characters=normaliser.get(CHARACTERS, b""),
         adds_prefix=bool(normaliser.get(DUMMY_PREFIX, 1)),
         removes_spaces=bool(normaliser.get(NO_EXTRA_WHITESPACE, 1)),

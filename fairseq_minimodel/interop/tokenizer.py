@@ -1,22 +1,15 @@
 """A pack's tokenizer as Hugging Face's fast tokenizer, tokenizer.json.
 
-A SentencePiece unigram model becomes a model of the same pieces and scores, in the order of the rows
-of the embedding. What differs from SentencePiece, by the way the library works:
+A SentencePiece model becomes a model of the same pieces and scores, in the order of the rows of the
+embedding. What differs from SentencePiece, by the way the library works:
 
 - Of several ways to cut a text, the one with the highest sum of scores is taken. SentencePiece adds
   32-bit numbers and the library 64-bit ones, so that of two ways with (nearly) equal sums, such as
   "0" + "00" and "00" + "0", each may take another.
-- The library looks up a character with its accents by the shortest rule, where SentencePiece takes
-  the longest, and drops accents behind it. So letters that are written as several characters are
-  put together before (`_compositions`), and the marks on Arabic's ligatures are kept apart from them
-  by a character that normalising removes.
 - "<s>", "</s>", "<pad>", "<unk>" and "<mask>" in a text are the special tokens.
 """
 
-import base64
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import permutations
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..corpus.vocabulary import (
@@ -27,63 +20,78 @@ from ..corpus.vocabulary import (
     PAD,
     SPECIAL_SYMBOLS,
     UNK,
+    dictionary_pieces,
     load_sentencepiece,
 )
 from ..errors import InputError
 from ..language.pack import LanguagePack
 from ..records import read_json
 from ..weights import AGAIN
-from .sentencepiece_model import SentencePieceModel, read_unigram
+from .normaliser import mapping_steps, replace
+from .sentencepiece_model import BPE, SentencePieceModel, read_model
 
 SPACE = "\u2581"
 UNUSED = "NOTUSED"  # as Hugging Face's CamemBERT calls such rows
-NOTHING = "\x01"  # what SentencePiece's own maps remove
-# Between a presentation form of Hebrew or Arabic, which stands for other letters, and its marks.
-APART = "(?<=[\ufb1d-\ufdff\ufe70-\ufefc])(?=\\p{M})"
-MOST_MARKS = 3  # on one letter: there are 6 orders of three
 
 
-def fast_tokenizer(pack: LanguagePack, template: dict[str, object]) -> dict[str, object]:
-    """The content of tokenizer.json for a pack; ids are the rows of its embedding.
+def fast_tokenizer(pack: LanguagePack, symbols: Sequence[str]) -> dict[str, object]:
+    """The content of tokenizer.json for a pack, for texts without anything around them.
 
     Args:
-        template: what goes around a text, from `template`.
+        symbols: by their ids: those of the pack, and `lost_pieces` behind them.
 
     Raises:
         InputError: the pack's tokenizer has no such form.
     """
+    if pack.tokenizer.name != FAST_TOKENIZER_FILE:
+        return of_sentencepiece(pack.tokenizer, symbols)
+    content = read_json(pack.tokenizer, AGAIN)
+    try:
+        tokens = tokens_of(content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{pack.tokenizer} is damaged ({error!r}); {AGAIN}") from None
+    wrong = [token for token, row in tokens.items() if pack.symbols[row : row + 1] != [token]]
+    if wrong:
+        raise InputError(
+            f"{pack.tokenizer} and {pack.dictionary} have other ids for {wrong[0]!r}: they do "
+            "not belong together"
+        )
+    return content
+
+
+def lost_pieces(pack: LanguagePack) -> list[str]:
+    """The pieces of a SentencePiece model that dict.txt lacks: fairseq reads them as <unk>.
+
+    `fairseq-preprocess` leaves out what the text does not have.
+    """
     if pack.tokenizer.name == FAST_TOKENIZER_FILE:
-        content = read_json(pack.tokenizer, AGAIN)
-        try:
-            tokens = tokens_of(content)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{pack.tokenizer} is damaged ({error!r}); {AGAIN}") from None
-        wrong = [token for token, row in tokens.items() if pack.symbols[row : row + 1] != [token]]
-        if wrong:
-            raise InputError(
-                f"{pack.tokenizer} and {pack.dictionary} have other ids for {wrong[0]!r}: they do "
-                "not belong together"
-            )
-        if not _is_usual(template):
-            content["post_processor"] = template
-        return content
-    model, names = read_unigram(pack.tokenizer), distinct(pack.symbols)
+        return []
+    known = set(pack.symbols)
+    pieces = dictionary_pieces(load_sentencepiece(pack.tokenizer))
+    return [piece for piece, _ in pieces if piece not in known]
+
+
+def of_sentencepiece(path: Path, symbols: Sequence[str]) -> dict[str, object]:
+    """The content of tokenizer.json for a SentencePiece model.
+
+    Args:
+        symbols: by their ids.
+
+    Raises:
+        InputError: the file is missing or damaged, or the model has no such form.
+    """
+    model, symbols = read_model(path), distinct(symbols)
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": added_tokens({name: row for row, name in enumerate(names)}),
-        "normalizer": _normaliser(pack.tokenizer, model),
+        "added_tokens": special_added_tokens({name: row for row, name in enumerate(symbols)}),
+        "normalizer": _normaliser(model),
         "pre_tokenizer": None,
-        "post_processor": template,
-        "decoder": {
-            "type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": True,
-        },
-        "model": {
-            "type": "Unigram", "unk_id": UNK, "vocab": _scored(pack, names, model),
-            "byte_fallback": False,
-        },
-    }  # fmt: skip
+        "post_processor": None,
+        "decoder": _decoder(model),
+        "model": _merging(model, symbols) if model.kind == BPE else _scored(model, symbols),
+    }
 
 
 def distinct(symbols: Sequence[str]) -> list[str]:
@@ -105,22 +113,48 @@ def distinct(symbols: Sequence[str]) -> list[str]:
     return names
 
 
-def _scored(
-    pack: LanguagePack, names: Sequence[str], model: SentencePieceModel
-) -> list[tuple[str, float]]:
-    """(symbol, score) of each row. Symbols that are no pieces get the lowest score."""
-    lost = model.scores.keys() - set(pack.symbols)
-    if lost:
-        raise InputError(
-            f"{pack.dictionary} lacks {len(lost)} pieces of {pack.tokenizer}, {min(lost)!r} among "
-            "them, which are <unk> in fairseq and are not at Hugging Face: only a dictionary with "
-            "all pieces can be exported"
-        )
+def _scored(model: SentencePieceModel, symbols: Sequence[str]) -> dict[str, object]:
+    """A model of scores: (symbol, score) of each row. Symbols that are no pieces get the lowest."""
     lowest = min(model.scores.values())
-    return [(name, model.scores.get(name, lowest)) for name in names]
+    return {
+        "type": "Unigram",
+        "unk_id": UNK,
+        "vocab": [(symbol, model.scores.get(symbol, lowest)) for symbol in symbols],
+        "byte_fallback": bool(model.bytes),
+    }
 
 
-def added_tokens(rows: Mapping[str, int]) -> list[dict[str, object]]:
+def _merging(model: SentencePieceModel, symbols: Sequence[str]) -> dict[str, object]:
+    """BPE: pairs of pieces in the order in which they are joined, which is that of what they become."""
+    merges = [
+        (piece[:place], piece[place:])
+        for piece in sorted(model.scores, key=model.scores.__getitem__, reverse=True)
+        for place in range(1, len(piece))
+        if piece[:place] in model.scores and piece[place:] in model.scores
+    ]
+    return {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": SPECIAL_SYMBOLS[UNK],
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": True,
+        "byte_fallback": bool(model.bytes),
+        "vocab": {symbol: row for row, symbol in enumerate(symbols)},
+        "merges": merges,
+    }
+
+
+def _decoder(model: SentencePieceModel) -> dict[str, object]:
+    spaces = {
+        "type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": True,
+    }  # fmt: skip
+    if not model.bytes:
+        return spaces
+    return {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, spaces]}
+
+
+def special_added_tokens(rows: Mapping[str, int]) -> list[dict[str, object]]:
     """The special tokens; <mask> takes the space before it, so that it can stand for a word.
 
     Args:
@@ -166,10 +200,6 @@ def template(task: dict[str, object], symbols: Sequence[str]) -> dict[str, objec
             for token in used
         },
     }
-
-
-def _is_usual(content: dict[str, object]) -> bool:
-    return content == template({}, SPECIAL_SYMBOLS)
 
 
 def settings(longest: int) -> dict[str, object]:
@@ -226,53 +256,14 @@ def renumbered(content: dict, symbols: Sequence[str]) -> dict:
     }
 
 
-def _normaliser(path: Path, model: SentencePieceModel) -> dict[str, object]:
+def _normaliser(model: SentencePieceModel) -> dict[str, object]:
     """Text to what the pieces are cut from, as SentencePiece does it."""
-
-    def replace(pattern: str, content: str) -> dict[str, object]:
-        return {"type": "Replace", "pattern": {"Regex": pattern}, "content": content}
-
-    steps: list[dict[str, object]] = []
+    steps = []
     if model.characters:
-        steps += [replace("|".join(forms), letter) for letter, forms in _compositions(path, model)]
-        processor = load_sentencepiece(path)
-        if processor.normalize(f"a{NOTHING}b") == processor.normalize("ab"):
-            steps.append(replace(APART, NOTHING))
-        charsmap = base64.b64encode(model.characters).decode()
-        steps.append({"type": "Precompiled", "precompiled_charsmap": charsmap})
+        steps += mapping_steps(model.characters, set("".join(model.scores)))
     if model.removes_spaces:
         steps.append(replace("^ +| +$", ""))
     steps.append(replace(" +" if model.removes_spaces else " ", SPACE))
     if model.adds_prefix:
         steps.append({"type": "Prepend", "prepend": SPACE})
     return {"type": "Sequence", "normalizers": steps}
-
-
-def _compositions(path: Path, model: SentencePieceModel) -> Iterable[tuple[str, list[str]]]:
-    """Letters that the vocabulary may meet as several characters, with all such forms of each.
-
-    A letter counts if it is in a piece itself, or if each of the characters is. Letters of the most
-    characters come first, since parts of them are letters, too.
-    """
-    alphabet = set("".join(model.scores))
-    processor = load_sentencepiece(path)
-    found = []
-    for letter in map(chr, range(0x80, 0x110000)):
-        if not unicodedata.decomposition(letter):
-            continue
-        base, *marks = unicodedata.normalize("NFD", letter)
-        if not 1 <= len(marks) <= MOST_MARKS or unicodedata.category(base)[0] != "L":
-            continue
-        if letter not in alphabet and not alphabet.issuperset({base, *marks}):
-            continue
-        forms = {
-            form
-            for order in permutations(marks)
-            for joined in range(len(marks))
-            for form in [unicodedata.normalize("NFC", base + "".join(order[:joined])) +
-                         "".join(order[joined:])]
-            if len(form) > 1 and processor.normalize(form) == processor.normalize(letter)
-        }  # fmt: skip
-        if forms and unicodedata.normalize("NFC", letter) == letter:
-            found.append((letter, sorted(forms, key=len, reverse=True)))
-    return sorted(found, key=lambda item: -len(item[1][0]))

@@ -1,36 +1,51 @@
 """What `export-hf` writes loads without code of ours, and predicts what our own commands predict."""
 
 import json
+import re
 import shutil
 import unicodedata
 from dataclasses import replace
 
+import numpy
 import pytest
 import sentencepiece
+import tokenizers
 import torch
+import yaml
 from interop.models import (
     HARD,
     LANGUAGES,
     generated_texts,
+    is_a_tie,
     make_model,
     sampled,
+    train_sentencepiece,
 )
 
+from fairseq_minimodel.checkpoint import surgery
 from fairseq_minimodel.checkpoint.load import read_checkpoint, write_checkpoint
 from fairseq_minimodel.checkpoint.surgery import extend
 from fairseq_minimodel.checkpoint.task_module import load_module, merge_module, save_module
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.benchmarks.questions import Answer, Question
 from fairseq_minimodel.corpus.questions import AligningVocabulary, WindowOptions
-from fairseq_minimodel.corpus.vocabulary import Vocabulary
-from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.corpus.vocabulary import (
+    MASK_SYMBOL,
+    SPECIAL_SYMBOLS,
+    Vocabulary,
+    dictionary_pieces,
+    load_sentencepiece,
+    write_dictionary,
+)
 from fairseq_minimodel.evaluation.answer import Answerer
 from fairseq_minimodel.evaluation.build import build_model
 from fairseq_minimodel.evaluation.classify import predict, token_sequence
 from fairseq_minimodel.interop.export_hf import export_hf
 from fairseq_minimodel.interop.import_hf import import_hf
 from fairseq_minimodel.interop.tokenizer import fast_tokenizer
-from fairseq_minimodel.language.pack import load_pack
+from fairseq_minimodel.language.pack import LanguagePack, load_pack, save_pack
+from fairseq_minimodel.language.side import LanguageSide
+from fairseq_minimodel.language.vocabulary import fingerprint
 from fairseq_minimodel.nn.task_module import is_module_part
 
 transformers = pytest.importorskip("transformers")
@@ -263,12 +278,105 @@ def test_the_card_says_what_the_records_say(folder, tmp_path):
     (pack / "language.json").write_text(json.dumps(description | known))
     export_hf(folder / "topics.pt", pack, tmp_path / "out", scores=tmp_path / "scores.json")
     card = (tmp_path / "out/README.md").read_text()
-    for said in ('language: "xx"', "pipeline_tag: text-classification", "travel, sports, politics",
+    for said in ("pipeline_tag: text-classification", "travel, sports, politics",
                  "trained over 2 layers; this model has 3", "3.250 bits", "| language side (xx) |",
                  "800", "123,456", "1 min 30 s", "4.5 TFLOP", "sentence_prediction",
                  "75.0", "50.0 to 90.0", "62.5", "test.tsv", description["lineage"]):  # fmt: skip
         assert said in card, said
     assert str(tmp_path) not in card and "somewhere" not in card
+
+
+def header_of(card):
+    begin, header, text = card.split("---\n", 2)
+    assert not begin
+    return yaml.safe_load(header), text
+
+
+def with_language(folder, output, name):
+    pack = shutil.copytree(folder / "pack", output)
+    description = json.loads((pack / "language.json").read_text())
+    (pack / "language.json").write_text(json.dumps({**description, "language": name}))
+    return pack
+
+
+def test_the_header_of_the_card_is_what_the_hub_reads(folder, tmp_path):
+    scores = [{**score, "language": "sw", "body": "b"} for score in SCORES]
+    scores[0]["examples"], scores[1]["questions"] = 40, 50
+    (tmp_path / "scores.json").write_text(json.dumps([*scores, {**scores[0], "language": "de"}]))
+    with_language(folder, tmp_path / "pack", "sw")
+    arguments = ["--body", folder / "topics.pt", "--pack", tmp_path / "pack", "--output",
+                 tmp_path / "out", "--scores", tmp_path / "scores.json", "--license", "cc-by-4.0",
+                 "--base-model", "FacebookAI/xlm-roberta-base", "--dataset", "mafand",
+                 "--dataset", "Davlan/sib200"]  # fmt: skip
+    assert main(["export-hf", *map(str, arguments)]) == 0
+    card = (tmp_path / "out/README.md").read_text()
+    header, _ = header_of(card)
+    assert header["language"] == "sw" and header["license"] == "cc-by-4.0"
+    assert header["base_model"] == "FacebookAI/xlm-roberta-base"
+    assert header["datasets"] == ["mafand", "Davlan/sib200"]
+    [index] = header["model-index"]
+    topics, questions = index["results"]
+    assert index["name"] == "out" and topics["task"]["type"] == "text-classification"
+    assert topics["dataset"] == {"type": "test.tsv", "name": "test.tsv (sw)"}
+    [metric] = topics["metrics"]
+    assert (metric["type"], metric["value"]) == ("accuracy", 0.75)
+    assert "0.500 to 0.900, n = 40" in metric["name"]
+    assert [metric["type"] for metric in questions["metrics"]] == ["exact_match", "f1"]
+    library = pytest.importorskip("huggingface_hub").repocard.ModelCard(card).data
+    assert library.eval_results[0].metric_value == 0.75 and library.model_name == "out"
+
+
+@pytest.mark.parametrize(
+    ("language", "known"),
+    [("de", True), ("swa", True), ("source", False), ("xx", False), ("DE", False), ("", False)],
+)
+def test_a_language_that_the_hub_does_not_know_is_left_out_with_a_warning(
+    folder, tmp_path, capsys, language, known
+):
+    pack = with_language(folder, tmp_path / "pack", language)
+    export_hf(folder / "body.pt", pack, tmp_path / "out")
+    header, _ = header_of((tmp_path / "out/README.md").read_text())
+    assert header.get("language") == (language if known else None)
+    assert ("is not a code of ISO 639" in capsys.readouterr().err) == (not known)
+
+
+EVIL = "a<script>x()</script>\n---\nlicense: mit\n# b | [c](http://d) ![e](f) `g` *h* &lt; \x1b[31m"
+
+
+def test_names_in_the_card_stay_text(folder, tmp_path):
+    score = {**SCORES[0], "body": EVIL, "language": EVIL, "data": EVIL.replace("/", "")}
+    (tmp_path / "scores.json").write_text(json.dumps([score]))
+    pack = with_language(folder, tmp_path / "pack", EVIL)
+    description = json.loads((pack / "language.json").read_text())
+    description["versions"] = {EVIL: EVIL}
+    (pack / "language.json").write_text(json.dumps(description))
+    body = read_checkpoint(folder / "topics.pt")
+    shutil.copytree(folder / "label", tmp_path / "data/label")
+    task = {**body.config["task"], "data": str(tmp_path / "data")}
+    write_checkpoint(tmp_path / "a.pt", replace(body, config={**body.config, "task": task}))
+    labels = tmp_path / "labels.txt"
+    labels.write_text("".join(f"{label} 1\n" for label in ("<b>x</b>", "*y*", "`z`")))
+    output = tmp_path / "a<img src=x>*b*"
+    export_hf(tmp_path / "a.pt", pack, output, labels=labels, scores=tmp_path / "scores.json")
+    header, text = header_of((output / "README.md").read_text())
+    assert "license" not in header and "language" not in header
+    assert header["model-index"][0]["name"] == output.name
+    assert not re.search(r"<[a-z/!]", text) and "\x1b" not in text
+    assert "\n---\n" not in text and "\n# b" not in text
+    assert not re.search(r"(?<!\\)[`\[\]*]", text)
+    assert "&lt;script&gt;" in text and "&lt;img" in text and "&lt;b&gt;" in text
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--license", "CC BY 4.0"), ("--base-model", "a/b/c"), ("--dataset", "x\ny: z")],
+)
+def test_statements_for_the_card_are_checked(folder, tmp_path, capsys, option, value):
+    arguments = ["--body", folder / "body.pt", "--pack", folder / "pack", "--output",
+                 tmp_path / "out", option, value]  # fmt: skip
+    assert main(["export-hf", *map(str, arguments)]) == 2
+    assert f"{option} {value!r} is not" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_input_is_refused_in_a_sentence_and_leaves_nothing(folder, tmp_path, capsys):
@@ -291,28 +399,119 @@ def test_bad_input_is_refused_in_a_sentence_and_leaves_nothing(folder, tmp_path,
         assert f"{setting} relu" in refused(body=tmp_path / "other.pt")
 
 
-def test_a_tokenizer_of_another_kind_and_a_smaller_dictionary_are_refused(folder, tmp_path):
+KINDS = {
+    "unigram": {},
+    "unigram, bytes": {"byte_fallback": True, "character_coverage": 0.98},
+    "unigram, user's symbols": {"user_defined_symbols": ["<ent>", "ba#"]},
+    "bpe": {"model_type": "bpe"},
+    "bpe, bytes": {"model_type": "bpe", "byte_fallback": True, "character_coverage": 0.98},
+    "char": {"model_type": "char"},
+    "identity": {"normalization_rule_name": "identity"},
+}
+
+
+def bare_pack(folder, size=None, left_out=(), reverse=False, **options):
+    """A pack of a new SentencePiece model, without tensors."""
+    folder.mkdir()
+    path = folder / "sentencepiece.bpe.model"
+    train_sentencepiece(path, TEXTS, size or 420, **options)
+    pieces = [piece for piece, _ in dictionary_pieces(load_sentencepiece(path))]
+    pieces = [piece for piece in pieces if piece not in left_out]
+    pieces = pieces[::-1] if reverse else pieces
+    write_dictionary(folder / "dict.txt", pieces, [1] * len(pieces))
+    return LanguagePack(None, None, [*SPECIAL_SYMBOLS, *pieces, MASK_SYMBOL], folder)
+
+
+@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
+def test_sentencepiece_models_of_each_kind_have_the_same_tokens(options, tmp_path):
+    pack = bare_pack(tmp_path / "pack", reverse=True, **options)
+    content = fast_tokenizer(pack, pack.symbols)
+    exported = tokenizers.Tokenizer.from_str(json.dumps(content))
+    vocabulary = Vocabulary(pack.tokenizer, pack.dictionary)
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(pack.tokenizer))
+    texts = [*TEXTS[:200], *HARD, "ba# <ent> ba#ba#<ent>x <ent>", "zz bada qq", "\u00e9\u00e9"]
+    texts += [text.replace(" ", "<ent>", 1).replace("e", "\u6f22") for text in TEXTS[:40]]
+    ids = vocabulary.encode_batch(texts)
+    assert len(set(numpy.concatenate(ids))) > 20
+    for text, own in zip(texts, ids, strict=True):
+        found = exported.encode(text, add_special_tokens=False).ids
+        if found != own.tolist():  # two ways of the same score
+            ways = [[pack.symbols[index] for index in way] for way in (found, own)]
+            sums = [
+                sum(processor.get_score(processor.piece_to_id(one)) for one in way) for way in ways
+            ]
+            assert sums[0] == pytest.approx(sums[1], rel=1e-6), (text, ways)
+    known = TEXTS[0]
+    assert exported.decode(exported.encode(known).ids) == known
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"model_type": "word"}, "of whole words"),
+        ({"user_defined_symbols": ["two words"]}, "symbol 'two words'"),
+        ({"user_defined_symbols": ["<ent>"], "model_type": "bpe"}, "symbol '<ent>'"),
+        ({"treat_whitespace_as_suffix": True}, "at the ends of words"),
+    ],
+)
+def test_other_sentencepiece_models_are_refused_before_the_body_is_read(
+    folder, tmp_path, capsys, options, sentence
+):
+    train_sentencepiece(tmp_path / "a.model", TEXTS, 300, **options)
+    pack = shutil.copytree(folder / "pack", tmp_path / "pack")
+    shutil.copy(tmp_path / "a.model", pack / "sentencepiece.bpe.model")
+    arguments = ["--body", tmp_path / "absent.pt", "--pack", pack, "--output", tmp_path / "out"]
+    assert main(["export-hf", *map(str, arguments)]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_pieces_that_the_dictionary_lacks_are_read_as_unknown(folder, tmp_path, capsys):
+    """As fairseq-preprocess leaves them out; the outputs and the predictions stay the same."""
     pack = load_pack(folder / "pack")
-    with open(tmp_path / "bpe.model", "wb") as file:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(TEXTS), model_writer=file, model_type="bpe", vocab_size=200,
-            minloglevel=2,
-        )  # fmt: skip
-    other = shutil.copytree(folder / "pack", tmp_path / "pack")
-    shutil.copy(tmp_path / "bpe.model", other / "sentencepiece.bpe.model")
-    with pytest.raises(InputError, match="of the kind bpe"):
-        fast_tokenizer(replace(pack, folder=other), {})
-    with pytest.raises(InputError, match="lacks 1 pieces"):
-        fast_tokenizer(replace(pack, symbols=pack.symbols[:9] + pack.symbols[10:]), {})
+    body = read_checkpoint(folder / "body.pt")
+    lost = [pack.symbols[row] for row in range(12, 60, 6)]
+    kept = [row for row, symbol in enumerate(pack.symbols) if symbol not in lost]
+    side = LanguageSide(pack.side.embedding[kept], pack.side.bias[kept])
+    symbols = [pack.symbols[row] for row in kept]
+    write_dictionary(tmp_path / "dict.txt", symbols[4:-1], [1] * len(symbols[4:-1]))
+    description = replace(pack.description, vocabulary=fingerprint(symbols),
+                          vocabulary_size=len(symbols))  # fmt: skip
+    save_pack(tmp_path / "pack", side, description, tmp_path / "dict.txt", pack.tokenizer)
+    export_hf(folder / "body.pt", tmp_path / "pack", tmp_path / "out")
+    assert "8 pieces" in capsys.readouterr().out
+    assert not (tmp_path / "out/sentencepiece.bpe.model").exists()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    model = load("AutoModelForMaskedLM", tmp_path / "out")
+    vocabulary = Vocabulary(tmp_path / "pack/sentencepiece.bpe.model", tmp_path / "dict.txt")
+    ours = build_model(surgery.plug(body, load_pack(tmp_path / "pack"))[0], symbols)
+    met = 0
+    for text in TEXTS[:40]:
+        ids = torch.tensor([[0, *vocabulary.encode(text), 2]])
+        inputs = tokenizer(text, return_tensors="pt")
+        met += int((ids == 3).sum())
+        with torch.inference_mode():
+            expected, found = ours(ids)[0], model(**inputs).logits
+        torch.testing.assert_close(
+            found.softmax(-1)[..., : len(symbols)], expected.softmax(-1), rtol=0, atol=1e-5
+        )
+    assert met > 10
 
 
-def is_a_tie(ids, own, processor):
-    """Whether two ways to cut a text have sums of scores that 32-bit numbers do not tell apart.
-
-    Our ids are SentencePiece's plus one; an unknown character is the same in both.
-    """
-    sums = [sum(processor.get_score(i - 1) for i in way if i != 3) for way in (ids, own)]
-    return sums[0] == pytest.approx(sums[1], rel=1e-6, abs=1e-4)
+def test_the_sentencepiece_model_goes_along_only_in_the_order_of_its_rows(folder, tmp_path):
+    name = "sentencepiece.bpe.model"
+    assert (exported(folder, "body.pt", tmp_path / "same") / name).is_file()
+    pack, body = load_pack(folder / "pack"), folder / "body.pt"
+    order = [*range(4), *range(len(pack.symbols) - 2, 3, -1), len(pack.symbols) - 1]
+    symbols = [pack.symbols[row] for row in order]
+    write_dictionary(tmp_path / "dict.txt", symbols[4:-1], [1] * len(symbols[4:-1]))
+    side = LanguageSide(pack.side.embedding[order], pack.side.bias[order])
+    description = replace(pack.description, vocabulary=fingerprint(symbols))
+    save_pack(tmp_path / "pack", side, description, tmp_path / "dict.txt", pack.tokenizer)
+    export_hf(body, tmp_path / "pack", tmp_path / "other")
+    assert not (tmp_path / "other" / name).exists()
+    ids = Vocabulary(pack.tokenizer, tmp_path / "dict.txt").encode(TEXTS[0]).tolist()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "other")
+    assert tokenizer(TEXTS[0], add_special_tokens=False)["input_ids"] == ids
 
 
 def check_tokens(tokenizer, vocabulary, processor, texts):

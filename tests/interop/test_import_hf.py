@@ -6,7 +6,7 @@ import shutil
 import numpy
 import pytest
 import torch
-from interop.models import HARD, generated_texts, make_model
+from interop.models import HARD, generated_texts, make_model, train_sentencepiece
 from safetensors.torch import load_file, save_file
 
 from fairseq_minimodel.checkpoint.load import read_checkpoint
@@ -146,7 +146,13 @@ def refused(model, capsys):
         ("pad_token_id", 0, "pad_token_id 0"),
         ("hidden_size", 64, r"shape \(300, 32\)|has the shape"),
         ("num_hidden_layers", 4, "lack roberta.encoder.layer.3"),
+        ("num_hidden_layers", 10**9, "lack roberta.encoder.layer.999999999"),
+        ("num_hidden_layers", 0, "num_hidden_layers 0, which is too small"),
         ("num_attention_heads", None, "num_attention_heads is missing"),
+        ("num_attention_heads", 5, "num_attention_heads 5, which does not divide"),
+        ("max_position_embeddings", 2, "max_position_embeddings 2, which is too small"),
+        ("max_position_embeddings", 70, "position_embeddings.weight .* has the shape"),
+        ("intermediate_size", 40, "intermediate.dense.weight .* has the shape"),
     ],
 )
 def test_what_fairseq_cannot_express_is_refused(model, capsys, setting, value, sentence):
@@ -158,6 +164,38 @@ def test_what_fairseq_cannot_express_is_refused(model, capsys, setting, value, s
     with pytest.raises(InputError, match=sentence):
         import_hf(model, "xx", model.parent / "output")
     assert "Traceback" not in refused(model, capsys)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "roberta.encoder.layer.1.attention.self.query.weight",
+        "roberta.encoder.layer.2.output.dense.bias",
+        "roberta.embeddings.LayerNorm.weight",
+        "roberta.embeddings.token_type_embeddings.weight",
+        "lm_head.dense.weight",
+        "lm_head.bias",
+    ],
+)
+def test_a_tensor_of_another_shape_is_named(model, capsys, name):
+    state = load_file(model / "model.safetensors")
+    state[name] = torch.ones(*(size + 1 for size in state[name].shape))
+    save_file(state, model / "model.safetensors")
+    assert f"{name} of {model} has the shape" in refused(model, capsys)
+
+
+def test_a_damaged_sentencepiece_model_is_named_beside_a_tokenizer_json(model, capsys):
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.from_pretrained(model).save_pretrained(model)
+    path = model / "sentencepiece.bpe.model"
+    path.write_bytes(path.read_bytes()[:100])
+    assert f"{path} is not a SentencePiece model" in refused(model, capsys)
+
+
+def test_a_tokenizer_with_few_of_the_rows_does_not_belong_to_the_model(model, tmp_path, capsys):
+    train_sentencepiece(model / "sentencepiece.bpe.model", TEXTS, 100)
+    assert "has 102 tokens and the embedding 302 rows" in refused(model, capsys)
 
 
 def test_missing_and_broken_files_are_named(model, capsys):
