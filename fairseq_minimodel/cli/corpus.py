@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .options import add_output
+from .options import add_output, positive
 from .verb import Verbs, add_verb
 
 
@@ -67,6 +67,13 @@ def _add_prepare_classification(verbs: Verbs) -> None:
         nargs="+",
         metavar="LABEL",
         help="all labels in the order of their classes (default: those of --train, sorted)",
+    )
+    parser.add_argument(
+        "--max-length",
+        type=positive,
+        metavar="N",
+        help="cut longer examples to so many tokens, special tokens included, as evaluate and predict "
+        "cut them to the positions of the model (default: nothing is cut)",
     )
     parser.add_argument("--sentencepiece-model", type=Path, required=True, metavar="FILE")
     parser.add_argument(

@@ -3,6 +3,35 @@
 import argparse
 from pathlib import Path
 
+MOST = 2**31  # above the numbers that options take
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1: the type of an option."""
+    number = whole(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is too small: give at least 1")
+    return number
+
+
+def not_negative(text: str) -> int:
+    """A whole number of at least 0: the type of an option."""
+    number = whole(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is too small: give at least 0")
+    return number
+
+
+def whole(text: str) -> int:
+    """A whole number that a count of the computer's can hold: the type of an option."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if abs(number) >= MOST:
+        raise argparse.ArgumentTypeError(f"{text} is too large: give less than {MOST}")
+    return number
+
 
 def add_body(parser: argparse.ArgumentParser, help: str = "checkpoint") -> None:
     parser.add_argument("--body", type=Path, required=True, metavar="FILE", help=help)

@@ -41,6 +41,7 @@ class AnswerScore:
         questions: how many; answered: to how many of them there is an answer that is not empty.
         exact_match, f1: means over the questions, 0 to 1; a question without an answer counts 0.
         ..._low, ..._high: bounds of their 95 % intervals, see `bootstrap_interval`.
+        truncated: questions that were cut because they have more tokens than the windows take.
     """
 
     body: str
@@ -56,6 +57,7 @@ class AnswerScore:
     f1: float
     f1_low: float
     f1_high: float
+    truncated: int
 
 
 class Span(NamedTuple):
@@ -73,6 +75,20 @@ class FoundAnswer(NamedTuple):
     score: float
     begin: int
     end: int
+
+
+class AnsweredQuestion(NamedTuple):
+    """What was found for a question.
+
+    Attributes:
+        context: its context, as tokens.
+        spans: the best spans of each of its windows.
+        cut: how many tokens of the question were left out.
+    """
+
+    context: AlignedText
+    spans: list[Span]
+    cut: int
 
 
 class Answerer:
@@ -122,7 +138,8 @@ class Answerer:
         """
         language = pack.description.language
         normalise = normaliser(self.metric, language)
-        answers = self.answers(pack, questions, max_tokens, device)
+        found = self._found(pack, questions, max_tokens, device)
+        answers = [best_text(one.context, one.spans) for one in found]
         values = numpy.zeros((len(questions), 2))
         for number, (answer, question) in enumerate(zip(answers, questions, strict=True)):
             if answer:
@@ -143,13 +160,20 @@ class Answerer:
             f1=float(mean[1]),
             f1_low=float(low[1]),
             f1_high=float(high[1]),
+            truncated=sum(bool(one.cut) for one in found),
         )
 
     def answers(
         self, pack: LanguagePack, questions: Sequence[Question], max_tokens: int, device: str
     ) -> list[str]:
         """The answer to each question, "" where there is none. Arguments as in `score`."""
-        found = answer_spans(
+        found = self._found(pack, questions, max_tokens, device)
+        return [best_text(one.context, one.spans) for one in found]
+
+    def _found(
+        self, pack: LanguagePack, questions: Sequence[Question], max_tokens: int, device: str
+    ) -> list[AnsweredQuestion]:
+        return answer_spans(
             build_model(plug(self.checkpoint, pack)[0], pack.symbols, device),
             AligningVocabulary(pack.tokenizer, pack.dictionary),
             [(row.question, row.context) for row in questions],
@@ -158,7 +182,6 @@ class Answerer:
             max_tokens,
             device,
         )
-        return [best_text(context, spans) for context, spans in found]
 
 
 def check_windows(
@@ -188,8 +211,8 @@ def answer_spans(
     max_tokens: int,
     device: str,
     unit: str | None = "window",
-) -> list[tuple[AlignedText, list[Span]]]:
-    """For each question its context, as tokens, and the best spans of each of its windows.
+) -> list[AnsweredQuestion]:
+    """The best spans for each question.
 
     Args:
         model: with a span head.
@@ -198,12 +221,13 @@ def answer_spans(
         max_tokens, device, unit: see `in_batches`.
     """
     contexts: dict[str, AlignedText] = {}
-    windows, owners = [], []
+    windows, owners, cut = [], [], []
     with counted("reading", len(questions), unit and "question") as done:
         for number, (question, context) in enumerate(questions):
             if context not in contexts:  # several questions have the same one
                 contexts[context] = vocabulary.align(context)
             asked = vocabulary.align(question)
+            cut.append(max(0, len(asked.ids) - options.max_question))
             for window in make_windows(asked.ids, contexts[context].ids, options):
                 windows.append(window)
                 owners.append(number)
@@ -214,7 +238,8 @@ def answer_spans(
     for owner, window, scored in zip(owners, windows, scores, strict=True):
         spans[owner] += context_spans(window, scored, max_answer)
     return [
-        (contexts[context], found) for (_, context), found in zip(questions, spans, strict=True)
+        AnsweredQuestion(contexts[context], found, tokens)
+        for (_, context), found, tokens in zip(questions, spans, cut, strict=True)
     ]
 
 

@@ -136,13 +136,16 @@ def middle_layer(layers: int) -> int:
 
 
 def score_table(scores: Sequence[RetrievalScore]) -> str:
-    """The scores as a Markdown table, accuracies in per cent with their Wilson 95 % intervals."""
+    """The scores as a Markdown table, accuracies in per cent with their Wilson 95 % intervals.
+
+    Below it stands how many sentences were cut, where any were.
+    """
     kinds = [
         (similarity, direction)
         for similarity, directions in scores[0].accuracies.items()
         for direction in directions
     ]
-    return format_table(
+    table = format_table(
         ["language", "pack", "layer", "pairs",
          *(f"{similarity}, {direction} (%)" for similarity, direction in kinds), "chance (%)"],
         [
@@ -152,6 +155,13 @@ def score_table(scores: Sequence[RetrievalScore]) -> str:
             for score in scores
         ],
     )  # fmt: skip
+    cut = [
+        f"{score.language}: {score.truncated} of {2 * score.pairs} sentences were longer than the body "
+        "has positions and were cut"
+        for score in scores
+        if score.truncated
+    ]
+    return "\n".join([table, *([""] if cut else []), *cut])
 
 
 def sentence_vectors(

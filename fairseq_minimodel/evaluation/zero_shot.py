@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 PACK_FILE = "language.json"
 MEAN = "mean"
+RULES = 2  # of cutting and comparing: another number when the same inputs get another score
 KINDS = {"sentence_prediction": CLASSIFICATION, "span_qa": SPAN}  # of the tasks
 FORMS = {
     CLASSIFICATION: (Score, classify.score_table),
@@ -281,7 +282,7 @@ def _data_of(split: Split, data: Path) -> Data:
 def _key(files: Sequence[Path], *settings: object) -> str:
     """Changes when one of the inputs is another file, or the same file with another content."""
     states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.sha256(repr((states, settings)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((RULES, states, settings)).encode()).hexdigest()[:16]
 
 
 def _read_done(output: Path | None) -> dict[str, dict]:
@@ -307,7 +308,15 @@ def _table(kind: str, results: Sequence[dict], title: str, bodies: int) -> str:
         for row in results
         for reason, count in row["left_out"].items()
     ]
-    return "\n".join([text, *([""] if left_out else []), *dict.fromkeys(left_out)])
+    what = "examples" if kind == CLASSIFICATION else "questions"
+    cut = [
+        f"{score.language}: {score.truncated} of {_count(score)} {what} of {score.data} were too long "
+        f"for {score.body} and were cut"
+        for score in scores
+        if score.truncated
+    ]
+    notes = list(dict.fromkeys([*left_out, *cut]))
+    return "\n".join([text, *([""] if notes else []), *notes])
 
 
 def _comparison(scores: Sequence[Score | AnswerScore], title: str) -> str:

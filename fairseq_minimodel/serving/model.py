@@ -1,5 +1,6 @@
 """A body with the languages of packs, to be asked from Python: `fairseq_minimodel.load`."""
 
+import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -28,6 +29,8 @@ from ..evaluation.zero_shot import KINDS
 from ..language.pack import DICTIONARY, LanguagePack, load_pack
 from ..models.minimodel_roberta import MiniModelRoberta
 
+logger = logging.getLogger(__name__)
+
 MASKED = "masked"
 # What a body was trained for, in words, and the method to ask it by.
 TASKS = {
@@ -52,11 +55,16 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable label, its probability, and those of all labels in the order of the task."""
+    """The most probable label, its probability, and those of all labels in the order of the task.
+
+    `cut` is how many tokens of the text, or of the pair, were left out because it is longer than the
+    body has positions.
+    """
 
     label: str
     probability: float
     probabilities: dict[str, float]
+    cut: int = 0
 
 
 @dataclass(frozen=True)
@@ -201,7 +209,8 @@ class LanguageModel:
     ) -> Tensor:
         """A vector for each text: the mean hidden state of its tokens, as `retrieve` compares them.
 
-        A text that is longer than the body has positions is cut.
+        A text that is longer than the body has positions is cut; a warning in the log says how many
+        were.
 
         Args:
             layer: after which the hidden states are taken, from 1; 0: the embeddings. None: the one
@@ -216,7 +225,13 @@ class LanguageModel:
         encoded = _encoded(spoken.vocabulary, _checked(texts))
         if not encoded:
             return torch.empty(0, self._checkpoint.body_settings()["encoder_embed_dim"])
-        sequences = [numpy.concatenate([[BOS], ids[: self._longest - 2], [EOS]]) for ids in encoded]
+        room = self._longest - 2  # without <s> and </s>
+        sequences = [numpy.concatenate([[BOS], ids[:room], [EOS]]) for ids in encoded]
+        if cut := sum(len(ids) > room for ids in encoded):
+            logger.warning(
+                "%d of %d texts are longer than the %d positions of %s and were cut",
+                cut, len(encoded), self._longest, self.name,
+            )  # fmt: skip
         with self._turn:
             vectors = sentence_vectors(
                 spoken.model, sequences, layer, self.max_tokens, self.device, unit=None
@@ -272,7 +287,8 @@ class LanguageModel:
     ) -> list[Prediction]:
         """The label of each text, or of each pair of texts, by the body's classification head.
 
-        Texts are fed to the model as in fine-tuning; what is longer than it has positions is cut.
+        Texts are fed to the model as in fine-tuning. What is longer than the body has positions is
+        cut, of a pair the longer text first (`kept_lengths`); `Prediction.cut` says by how much.
 
         Args:
             texts: texts, or pairs of them.
@@ -285,17 +301,14 @@ class LanguageModel:
         if not examples:
             return []
         task = self._checkpoint.config["task"]
-        sequences = [
-            sequence[: self._longest]
-            for sequence in token_sequences(examples, spoken.vocabulary, task)
-        ]
+        sequences, cut = token_sequences(examples, spoken.vocabulary, task, self._longest)
         with self._turn:
             logits = class_logits(
                 spoken.model, self._head, sequences, self.max_tokens, self.device, unit=None
             )
         return [
-            self._prediction(probabilities)
-            for probabilities in torch.stack(logits).softmax(dim=-1).tolist()
+            self._prediction(*row)
+            for row in zip(torch.stack(logits).softmax(dim=-1).tolist(), cut, strict=True)
         ]
 
     def answer(
@@ -311,7 +324,8 @@ class LanguageModel:
     ) -> list[list[FoundAnswer]]:
         """The best answers to each question, in its context, the best first; perhaps none.
 
-        A score is the sum of those of the answer's first and last token.
+        A score is the sum of those of the answer's first and last token. A question of more than
+        `max_question` tokens is cut; a warning in the log says how many were.
 
         Args:
             contexts: one for each question.
@@ -342,7 +356,12 @@ class LanguageModel:
                 spoken.model, spoken.vocabulary, pairs, options, max_answer,
                 self.max_tokens, self.device, unit=None,
             )  # fmt: skip
-        return [best_answers(context, spans, top) for context, spans in found]
+        if cut := sum(bool(one.cut) for one in found):
+            logger.warning(
+                "%d of %d questions have more than %d tokens (max_question) and were cut",
+                cut, len(found), options.max_question,
+            )  # fmt: skip
+        return [best_answers(one.context, one.spans, top) for one in found]
 
     def _spoken(self, language: str | None) -> _Language:
         name = self.language if language is None else language
@@ -361,10 +380,10 @@ class LanguageModel:
                 "another body"
             )
 
-    def _prediction(self, probabilities: Sequence[float]) -> Prediction:
+    def _prediction(self, probabilities: Sequence[float], cut: int) -> Prediction:
         named = dict(zip(self.classes, probabilities, strict=True))
         label = max(named, key=named.get)
-        return Prediction(label, named[label], named)
+        return Prediction(label, named[label], named, cut)
 
 
 def _packs(languages: Languages) -> dict[str, LanguagePack]:

@@ -195,13 +195,17 @@ def answered(portion: Sequence[Row], ask: Ask, name: str) -> list[object]:
 
 
 def ask_for_labels(model: LanguageModel, texts: Sequence[Sequence[str]]) -> list[object]:
-    """Labels and probabilities of texts, or of pairs, as values of JSON."""
+    """Labels and probabilities of texts, or of pairs, as values of JSON.
+
+    Those of a text that was cut have "cut", too: how many of its tokens were left out.
+    """
     return [
         {
             "label": one.label,
             "probabilities": {
                 label: round(value, DIGITS) for label, value in one.probabilities.items()
             },
+            **({"cut": one.cut} if one.cut else {}),
         }
         for one in model.predict(texts)
     ]

@@ -15,7 +15,8 @@ from fairseq_cli import preprocess
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.classification import prepare_classification
 from fairseq_minimodel.corpus.prepare import prepare
-from fairseq_minimodel.corpus.vocabulary import load_sentencepiece
+from fairseq_minimodel.corpus.truncation import kept_lengths
+from fairseq_minimodel.corpus.vocabulary import Vocabulary, load_sentencepiece
 from fairseq_minimodel.errors import InputError
 
 LABELS = ["world news", "sport", "art"]
@@ -207,3 +208,35 @@ def test_other_folders_are_never_replaced(files, vocabulary, tmp_path):
             files / "train.tsv", files / "valid.tsv", output=tmp_path, **vocabulary
         )
     assert contents(tmp_path) == {"precious": b"years of work"}
+
+
+@pytest.mark.parametrize("columns", [("a",), ("a", "b")])
+def test_texts_are_cut_at_the_length_that_is_asked_for(
+    files, vocabulary, tmp_path, columns, capsys
+):
+    """As `evaluate` cuts them, so that training and scoring read the same tokens."""
+    words = Vocabulary(vocabulary["sentencepiece_model"], vocabulary["dictionary"])
+    rows = [row[: len(columns)] for row in make_rows(50, 1)]
+    longest, special = 14, 2 * len(columns)
+    texts = [[words.encode(text) for text in row] for row in rows]
+    kept = [kept_lengths([len(ids) for ids in row], longest - special) for row in texts]
+    cut = sum(sum(map(len, row)) > longest - special for row in texts)
+    assert 0 < cut < 50
+    prepare_classification(
+        files / "train.tsv", files / "valid.tsv", output=tmp_path / "data", max_length=longest,
+        text_columns=columns, label_column="label", **vocabulary,
+    )  # fmt: skip
+    assert f"train: 50 examples, the longest has 14 tokens; {cut} were cut there" in (
+        capsys.readouterr().out
+    )
+    for number in range(len(columns)):
+        path = str(tmp_path / f"data/input{number}/train")
+        dataset = indexed_dataset.MMapIndexedDataset(path)
+        for index, row in enumerate(texts):
+            expected = [*row[number][: kept[index][number]], 2]
+            assert dataset[index].tolist() == expected
+    with pytest.raises(InputError, match=f"--max-length {special} leaves no room"):
+        prepare_classification(
+            files / "train.tsv", files / "valid.tsv", output=tmp_path / "x", max_length=special,
+            text_columns=columns, label_column="label", **vocabulary,
+        )  # fmt: skip

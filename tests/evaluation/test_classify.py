@@ -205,3 +205,17 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert result.returncode == 2
     assert len(result.stderr.strip().splitlines()) == 1 and sentence in result.stderr
     assert not (tmp_path / "scores.json").exists()
+
+
+def test_evaluate_says_how_many_examples_were_cut(fine_tuned, packs, tmp_path):
+    """Of a pair whose first text is longer than the model (32 positions), the second still counts."""
+    data = write_pairs(tmp_path / "source.tsv", SOURCE_WORDS, seed=5, count=6)
+    with open(data, "a") as file:
+        for second in ("word1", "word2 word3"):
+            file.write(f"{' '.join(SOURCE_WORDS)}\t{second}\tsame\n")
+    result = minimodel(
+        "evaluate", "--body", fine_tuned, "--test", packs / "source", data,
+        "--text-columns", "premise", "hypothesis", "--json", tmp_path / "scores.json",
+    )  # fmt: skip
+    assert f"source: 2 of 8 examples of {data} were too long" in result.stdout
+    assert json.loads((tmp_path / "scores.json").read_text())[0]["truncated"] == 2
