@@ -24,6 +24,7 @@ from .load import (
     write_checkpoint,
 )
 from .task_module import load_module, merge_module, plug_module, save_module
+from .trained_language import unfit_packs
 
 MODEL = "model.pt"  # the checkpoint's name in a plugged folder, as fairseq's from_pretrained has it
 
@@ -105,6 +106,7 @@ def plug(body: Path, pack: Path, output: Path, module: Path | None = None) -> No
         task = load_module(module)
         checkpoint, labels = plug_module(checkpoint, task)[0], task.labels
     plugged, report = surgery.plug(checkpoint, language)
+    unfit_packs(checkpoint, [language])
     with atomic_folder(output) as partial:
         write_checkpoint(partial / MODEL, plugged)
         shutil.copyfile(language.tokenizer, partial / language.tokenizer.name)

@@ -36,6 +36,7 @@ from .identity import decode, encode, lineage_of
 from .load import ENCODER, Checkpoint, find_training_file
 from .parts import CLASSIFICATION_HEAD, SPAN_HEAD
 from .surgery import SurgeryReport
+from .trained_language import LAST_CHECKPOINT, was_language_trained
 
 TASK_BODY = "encoder.task_body"  # buffer: the digest of the body that a module is trained over
 NO_BODY = "0" * 16
@@ -481,4 +482,11 @@ def _with_task(
     }
     plugged = checkpoint.replaced({**kept, **made}, _name="minimodel_roberta", **config)
     plugged.config["task"] = {**module.description.task, "data": str(module.folder.resolve())}
+    if not was_language_trained(checkpoint):  # and what the body began with says nothing of the task
+        start = plugged.config.get("checkpoint") or {}
+        plugged.config["checkpoint"] = {
+            **start,
+            "finetune_from_model": None,
+            "restore_file": LAST_CHECKPOINT,
+        }
     return plugged, report

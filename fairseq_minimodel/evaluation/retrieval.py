@@ -12,6 +12,7 @@ from torch.nn import functional
 from ..atomic import write_json
 from ..checkpoint.load import Checkpoint, read_checkpoint
 from ..checkpoint.surgery import plug
+from ..checkpoint.trained_language import unfit_packs
 from ..corpus.benchmarks.read import read_benchmark
 from ..corpus.benchmarks.retrieval import Translation
 from ..corpus.benchmarks.rows import Split
@@ -88,6 +89,7 @@ def retrieve(
     source, targets = load_pack(source_pack), [load_pack(pack) for pack in packs]
     for pack in (source, *targets):
         plug(checkpoint, pack)  # what does not fit is refused before the work begins
+    unfit_packs(checkpoint, [source, *targets])
     splits = read_benchmark(
         "tatoeba", data, "test", list(dict.fromkeys(pack.description.language for pack in targets))
     )

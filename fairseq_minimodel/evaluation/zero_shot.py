@@ -10,6 +10,7 @@ from pathlib import Path
 from ..atomic import write_json
 from ..checkpoint.load import Checkpoint, read_checkpoint
 from ..checkpoint.task_module import DESCRIPTION, WEIGHTS, load_module, plug_module
+from ..checkpoint.trained_language import unfit_packs
 from ..corpus.benchmarks.read import read_benchmark
 from ..corpus.benchmarks.rows import Split
 from ..corpus.benchmarks.table import BENCHMARKS, CLASSIFICATION, SPAN
@@ -145,6 +146,7 @@ def evaluate(
     done = _read_done(output)
     results = []
     for subject, scorer in zip(subjects, scorers, strict=True):
+        unfit = unfit_packs(subject.checkpoint, [pack for pack, _ in cases])
         for pack, rows in cases:
             files = (*subject.files, pack.folder / "language.safetensors", *rows.paths)
             key = _key(
@@ -155,7 +157,14 @@ def evaluate(
                 results.append(done[key])
                 continue
             score = scorer.score(pack, rows.rows, rows.name, max_tokens, device)
-            results.append({**asdict(score), "left_out": rows.left_out, "inputs": key})
+            results.append(
+                {
+                    **asdict(score),
+                    "unfit_body": any(pack is one for one in unfit),
+                    "left_out": rows.left_out,
+                    "inputs": key,
+                }
+            )
             if output:
                 write_json(output, results)
     if output:

@@ -17,6 +17,7 @@ from ..checkpoint.cost import training_cost
 from ..checkpoint.load import Checkpoint, read_checkpoint
 from ..checkpoint.parts import SPAN_HEAD
 from ..checkpoint.task_module import load_module, merge_module
+from ..checkpoint.trained_language import unfit_packs
 from ..corpus.progress import waiting
 from ..corpus.vocabulary import BOS, EOS, FAST_TOKENIZER_FILE, PAD
 from ..errors import InputError
@@ -63,6 +64,7 @@ def export_hf(
         checkpoint = surgery.truncate(checkpoint, depth)[0]
     plugged = surgery.plug(checkpoint, language)[0]
     _check(plugged, body)
+    unfit_packs(checkpoint, [language])
     head, classes = _classes(plugged, body, labels)
     state = _converted(plugged.state, plugged.layers, head)
     config = _config(plugged, language, state, classes)

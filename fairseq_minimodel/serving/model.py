@@ -15,6 +15,7 @@ from torch import Tensor
 from ..checkpoint.load import Checkpoint, find_training_file, read_checkpoint, symbols_of
 from ..checkpoint.surgery import plug
 from ..checkpoint.task_module import load_module, plug_module, settings_in
+from ..checkpoint.trained_language import unfit_packs
 from ..corpus.benchmarks.table import CLASSIFICATION, SPAN
 from ..corpus.questions import AligningVocabulary, WindowOptions
 from ..corpus.vocabulary import BOS, EOS, MASK_SYMBOL, TOKENIZER_FILES
@@ -136,6 +137,8 @@ def load(
         task = load_module(module)
         checkpoint, labels = plug_module(checkpoint, task)[0], labels or task.labels
         name = f"{body} with {module}"
+    if languages is not None:
+        unfit_packs(checkpoint, list(spoken.values()))
     return LanguageModel(name, checkpoint, spoken, labels, device, bfloat16, max_tokens)
 
 
