@@ -482,7 +482,9 @@ def _with_task(
     }
     plugged = checkpoint.replaced({**kept, **made}, _name="minimodel_roberta", **config)
     plugged.config["task"] = {**module.description.task, "data": str(module.folder.resolve())}
-    if not was_language_trained(checkpoint):  # and what the body began with says nothing of the task
+    if not was_language_trained(
+        checkpoint
+    ):  # and what the body began with says nothing of the task
         start = plugged.config.get("checkpoint") or {}
         plugged.config["checkpoint"] = {
             **start,

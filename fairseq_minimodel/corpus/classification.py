@@ -1,5 +1,6 @@
 """Labelled examples to the data that fairseq's task `sentence_prediction` reads."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -14,6 +15,8 @@ from .examples import Column, Example, read_examples
 from .indexed import IndexedDatasetWriter, token_type
 from .truncation import kept_lengths
 from .vocabulary import EOS, MASK_SYMBOL, SPECIAL_SYMBOLS, Vocabulary, write_dictionary
+
+logger = logging.getLogger(__name__)
 
 _BATCH = 1000  # examples
 SPECIAL_TOKENS = 2  # of each text: <s> or the separator before it, </s> after it
@@ -70,7 +73,7 @@ def prepare_classification(
     _check_labels(labels, train)
     files = {"train": train, "valid": valid} | ({} if test is None else {"test": test})
     with atomic_folder(output) as folder:
-        label_counts: Counter[str] = Counter()
+        label_counts: dict[str, Counter[str]] = {}
         for split, path in files.items():
             counts, longest, cut = _write_split(
                 folder, split, path, columns, vocabulary, labels, max_length
@@ -79,13 +82,20 @@ def prepare_classification(
             print(
                 f"{split}: {counts.total():,} examples, the longest has {longest} tokens{cut_there}"
             )
-            if split == "train":
-                label_counts = counts
+            label_counts[split] = counts
         for number in range(len(text_columns)):
             (folder / f"input{number}" / "dict.txt").write_bytes(Path(dictionary).read_bytes())
         write_dictionary(
-            folder / "label" / "dict.txt", labels, [label_counts[label] for label in labels]
+            folder / "label" / "dict.txt",
+            labels,
+            [label_counts["train"][label] for label in labels],
         )
+    for label in labels:
+        if label_counts["train"][label] and not label_counts["valid"][label]:
+            logger.warning(
+                "the label %s has %d training examples and none in %s: is it misspelt?",
+                label, label_counts["train"][label], valid,
+            )  # fmt: skip
     print(f"labels: {', '.join(labels)} (--num-classes {len(labels)})")
     print(f"data for fairseq-train --task sentence_prediction: {output.resolve()}", flush=True)
 
@@ -97,10 +107,11 @@ def _may_be_replaced(output: Path) -> bool:
 
 def _check_labels(labels: Sequence[str], train: str | Path) -> None:
     for label in labels:
-        if not label or label in SPECIAL_SYMBOLS or label == MASK_SYMBOL or "\n" in label:
+        is_special = label in SPECIAL_SYMBOLS or label == MASK_SYMBOL
+        if not label or is_special or "\n" in label or "\r" in label:
             raise InputError(
                 f"{label!r} cannot be a label ({train}): it is empty or a special symbol of "
-                "fairseq; choose another label column or mend the file."
+                "fairseq; choose another label column or fix the file."
             )
     if len(set(labels)) != len(labels) or len(labels) < 2:
         raise InputError(
@@ -138,8 +149,8 @@ def _write_split(
             for example in batch:
                 if example.label not in label_ids:
                     raise InputError(
-                        f"{path}: the label {example.label!r} is not among {', '.join(labels)}; "
-                        "mend the file or name all labels with --labels."
+                        f"{path}, line {example.line}: the label {example.label!r} is not among "
+                        f"{', '.join(labels)}; fix this line, or name all labels with --labels."
                     )
                 counts[example.label] += 1
             encoded = [

@@ -125,8 +125,9 @@ class Classifier:
 
     def _class_of(self, example: Example, data: str) -> int:
         if example.label not in self.classes:
+            line = "" if example.line is None else f", line {example.line}"
             raise InputError(
-                f'{data} has the label "{example.label}", and the body knows '
+                f'{data}{line} has the label "{example.label}", and the body knows '
                 f"{', '.join(self.classes)}"
             )
         return self.classes.index(example.label)

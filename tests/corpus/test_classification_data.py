@@ -178,7 +178,7 @@ def test_fairseq_trains_on_it(prepared, tmp_path):
 @pytest.mark.parametrize(
     ("train", "valid", "options", "message"),
     [
-        ("a\tx\nb\ty\n", "c\tz\n", {}, "valid.tsv: the label 'z' is not among x, y"),
+        ("a\tx\nb\ty\n", "c\tz\n", {}, "valid.tsv, line 1: the label 'z' is not among x, y"),
         ("a\tx\nb\t\n", "c\tx\n", {}, "'' cannot be a label"),
         ("a\tx\nb\t<unk>\n", "c\tx\n", {}, "'<unk>' cannot be a label"),
         ("a\tx\nb\tx\n", "c\tx\n", {}, "at least two different"),
@@ -199,6 +199,19 @@ def test_bad_examples_leave_nothing_behind(vocabulary, tmp_path, train, valid, o
             **options,
         )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train.tsv", "valid.tsv"]
+
+
+def test_a_label_of_the_training_data_alone_is_named(files, vocabulary, tmp_path, caplog):
+    """It is a class of its own, and perhaps misspelt."""
+    rows = (files / "train.tsv").read_text(encoding="utf-8")
+    (tmp_path / "train.tsv").write_text(f"{rows}x\ty\tsportt\n", encoding="utf-8")
+    arguments = {"text_columns": ("a",), "label_column": "label", **vocabulary}
+    valid = files / "valid.tsv"
+    prepare_classification(files / "train.tsv", valid, output=tmp_path / "good", **arguments)
+    assert not caplog.records
+    prepare_classification(tmp_path / "train.tsv", valid, output=tmp_path / "bad", **arguments)
+    [record] = caplog.records
+    assert "the label sportt has 1 training examples and none in" in record.getMessage()
 
 
 def test_other_folders_are_never_replaced(files, vocabulary, tmp_path):
