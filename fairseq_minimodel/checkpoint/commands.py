@@ -10,6 +10,7 @@ import torch
 from .. import __version__
 from ..atomic import atomic_folder
 from ..corpus.vocabulary import TOKENIZER_FILES
+from ..corpus.window_options import RECORD
 from ..language.pack import DICTIONARY, Description, load_pack, save_pack
 from ..language.vocabulary import fingerprint
 from . import surgery
@@ -18,6 +19,7 @@ from .identity import lineage_of
 from .load import (
     Checkpoint,
     find_training_file,
+    find_window_record,
     identified,
     read_checkpoint,
     symbols_of,
@@ -99,7 +101,8 @@ def plug(body: Path, pack: Path, output: Path, module: Path | None = None) -> No
     """Write a folder that fairseq loads: the body with the language of the pack, and a task module.
 
     The folder holds the checkpoint (model.pt), the pack's dictionary and tokenizer and, for a body
-    that was fine-tuned for classification, the dictionary of its labels.
+    that was fine-tuned for classification, the dictionary of its labels; for one that answers
+    questions, the record of its windows.
     """
     checkpoint, language, labels = read_checkpoint(body), load_pack(pack), None
     if module:
@@ -119,6 +122,8 @@ def plug(body: Path, pack: Path, output: Path, module: Path | None = None) -> No
             ):
                 (partial / part).mkdir()
                 shutil.copyfile(file, partial / part / DICTIONARY)
+        if record := find_window_record(checkpoint):
+            shutil.copyfile(record, partial / RECORD)
     print(f"{output}: {report}")
 
 

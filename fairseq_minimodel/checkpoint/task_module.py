@@ -3,6 +3,7 @@
 module.safetensors   the module's own parameters; of masks, their bits
 module.json          what the module is, and the body that it belongs to
 label/dict.txt       for classification: the labels, in the order of the classes
+windows.json         for questions: the windows of the training data, where that is known
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..atomic import atomic_folder
+from ..corpus.window_options import RECORD
 from ..errors import InputError
 from ..language.side import StateDict, is_language_side
 from ..nn.binary_mask import fixed_weights, pack_bits, unpack_bits
@@ -33,7 +35,7 @@ from ..nn.task_module import (
     option,
 )
 from .identity import decode, encode, lineage_of
-from .load import ENCODER, Checkpoint, find_training_file
+from .load import ENCODER, Checkpoint, find_training_file, find_window_record
 from .parts import CLASSIFICATION_HEAD, SPAN_HEAD
 from .surgery import SurgeryReport
 from .trained_language import LAST_CHECKPOINT, was_language_trained
@@ -228,12 +230,15 @@ def save_module(folder: str | Path, checkpoint: Checkpoint, labels: str | Path |
         labels = labels or find_training_file(checkpoint, LABELS)
         if not Path(labels).is_file():
             raise InputError(f"no labels {labels}: check the path (--labels)")
+    windows = find_window_record(checkpoint) if SPAN_HEAD in description.heads else None
     with atomic_folder(folder) as partial:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
         safetensors.torch.save_file(contiguous, partial / WEIGHTS)
         if labels:
             (partial / LABELS).parent.mkdir()
             shutil.copyfile(labels, partial / LABELS)
+        if windows:
+            shutil.copyfile(windows, partial / RECORD)
         text = json.dumps(asdict(description), indent=2, ensure_ascii=False)
         (partial / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 

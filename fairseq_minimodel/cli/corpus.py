@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .options import add_output, positive
+from .options import add_bad_offsets, add_output, positive
 from .verb import Verbs, add_verb
 
 
@@ -128,7 +128,8 @@ def _add_prepare_questions(verbs: Verbs) -> None:
     parser.add_argument(
         "--dict", dest="dictionary", type=Path, required=True, metavar="FILE", help="dict.txt"
     )
-    add_window_arguments(parser)
+    add_window_arguments(parser, positive, recorded=False)
+    add_bad_offsets(parser)
     add_output(parser, "FOLDER", "to make")
 
 

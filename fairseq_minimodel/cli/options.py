@@ -68,12 +68,25 @@ def add_answering(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument(
         "--max-answer",
-        type=int,
+        type=positive,
         default=MAX_ANSWER,
         metavar="N",
         help="questions: tokens of the longest answer (default: %(default)s)",
     )
-    add_window_arguments(parser)
+    add_window_arguments(parser, positive, recorded=True)
+
+
+def add_bad_offsets(parser: argparse.ArgumentParser) -> None:
+    """What becomes of answers in a file of questions that stand elsewhere than it says."""
+    from ..corpus.window_options import BAD_OFFSETS, REFUSE
+
+    parser.add_argument(
+        "--bad-offsets",
+        choices=BAD_OFFSETS,
+        default=REFUSE,
+        help="questions: where an answer does not stand in its context at answer_start, refuse the "
+        "file, skip the answer, or take the nearest place where it stands (default: %(default)s)",
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -25,7 +25,7 @@ from .benchmarks.questions import Question, read_questions
 from .indexed import IndexedDatasetWriter, token_type
 from .progress import SHORT, Progress
 from .vocabulary import BOS, EOS, Vocabulary
-from .window_options import NO_ANSWER, SPANS, WINDOWS, WindowOptions
+from .window_options import NO_ANSWER, REFUSE, SPANS, WINDOWS, WindowOptions, write_record
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,16 @@ def make_windows(
         first += min(options.stride, room)
 
 
-def read_question_file(path: str | Path, language: str | None = None) -> Iterator[Question]:
+def read_question_file(
+    path: str | Path, language: str | None = None, bad_offsets: str = REFUSE
+) -> Iterator[Question]:
     """Yield the questions of a file in the form of SQuAD v1.1 that have an answer.
 
     Args:
         path: JSON, perhaps compressed (.gz, .xz, .zst).
         language: keep those whose id begins with its name, in a file of several languages such as
             TyDi QA's ("en": english-...); None: keep all.
+        bad_offsets: see `read_questions`.
 
     Raises:
         InputError: as in `read_questions`, or there is nothing to keep.
@@ -130,7 +133,7 @@ def read_question_file(path: str | Path, language: str | None = None) -> Iterato
     with open_source(path) as files:
         if len(files) != 1:
             raise InputError(f"{path} holds {len(files)} files; give a single file of questions.")
-        for reading in read_questions(files, None if language else "und"):
+        for reading in read_questions(files, None if language else "und", bad_offsets):
             if reading.row is not None and language in (None, reading.language):
                 found = True
                 yield reading.row
@@ -149,8 +152,9 @@ def prepare_questions(
     max_length: int = WindowOptions.max_length,
     stride: int = WindowOptions.stride,
     max_question: int = WindowOptions.max_question,
+    bad_offsets: str = REFUSE,
 ) -> None:
-    """Write the folders `windows` and `spans`, and dict.txt, below the folder `output`.
+    """Write the folders `windows` and `spans`, dict.txt and windows.json below the folder `output`.
 
     Of several answers to a question the first counts. A former output is replaced. Memory grows with
     the largest file of questions, which is parsed at once, not with what is written.
@@ -159,6 +163,7 @@ def prepare_questions(
         train, valid, language: see `read_question_file`.
         sentencepiece_model, dictionary: the vocabulary of the model to fine-tune.
         max_length, stride, max_question: see `WindowOptions`.
+        bad_offsets: see `read_questions`.
 
     Raises:
         InputError: a bad file or option, or an `output` that holds something else.
@@ -175,10 +180,11 @@ def prepare_questions(
         for name in (WINDOWS, SPANS):
             (folder / name).mkdir()
         for split, path in (("train", train), ("valid", valid)):
-            questions = list(read_question_file(path, language))
+            questions = list(read_question_file(path, language, bad_offsets))
             held = _write_split(folder, split, questions, vocabulary, options)
             print(f"{split} ({path}): {held}")
         (folder / "dict.txt").write_bytes(Path(dictionary).read_bytes())
+        write_record(folder, options)
     print(f"data for fairseq-train --task span_qa: {output.resolve()}", flush=True)
 
 

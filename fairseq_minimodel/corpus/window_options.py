@@ -4,7 +4,10 @@ Kept apart from `questions.py` so that neither `--help` nor training imports wha
 needs.
 """
 
-from dataclasses import dataclass, field, fields
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
@@ -12,8 +15,11 @@ from ..errors import InputError
 # Folders with a dataset of fairseq each, an item a window: its tokens; and the positions of the first
 # and the last token of the answer in it.
 WINDOWS, SPANS = "windows", "spans"
+RECORD = "windows.json"  # beside them: the options that the windows were made with
 # Where the whole answer is not in the window: at <s>, which every window has and no answer.
 NO_ANSWER = (0, 0)
+# What becomes of an answer that does not stand in its context where the file says.
+REFUSE, SKIP, NEAREST = BAD_OFFSETS = ("refuse", "skip", "nearest")
 MAX_ANSWER = 30  # tokens of the longest answer; Devlin et al. 2019, in their code for SQuAD
 SPECIAL_TOKENS = 4  # of a window: <s> question </s> </s> context </s>
 
@@ -49,13 +55,44 @@ class WindowOptions:
             )
 
 
-def add_window_arguments(parser: Any) -> None:
-    """Add one command-line argument for each field of `WindowOptions`."""
+def write_record(folder: Path, options: WindowOptions) -> None:
+    """Write `RECORD` into the data that were prepared with these options."""
+    (folder / RECORD).write_text(json.dumps(asdict(options), indent=2) + "\n", encoding="utf-8")
+
+
+def read_record(path: Path) -> dict[str, int]:
+    """The options in a `RECORD`, by name.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    names = [option.name for option in fields(WindowOptions)]
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        options = {name: record[name] for name in names}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        options = {}
+    if not options or not all(type(value) is int for value in options.values()):
+        raise InputError(
+            f"{path} is damaged: it should be a JSON object with whole numbers under "
+            f"{', '.join(names)}; prepare the questions again."
+        )
+    return options
+
+
+def add_window_arguments(parser: Any, number: Callable[[str], int], recorded: bool) -> None:
+    """Add one command-line argument for each field of `WindowOptions`.
+
+    Args:
+        number: the type of the arguments.
+        recorded: the defaults are those of the data that a model was trained on.
+    """
     for option in fields(WindowOptions):
+        default = "as the training data was prepared" if recorded else "%(default)s"
         parser.add_argument(
             "--" + option.name.replace("_", "-"),
-            type=int,
-            default=option.default,
+            type=number,
+            default=None if recorded else option.default,
             metavar="N",
-            help=f"{option.metadata['help']} (default: %(default)s)",
+            help=f"{option.metadata['help']} (default: {default})",
         )

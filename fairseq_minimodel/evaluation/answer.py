@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy
 from torch import Tensor, nn
 
-from ..checkpoint.load import Checkpoint
+from ..checkpoint.load import Checkpoint, find_window_record
 from ..checkpoint.parts import SPAN_HEAD
 from ..checkpoint.surgery import plug
 from ..corpus.benchmarks.questions import Question
@@ -20,6 +20,8 @@ from ..corpus.questions import (
     WindowOptions,
     make_windows,
 )
+from ..corpus.vocabulary import Vocabulary
+from ..corpus.window_options import read_record
 from ..errors import InputError
 from ..language.pack import LanguagePack
 from ..report.table import format_table
@@ -39,7 +41,7 @@ class AnswerScore:
         body, language, pack, data: which body, in which language, by which pack, on which questions.
         metric: whose rules compare answers, "squad" or "mlqa".
         questions: how many; answered: to how many of them there is an answer that is not empty.
-        exact_match, f1: means over the questions, 0 to 1; a question without an answer counts 0.
+        exact_match, f1: means over the questions, 0 to 1; no answer is "", as in the official scripts.
         ..._low, ..._high: bounds of their 95 % intervals, see `bootstrap_interval`.
         truncated: questions that were cut because they have more tokens than the windows take.
     """
@@ -75,20 +77,6 @@ class FoundAnswer(NamedTuple):
     score: float
     begin: int
     end: int
-
-
-class AnsweredQuestion(NamedTuple):
-    """What was found for a question.
-
-    Attributes:
-        context: its context, as tokens.
-        spans: the best spans of each of its windows.
-        cut: how many tokens of the question were left out.
-    """
-
-    context: AlignedText
-    spans: list[Span]
-    cut: int
 
 
 class Answerer:
@@ -138,13 +126,13 @@ class Answerer:
         """
         language = pack.description.language
         normalise = normaliser(self.metric, language)
-        found = self._found(pack, questions, max_tokens, device)
-        answers = [best_text(one.context, one.spans) for one in found]
+        vocabulary = AligningVocabulary(pack.tokenizer, pack.dictionary)
+        truncated = count_cut(vocabulary, [row.question for row in questions], self.options)
+        answers = self.answers(pack, questions, max_tokens, device)
         values = numpy.zeros((len(questions), 2))
         for number, (answer, question) in enumerate(zip(answers, questions, strict=True)):
-            if answer:
-                right = [one.text for one in question.answers]
-                values[number] = exact_match(answer, right, normalise), f1(answer, right, normalise)
+            right = [one.text for one in question.answers]
+            values[number] = exact_match(answer, right, normalise), f1(answer, right, normalise)
         mean, (low, high) = values.mean(axis=0), bootstrap_interval(values)
         return AnswerScore(
             body=str(self.path),
@@ -160,20 +148,14 @@ class Answerer:
             f1=float(mean[1]),
             f1_low=float(low[1]),
             f1_high=float(high[1]),
-            truncated=sum(bool(one.cut) for one in found),
+            truncated=truncated,
         )
 
     def answers(
         self, pack: LanguagePack, questions: Sequence[Question], max_tokens: int, device: str
     ) -> list[str]:
         """The answer to each question, "" where there is none. Arguments as in `score`."""
-        found = self._found(pack, questions, max_tokens, device)
-        return [best_text(one.context, one.spans) for one in found]
-
-    def _found(
-        self, pack: LanguagePack, questions: Sequence[Question], max_tokens: int, device: str
-    ) -> list[AnsweredQuestion]:
-        return answer_spans(
+        found = answer_spans(
             build_model(plug(self.checkpoint, pack)[0], pack.symbols, device),
             AligningVocabulary(pack.tokenizer, pack.dictionary),
             [(row.question, row.context) for row in questions],
@@ -182,6 +164,34 @@ class Answerer:
             max_tokens,
             device,
         )
+        return [best_text(context, spans) for context, spans in found]
+
+
+def windows_of(
+    checkpoint: Checkpoint,
+    max_length: int | None = None,
+    stride: int | None = None,
+    max_question: int | None = None,
+) -> WindowOptions:
+    """The windows to read questions in: the numbers that are given, and the others as in training.
+
+    What training had is in the data that it read, see `corpus/window_options.py`; where that is not
+    known, the defaults of `WindowOptions`.
+
+    Raises:
+        InputError: the record of the training data is damaged, or the numbers leave no room for a
+            context.
+    """
+    given = {"max_length": max_length, "stride": stride, "max_question": max_question}
+    given = {name: value for name, value in given.items() if value is not None}
+    record = find_window_record(checkpoint)
+    return WindowOptions(**{**(read_record(record) if record else {}), **given})
+
+
+def count_cut(vocabulary: Vocabulary, questions: Sequence[str], options: WindowOptions) -> int:
+    """How many of the questions have more tokens than the windows take."""
+    _, sizes = vocabulary.encode_flat(questions)
+    return int((sizes > options.max_question).sum())
 
 
 def check_windows(
@@ -211,8 +221,8 @@ def answer_spans(
     max_tokens: int,
     device: str,
     unit: str | None = "window",
-) -> list[AnsweredQuestion]:
-    """The best spans for each question.
+) -> list[tuple[AlignedText, list[Span]]]:
+    """For each question its context, as tokens, and the best spans of each of its windows.
 
     Args:
         model: with a span head.
@@ -221,13 +231,12 @@ def answer_spans(
         max_tokens, device, unit: see `in_batches`.
     """
     contexts: dict[str, AlignedText] = {}
-    windows, owners, cut = [], [], []
+    windows, owners = [], []
     with counted("reading", len(questions), unit and "question") as done:
         for number, (question, context) in enumerate(questions):
             if context not in contexts:  # several questions have the same one
                 contexts[context] = vocabulary.align(context)
             asked = vocabulary.align(question)
-            cut.append(max(0, len(asked.ids) - options.max_question))
             for window in make_windows(asked.ids, contexts[context].ids, options):
                 windows.append(window)
                 owners.append(number)
@@ -238,8 +247,7 @@ def answer_spans(
     for owner, window, scored in zip(owners, windows, scores, strict=True):
         spans[owner] += context_spans(window, scored, max_answer)
     return [
-        AnsweredQuestion(contexts[context], found, tokens)
-        for (_, context), found, tokens in zip(questions, spans, cut, strict=True)
+        (contexts[context], found) for (_, context), found in zip(questions, spans, strict=True)
     ]
 
 

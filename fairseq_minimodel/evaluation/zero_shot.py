@@ -15,12 +15,12 @@ from ..corpus.benchmarks.read import read_benchmark
 from ..corpus.benchmarks.rows import Split
 from ..corpus.benchmarks.table import BENCHMARKS, CLASSIFICATION, SPAN
 from ..corpus.examples import read_examples
-from ..corpus.questions import WindowOptions, read_question_file
+from ..corpus.questions import read_question_file
 from ..errors import InputError
 from ..language.pack import LanguagePack, load_pack
 from ..report.table import format_table
 from . import answer, classify
-from .answer import Answerer, AnswerScore
+from .answer import Answerer, AnswerScore, windows_of
 from .answer_metrics import normaliser
 from .build import ready_device
 from .classify import Classifier, Score
@@ -84,10 +84,11 @@ def evaluate(
     label_column: str,
     labels: Path | None,
     metric: str | None,
-    max_length: int,
-    stride: int,
-    max_question: int,
+    max_length: int | None,
+    stride: int | None,
+    max_question: int | None,
     max_answer: int,
+    bad_offsets: str,
     max_tokens: int,
     device: str | None,
     output: Path | None,
@@ -114,7 +115,9 @@ def evaluate(
         labels: dict.txt of the labels, in the order of the classes; None: the one that a body was
             fine-tuned with.
         metric: of answers, "squad" or "mlqa"; None: the benchmark's own.
-        max_length, stride, max_question, max_answer: of questions, see `Answerer`.
+        max_length, stride, max_question: of questions, see `windows_of`.
+        max_answer: tokens of the longest answer.
+        bad_offsets: of questions, see `read_questions`.
         max_tokens: tokens a batch, padding included.
         device: of PyTorch; None: a GPU if there is one.
         output: where to write the scores as JSON; None: nowhere.
@@ -128,18 +131,25 @@ def evaluate(
     device = ready_device(device)
     subjects = list(_subjects(bodies, modules, labels))
     kind = _kind(subjects)
-    options = WindowOptions(max_length, stride, max_question) if kind == SPAN else None
     metric = metric or ("mlqa" if benchmark == "mlqa" else "squad")
     scorers = [
         Classifier(subject.name, subject.checkpoint, subject.labels)
         if kind == CLASSIFICATION
-        else Answerer(subject.name, subject.checkpoint, options, max_answer, metric)
+        else Answerer(
+            subject.name,
+            subject.checkpoint,
+            windows_of(subject.checkpoint, max_length, stride, max_question),
+            max_answer,
+            metric,
+        )
         for subject in subjects
     ]
     if benchmark is None:
-        cases = list(_cases_of_files(kind, tests, text_columns, label_column))
+        cases = list(_cases_of_files(kind, tests, text_columns, label_column, bad_offsets))
     else:
-        cases = list(_cases_of_benchmark(kind, packs, benchmark, data, split, languages))
+        cases = list(
+            _cases_of_benchmark(kind, packs, benchmark, data, split, languages, bad_offsets)
+        )
     if kind == SPAN:
         for pack, _ in cases:
             normaliser(metric, pack.description.language)  # refused before the work begins
@@ -150,8 +160,9 @@ def evaluate(
         for pack, rows in cases:
             files = (*subject.files, pack.folder / "language.safetensors", *rows.paths)
             key = _key(
-                files, split, text_columns, label_column, labels, metric, options, max_answer
-            )
+                files, split, text_columns, label_column, labels, metric,
+                scorer.options if kind == SPAN else None, max_answer, bad_offsets,
+            )  # fmt: skip
             if key in done:
                 logger.info("%s: %s is there already", output, pack.description.language)
                 results.append(done[key])
@@ -217,13 +228,14 @@ def _cases_of_files(
     tests: Sequence[tuple[str, str]] | None,
     text_columns: Sequence[str],
     label_column: str,
+    bad_offsets: str,
 ) -> Iterator[tuple[LanguagePack, Data]]:
     if not tests:
         raise InputError("there is nothing to evaluate on: give --test PACK FILE, or --benchmark")
     for pack, file in tests:
         path = Path(file)
         if kind == SPAN:
-            rows = list(read_question_file(path))
+            rows = list(read_question_file(path, bad_offsets=bad_offsets))
         else:
             rows = list(read_examples(path, text_columns, label_column))
         yield load_pack(pack), Data(file, (path,), rows, {})
@@ -236,6 +248,7 @@ def _cases_of_benchmark(
     data: Path | None,
     split: str,
     languages: Sequence[str] | None,
+    bad_offsets: str,
 ) -> Iterator[tuple[LanguagePack, Data]]:
     if packs is None or data is None:
         raise InputError("--benchmark needs --packs FOLDER and --data PATH")
@@ -252,7 +265,7 @@ def _cases_of_benchmark(
                 f"{packs} has no pack of the language {language}; there is "
                 f"{', '.join(found) or 'none'}"
             )
-    for language, rows in read_benchmark(benchmark, data, split, wanted).items():
+    for language, rows in read_benchmark(benchmark, data, split, wanted, bad_offsets).items():
         yield found[language], _data_of(rows, data)
 
 

@@ -17,11 +17,19 @@ from ..checkpoint.surgery import plug
 from ..checkpoint.task_module import load_module, plug_module, settings_in
 from ..checkpoint.trained_language import unfit_packs
 from ..corpus.benchmarks.table import CLASSIFICATION, SPAN
-from ..corpus.questions import AligningVocabulary, WindowOptions
+from ..corpus.questions import AligningVocabulary
 from ..corpus.vocabulary import BOS, EOS, MASK_SYMBOL, TOKENIZER_FILES
 from ..corpus.window_options import MAX_ANSWER
 from ..errors import InputError
-from ..evaluation.answer import N_BEST, FoundAnswer, answer_spans, best_answers, check_windows
+from ..evaluation.answer import (
+    N_BEST,
+    FoundAnswer,
+    answer_spans,
+    best_answers,
+    check_windows,
+    count_cut,
+    windows_of,
+)
 from ..evaluation.batches import in_batches
 from ..evaluation.build import build_model, in_another_language, ready_device
 from ..evaluation.classify import Classifier, class_logits, token_sequences
@@ -319,9 +327,9 @@ class LanguageModel:
         questions: Sequence[str],
         contexts: Sequence[str],
         top: int = 1,
-        max_length: int = WindowOptions.max_length,
-        stride: int = WindowOptions.stride,
-        max_question: int = WindowOptions.max_question,
+        max_length: int | None = None,
+        stride: int | None = None,
+        max_question: int | None = None,
         max_answer: int = MAX_ANSWER,
         language: str | None = None,
     ) -> list[list[FoundAnswer]]:
@@ -333,7 +341,8 @@ class LanguageModel:
         Args:
             contexts: one for each question.
             top: how many answers, at most 20; of different texts or at different places.
-            max_length, stride, max_question: of the windows, see `WindowOptions`; as in training.
+            max_length, stride, max_question: of the windows, see `WindowOptions`. None: as the
+                training data was prepared, see `windows_of`.
             max_answer: tokens of the longest answer.
 
         Raises:
@@ -342,7 +351,7 @@ class LanguageModel:
                 `tokenize`.
         """
         self._require(SPAN)
-        options = WindowOptions(max_length, stride, max_question)
+        options = windows_of(self._checkpoint, max_length, stride, max_question)
         check_windows(self.name, self._checkpoint, options, max_answer)
         if not 1 <= top <= N_BEST:
             raise InputError(f"top is {top}: give 1 to {N_BEST} answers")
@@ -359,12 +368,12 @@ class LanguageModel:
                 spoken.model, spoken.vocabulary, pairs, options, max_answer,
                 self.max_tokens, self.device, unit=None,
             )  # fmt: skip
-        if cut := sum(bool(one.cut) for one in found):
+        if cut := count_cut(spoken.vocabulary, questions, options):
             logger.warning(
                 "%d of %d questions have more than %d tokens (max_question) and were cut",
-                cut, len(found), options.max_question,
+                cut, len(questions), options.max_question,
             )  # fmt: skip
-        return [best_answers(one.context, one.spans, top) for one in found]
+        return [best_answers(context, spans, top) for context, spans in found]
 
     def _spoken(self, language: str | None) -> _Language:
         name = self.language if language is None else language

@@ -204,7 +204,6 @@ def test_what_is_there_is_not_computed_again(evaluate, tmp_path):
         (["--benchmark", "nowhere", "--data", "xquad", "--packs", "packs"],
          "no benchmark 'nowhere'"),
         ([*FILES, "--max-length", "33"], "--max-length 33 is more than the 32 positions"),
-        ([*FILES, "--max-answer", "0"], "--max-answer is 0"),
         ([*FILES, "--device", "nonsense"], "--device nonsense cannot be used here"),
         (["--test", "nowhere", "xquad/xquad.de.json"], "nowhere is not a language pack"),
         (["--test", "packs/de", "absent.json"], "absent.json does not exist"),
