@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .options import add_bad_offsets, add_output, positive
+from .options import LABELLED, add_bad_offsets, add_output, positive
 from .verb import Verbs, add_verb
 
 
@@ -94,7 +94,7 @@ def _add_export_benchmark(verbs: Verbs) -> None:
         '{"text1": ..., "text2": ..., "label": ...}.',
     )
     parser.add_argument(
-        "--benchmark", required=True, metavar="NAME", help="multinli, snli, sib200 and others"
+        "--benchmark", required=True, metavar="NAME", help=f"one of {', '.join(LABELLED)}"
     )
     parser.add_argument(
         "--data", type=Path, required=True, metavar="PATH", help="its archive, folder or file"

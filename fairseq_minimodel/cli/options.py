@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+# The benchmarks, by kind, without a wait for the modules that read them.
+LABELLED = ("xnli", "multinli", "snli", "snli-counterfactual", "pawsx", "sib200")
+ANSWERED = ("squad", "mlqa", "xquad", "tydiqa-goldp")
 MOST = 2**31  # above the numbers that options take
 
 

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 
 from .options import (
+    ANSWERED,
+    LABELLED,
     add_answering,
     add_bad_offsets,
     add_body,
@@ -14,11 +16,6 @@ from .options import (
     positive,
 )
 from .verb import Verbs, add_verb
-
-# The benchmarks that `evaluate` knows, without a wait for the modules that read them.
-LABELLED = ("xnli", "multinli", "snli", "snli-counterfactual", "pawsx", "sib200")
-ANSWERED = ("squad", "mlqa", "xquad", "tydiqa-goldp")
-SCORED = (*LABELLED, *ANSWERED)
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -66,7 +63,9 @@ def _add_evaluate(verbs: Verbs) -> None:
         help="a language pack and labelled examples (TSV or JSON Lines) or questions (SQuAD's JSON) "
         "in its language; repeat it for more languages",
     )
-    where.add_argument("--benchmark", metavar="NAME", help=f"one of {', '.join(SCORED)}")
+    where.add_argument(
+        "--benchmark", metavar="NAME", help=f"one of {', '.join((*LABELLED, *ANSWERED))}"
+    )
     parser.add_argument("--packs", type=Path, metavar="FOLDER", help="one pack a language")
     parser.add_argument(
         "--data", type=Path, metavar="PATH", help="the benchmark's archive, folder or file"

@@ -19,7 +19,7 @@ from fairseq_minimodel.corpus.questions import (
     read_question_file,
 )
 from fairseq_minimodel.corpus.vocabulary import dictionary_pieces, load_sentencepiece
-from fairseq_minimodel.corpus.window_options import WindowOptions
+from fairseq_minimodel.corpus.window_options import WindowOptions, read_record
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.evaluation.answer_metrics import exact_match, normalise_squad
 
@@ -170,6 +170,9 @@ def test_the_command_writes_windows_and_where_the_answers_are(files, source_data
     for _ in range(2):  # the second replaces the first
         assert main(list(map(str, arguments))) == 0
     printed = capsys.readouterr().out
+    assert read_record(tmp_path / "data/windows.json") == {
+        "max_length": 10, "stride": 2, "max_question": 3
+    }  # fmt: skip
     assert (tmp_path / "data/dict.txt").read_bytes() == (source_data / "dict.txt").read_bytes()
     vocabulary = AligningVocabulary(
         source_data / "sentencepiece.bpe.model", source_data / "dict.txt"
