@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -109,9 +110,10 @@ def predict(
         rows = read_rows(lines, name, json_lines, model.task, text_columns)
         shown = size and not (output == STANDARD and sys.stdout.isatty())
         with Progress("predict", size) if shown else nullcontext() as progress:
-            count = write_predictions(file, rows, ask, name, progress)
+            written = write_predictions(file, rows, ask, name, progress)
     seconds = time.monotonic() - started
-    print(f"{count:,} lines in {seconds:.1f} s: {count / seconds:,.1f} lines/s", file=sys.stderr)
+    rate = f"{written / seconds:,.1f} lines/s"
+    print(f"{written:,} lines in {seconds:.1f} s: {rate}", file=sys.stderr)
 
 
 def write_predictions(
@@ -125,16 +127,19 @@ def write_predictions(
 
     Returns: how many rows.
     """
-    count = done = 0
+    rows_written = done = 0
     for portion in portions(rows):
         for row, prediction in zip(portion, answered(portion, ask, name), strict=True):
-            file.write(_json_line({**row.record, PREDICTION: prediction}))
+            try:
+                file.write(_json_line({**row.record, PREDICTION: prediction}))
+            except RecursionError:  # it could be read by a hair
+                raise _too_deep(name, row.number) from None
         file.flush()
-        count += len(portion)
+        rows_written += len(portion)
         if progress is not None:
             progress.update(portion[-1].position - done)
             done = portion[-1].position
-    return count
+    return rows_written
 
 
 def read_rows(
@@ -266,9 +271,11 @@ def _check_options(
 
 def _record(text: str, name: str, number: int) -> dict[str, object]:
     try:
-        record = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{name}, line {number}: not JSON ({error}); mend this line") from None
+        record = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise _too_deep(name, number) from None
+    except ValueError as error:
+        raise InputError(f"{name}, line {number}: not JSON ({error}); fix this line") from None
     if not isinstance(record, dict):
         raise InputError(f"{name}, line {number}: no JSON object; write one a line")
     if PREDICTION in record:
@@ -277,6 +284,15 @@ def _record(text: str, name: str, number: int) -> dict[str, object]:
             "command writes: rename it"
         )
     return record
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and the infinities, which Python reads and which would be written again, are no JSON."""
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _too_deep(name: str, number: int) -> InputError:
+    return InputError(f"{name}, line {number}: the JSON is nested too deeply; fix this line")
 
 
 def _usual_keys(record: dict[str, object], task: str) -> Sequence[str]:
@@ -290,7 +306,7 @@ def _text(record: dict[str, object], key: str, name: str, number: int) -> str:
     if not isinstance(text, str):
         raise InputError(
             f"{name}, line {number}: no text under the key {key!r}; name the keys with "
-            "--text-columns, or mend this line"
+            "--text-columns, or fix this line"
         )
     return text
 
@@ -299,13 +315,27 @@ def _text(record: dict[str, object], key: str, name: str, number: int) -> str:
 def _input(source: str) -> Iterator[tuple[str, Iterator[Line], int]]:
     """Its name, its lines and its bytes as it is stored; 0: nobody knows."""
     if source == STANDARD:
-        yield "standard input", _lines(enumerate(sys.stdin.buffer, start=1)), 0
+        yield "standard input", _lines(_read_lines(sys.stdin.buffer)), 0
         return
     with TextFile(source) as file:
         lines = _lines(file.lines(LONGEST_JSON_LINE, cut=False))
         if file.path.suffix in COMPRESSED:
             lines = (line._replace(position=file.position) for line in lines)
         yield source, lines, file.path.stat().st_size
+
+
+def _read_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Number and content of each line. None is longer in memory than a line of a file may be."""
+    for number in count(1):
+        line = stream.readline(LONGEST_JSON_LINE + 1)
+        if not line:
+            return
+        if len(line) > LONGEST_JSON_LINE:
+            raise InputError(
+                f"standard input, line {number}: the line is longer than "
+                f"{LONGEST_JSON_LINE // 1_000_000} MB; split its text into several lines"
+            )
+        yield number, line
 
 
 def _lines(numbered: Iterable[tuple[int, bytes]]) -> Iterator[Line]:
