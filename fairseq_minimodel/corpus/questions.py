@@ -229,6 +229,7 @@ def _write_split(
             longest = max(longest, *lengths)
             counts.update(
                 questions=1,
+                cut=len(asked.ids) > options.max_question,
                 windows=len(windows),
                 complete=sum(position != NO_ANSWER for position in positions),
                 wider=context.text_of(span) != answer.text.strip(),
@@ -238,8 +239,9 @@ def _write_split(
             f"SentencePiece keeps no character of any answer to the questions of --{split}; "
             "give the model of their language."
         )
+    cut = f", {counts['cut']:,} questions were cut at --max-question" if counts["cut"] else ""
     return (
         f"{counts['questions']:,} questions in {counts['windows']:,} windows of up to {longest} "
         f"tokens, {counts['complete']:,} of them with the answer; {counts['wider']:,} answers begin or "
-        f"end within a token, {counts['lost']:,} have no token and are left out"
+        f"end within a token, {counts['lost']:,} have no token and are left out{cut}"
     )

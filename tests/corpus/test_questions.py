@@ -197,6 +197,18 @@ def test_the_command_writes_windows_and_where_the_answers_are(files, source_data
         assert [0, 0] in spans
 
 
+def test_questions_that_are_cut_are_counted(files, source_data, tmp_path, capsys):
+    data = json.loads((files / "valid.json").read_text())
+    for index, paragraph in enumerate(data["data"][0]["paragraphs"]):
+        paragraph["qas"][0]["question"] = " ".join(["word1"] * (4 if index < 3 else 2))
+    (tmp_path / "q.json").write_text(json.dumps(data))
+    prepare_questions(
+        tmp_path / "q.json", tmp_path / "q.json", source_data / "sentencepiece.bpe.model",
+        source_data / "dict.txt", tmp_path / "data", max_length=12, stride=2, max_question=3,
+    )  # fmt: skip
+    assert capsys.readouterr().out.count(", 3 questions were cut at --max-question") == 2
+
+
 def test_one_language_of_several(tmp_path, files):
     data = json.loads((files / "valid.json").read_text())
     for index, paragraph in enumerate(data["data"][0]["paragraphs"]):

@@ -14,11 +14,13 @@ from corpus.generated_questions import write_questions
 
 from fairseq_minimodel.checkpoint.identity import lineage_of
 from fairseq_minimodel.checkpoint.load import read_checkpoint, write_checkpoint
+from fairseq_minimodel.checkpoint.task_module import load_module, plug_module, save_module
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.benchmarks.questions import Answer, Question
 from fairseq_minimodel.corpus.questions import WindowOptions, read_question_file
 from fairseq_minimodel.corpus.window_options import write_record
-from fairseq_minimodel.evaluation.answer import Answerer
+from fairseq_minimodel.evaluation.answer import Answerer, windows_of
+from fairseq_minimodel.evaluation.build import build_model
 from fairseq_minimodel.language.pack import Description, load_pack, save_pack
 from fairseq_minimodel.language.side import LanguageSide, language_side_of
 from fairseq_minimodel.language.vocabulary import fingerprint, read_symbols
@@ -202,6 +204,21 @@ def test_the_windows_are_those_of_the_training_data(evaluate, folder, tmp_path, 
     record.unlink()  # as data that an earlier version prepared: the windows are BERT's
     assert main(["evaluate", *body, *FILES]) == 2
     assert "--max-length 384 is more than the 32 positions" in capsys.readouterr().err
+
+
+def test_plugged_bodies_and_modules_keep_the_record_of_the_windows(folder, source_data, tmp_path):
+    body = read_checkpoint(folder / "body.pt")
+    write_checkpoint(tmp_path / "body.pt", body)
+    write_record(tmp_path, OPTIONS)
+    arguments = ["--body", tmp_path / "body.pt", "--pack", folder / "packs/de"]
+    assert main(["plug", *map(str, arguments), "--output", str(tmp_path / "plugged")]) == 0
+    trained = replace(body.replaced(body.state, task_module="lora"), path=tmp_path / "trained.pt")
+    state = build_model(trained, read_symbols(source_data / "dict.txt")).state_dict()
+    save_module(tmp_path / "module", trained.replaced(state), None)
+    over = plug_module(replace(body, path=folder / "x.pt"), load_module(tmp_path / "module"))[0]
+    for checkpoint in (read_checkpoint(tmp_path / "plugged/model.pt"), over):
+        assert windows_of(checkpoint) == OPTIONS
+        assert windows_of(checkpoint, stride=3) == replace(OPTIONS, stride=3)
 
 
 def test_long_questions_are_counted(evaluate, folder, tmp_path):
