@@ -20,6 +20,7 @@ from .checkpoint.fit import check_fits
 from .checkpoint.load import Checkpoint, plain_config, with_present_names
 from .checkpoint.task_module import LABELS
 from .corpus.vocabulary import TOKENIZER_FILES
+from .corpus.window_options import RECORD
 from .language.pack import DICTIONARY
 from .language.side import EMBEDDING
 from .models.minimodel_roberta import MiniModelRoberta, parse_layers
@@ -50,7 +51,7 @@ def training_files(cfg: DictConfig) -> Iterator[tuple[Path, str]]:
     """What belongs to the checkpoints of a run: files, and their names beside a checkpoint.
 
     The dictionary and the tokenizer of the training data, or of the body that is fine-tuned if the
-    data have no tokenizer and the same dictionary; the labels.
+    data have no tokenizer and the same dictionary; the labels; the record of a question's windows.
     """
     data = Path(str(getattr(cfg.task, "data", None) or "").split(":")[0])
     dictionaries = [data / DICTIONARY, data / "input0" / DICTIONARY]
@@ -58,8 +59,9 @@ def training_files(cfg: DictConfig) -> Iterator[tuple[Path, str]]:
     if dictionary is None:
         return
     yield dictionary, DICTIONARY
-    if (data / LABELS).is_file():
-        yield data / LABELS, LABELS
+    for name in (LABELS, RECORD):
+        if (data / name).is_file():
+            yield data / name, name
     folders = [data]
     body = Path(cfg.checkpoint.finetune_from_model or "").parent
     if cfg.checkpoint.finetune_from_model and _are_equal(dictionary, body / DICTIONARY):

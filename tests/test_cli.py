@@ -69,3 +69,35 @@ def test_a_reader_that_has_had_enough_ends_a_verb_without_a_word(verb):
     finally:
         os.close(writes)
     assert result.returncode == 0 and result.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("verb", "options"),
+    [
+        ("predict", ["max-tokens", "top", "max-length", "stride", "max-question", "max-answer"]),
+        ("evaluate", ["max-tokens", "max-length", "stride", "max-question", "max-answer"]),
+        ("perplexity", ["max-tokens", "depth", "seed"]),
+        ("retrieve", ["max-tokens", "layer", "neighbours"]),
+        ("prepare-questions", ["max-length", "stride", "max-question"]),
+        ("prepare-classification", ["max-length"]),
+    ],
+)
+def test_options_that_count_take_no_nonsense(verb, options, capsys):
+    for option in options:
+        for value in ("-1", "2.5", "x", "", "9" * 30, *(["0"] * (option not in ("seed", "layer")))):
+            with pytest.raises(SystemExit) as stop:
+                build_parser().parse_args([verb, f"--{option}={value}"])
+            [message] = capsys.readouterr().err.splitlines()[-1:]
+            assert stop.value.code == 2 and f"argument --{option}: " in message
+
+
+def test_evaluate_names_the_benchmarks_that_it_scores():
+    from fairseq_minimodel.corpus.benchmarks.table import BENCHMARKS, CLASSIFICATION, SPAN
+
+    [option] = [one for one in verbs()["evaluate"]._actions if one.dest == "benchmark"]
+    named = option.help.removeprefix("one of ").split(", ")
+    scored = [name for name, one in BENCHMARKS.items() if one.kind in (CLASSIFICATION, SPAN)]
+    assert sorted(named) == sorted(scored)
+    [option] = [one for one in verbs()["export-benchmark"]._actions if one.dest == "benchmark"]
+    labelled = [name for name, one in BENCHMARKS.items() if one.kind == CLASSIFICATION]
+    assert sorted(option.help.removeprefix("one of ").split(", ")) == sorted(labelled)

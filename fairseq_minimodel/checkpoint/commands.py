@@ -10,6 +10,7 @@ import torch
 from .. import __version__
 from ..atomic import atomic_folder
 from ..corpus.vocabulary import TOKENIZER_FILES
+from ..corpus.window_options import RECORD
 from ..errors import InputError
 from ..language.pack import DICTIONARY, PACK, Description, check_language, load_pack, save_pack
 from ..language.vocabulary import fingerprint
@@ -21,6 +22,7 @@ from .load import (
     CHECKPOINT,
     Checkpoint,
     find_training_file,
+    find_window_record,
     identified,
     is_without_training,
     read_checkpoint,
@@ -28,12 +30,13 @@ from .load import (
     write_checkpoint,
 )
 from .task_module import MODULE, load_module, merge_module, plug_module, save_module
+from .trained_language import unfit_packs
 
 MODEL = "model.pt"  # the checkpoint's name in a plugged folder, as fairseq's from_pretrained has it
 PLUGGED = FolderForm(
     "a plugged model",
     (MODEL, DICTIONARY),
-    (*TOKENIZER_FILES, f"input0/{DICTIONARY}", f"label/{DICTIONARY}"),
+    (*TOKENIZER_FILES, f"input0/{DICTIONARY}", f"label/{DICTIONARY}", RECORD),
     lambda folder: is_without_training(folder / MODEL),
 )
 
@@ -118,7 +121,8 @@ def plug(body: Path, pack: Path, output: Path, module: Path | None = None) -> No
     """Write a folder that fairseq loads: the body with the language of the pack, and a task module.
 
     The folder holds the checkpoint (model.pt), the pack's dictionary and tokenizer and, for a body
-    that was fine-tuned for classification, the dictionary of its labels.
+    that was fine-tuned for classification, the dictionary of its labels; for one that answers
+    questions, the record of its windows.
     """
     check_folder(output, PLUGGED, body, pack, module)
     checkpoint, language, labels = read_checkpoint(body), load_pack(pack), None
@@ -126,6 +130,7 @@ def plug(body: Path, pack: Path, output: Path, module: Path | None = None) -> No
         task = load_module(module)
         checkpoint, labels = plug_module(checkpoint, task)[0], task.labels
     plugged, report = surgery.plug(checkpoint, language)
+    unfit_packs(checkpoint, [language])
     with atomic_folder(output, PLUGGED) as partial:
         write_checkpoint(partial / MODEL, plugged)
         shutil.copyfile(language.tokenizer, partial / language.tokenizer.name)
@@ -138,6 +143,8 @@ def plug(body: Path, pack: Path, output: Path, module: Path | None = None) -> No
             ):
                 (partial / part).mkdir()
                 shutil.copyfile(file, partial / part / DICTIONARY)
+        if record := find_window_record(checkpoint):
+            shutil.copyfile(record, partial / RECORD)
     print(f"{output}: {report}")
 
 

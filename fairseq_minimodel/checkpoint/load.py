@@ -10,6 +10,7 @@ import torch
 
 from ..atomic import atomic_file
 from ..corpus.progress import ProgressFile
+from ..corpus.window_options import RECORD
 from ..errors import InputError
 from ..language.side import (
     EMBEDDING,
@@ -365,6 +366,14 @@ def find_training_file(checkpoint: Checkpoint, *names: str) -> Path:
         "on: put it beside the checkpoint, or name it (--dict, in fairseq-train --source-dict; "
         "--sentencepiece-model; --labels)"
     )
+
+
+def find_window_record(checkpoint: Checkpoint) -> Path | None:
+    """The record of the windows that a body was trained on questions with; None: there is none."""
+    try:
+        return find_training_file(checkpoint, RECORD)
+    except InputError:  # data that were prepared before there was a record, or have moved
+        return None
 
 
 def identified(checkpoint: Checkpoint, dictionary: str | Path | None = None) -> Checkpoint:

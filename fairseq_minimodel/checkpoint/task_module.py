@@ -3,6 +3,7 @@
 module.safetensors   the module's own parameters; of masks, their bits
 module.json          what the module is, and the body that it belongs to
 label/dict.txt       for classification: the labels, in the order of the classes
+windows.json         for questions: the windows of the training data, where that is known
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..atomic import atomic_folder
+from ..corpus.window_options import RECORD
 from ..errors import InputError
 from ..language.side import EMBEDDING, StateDict, is_language_side
 from ..nn.binary_mask import fixed_weights, pack_bits, unpack_bits
@@ -35,9 +37,16 @@ from ..outputs import FolderForm
 from ..records import parse_json, read_record, record, shown
 from ..weights import check_weights, read_safetensors
 from .identity import TASK_BODY, decode, encode, lineage_of
-from .load import ENCODER, Checkpoint, TaskSettings, find_training_file
+from .load import (
+    ENCODER,
+    Checkpoint,
+    TaskSettings,
+    find_training_file,
+    find_window_record,
+)
 from .parts import CLASSIFICATION_HEAD, SPAN_HEAD
 from .surgery import SurgeryReport
+from .trained_language import LAST_CHECKPOINT, was_language_trained
 
 NO_BODY = "0" * 16
 TASK_SETTINGS = "encoder.task_settings"  # buffer: the module's settings (`encode_settings`)
@@ -45,7 +54,7 @@ TASK_SETTINGS = "encoder.task_settings"  # buffer: the module's settings (`encod
 WEIGHTS = "module.safetensors"
 DESCRIPTION = "module.json"
 LABELS = "label/dict.txt"  # where fairseq's sentence_prediction looks for it
-MODULE = FolderForm("a task module", (WEIGHTS, DESCRIPTION), (LABELS,))
+MODULE = FolderForm("a task module", (WEIGHTS, DESCRIPTION), (LABELS, RECORD))
 MASKS = "masks"
 MOST_OUTPUTS = 10_000  # of a head
 AGAIN = "make the module again with `fairseq-minimodel module`"
@@ -238,12 +247,15 @@ def save_module(folder: str | Path, checkpoint: Checkpoint, labels: str | Path |
         labels = labels or find_training_file(checkpoint, LABELS)
         if not Path(labels).is_file():
             raise InputError(f"no labels {labels}: check the path (--labels)")
+    windows = find_window_record(checkpoint) if SPAN_HEAD in description.heads else None
     with atomic_folder(folder, MODULE) as partial:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
         safetensors.torch.save_file(contiguous, partial / WEIGHTS)
         if labels:
             (partial / LABELS).parent.mkdir()
             shutil.copyfile(labels, partial / LABELS)
+        if windows:
+            shutil.copyfile(windows, partial / RECORD)
         text = json.dumps(asdict(description), indent=2, ensure_ascii=False)
         (partial / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
@@ -523,4 +535,13 @@ def _with_task(
     }
     plugged = checkpoint.replaced({**kept, **made}, _name="minimodel_roberta", **config)
     plugged.config["task"] = {**module.description.task, "data": str(module.folder.resolve())}
+    if not was_language_trained(
+        checkpoint
+    ):  # and what the body began with says nothing of the task
+        start = plugged.config.get("checkpoint") or {}
+        plugged.config["checkpoint"] = {
+            **start,
+            "finetune_from_model": None,
+            "restore_file": LAST_CHECKPOINT,
+        }
     return plugged, report

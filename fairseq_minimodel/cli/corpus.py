@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .options import add_output
+from .options import LABELLED, add_bad_offsets, add_output, positive
 from .verb import Verbs, add_verb
 
 
@@ -68,6 +68,13 @@ def _add_prepare_classification(verbs: Verbs) -> None:
         metavar="LABEL",
         help="all labels in the order of their classes (default: those of --train, sorted)",
     )
+    parser.add_argument(
+        "--max-length",
+        type=positive,
+        metavar="N",
+        help="cut longer examples to so many tokens, special tokens included, as evaluate and predict "
+        "cut them to the positions of the model (default: nothing is cut)",
+    )
     parser.add_argument("--sentencepiece-model", type=Path, required=True, metavar="FILE")
     parser.add_argument(
         "--dict", dest="dictionary", type=Path, required=True, metavar="FILE", help="dict.txt"
@@ -87,7 +94,7 @@ def _add_export_benchmark(verbs: Verbs) -> None:
         '{"text1": ..., "text2": ..., "label": ...}.',
     )
     parser.add_argument(
-        "--benchmark", required=True, metavar="NAME", help="multinli, snli, sib200 and others"
+        "--benchmark", required=True, metavar="NAME", help=f"one of {', '.join(LABELLED)}"
     )
     parser.add_argument(
         "--data", type=Path, required=True, metavar="PATH", help="its archive, folder or file"
@@ -121,8 +128,9 @@ def _add_prepare_questions(verbs: Verbs) -> None:
     parser.add_argument(
         "--dict", dest="dictionary", type=Path, required=True, metavar="FILE", help="dict.txt"
     )
-    add_window_arguments(parser)
-    add_output(parser, "FOLDER")
+    add_window_arguments(parser, positive, recorded=False)
+    add_bad_offsets(parser)
+    add_output(parser, "FOLDER", "to make")
 
 
 def _add_toy(verbs: Verbs) -> None:

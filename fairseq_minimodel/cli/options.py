@@ -3,6 +3,38 @@
 import argparse
 from pathlib import Path
 
+# The benchmarks, by kind, without a wait for the modules that read them.
+LABELLED = ("xnli", "multinli", "snli", "snli-counterfactual", "pawsx", "sib200")
+ANSWERED = ("squad", "mlqa", "xquad", "tydiqa-goldp")
+MOST = 2**31  # above the numbers that options take
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1: the type of an option."""
+    number = whole(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is too small: give at least 1")
+    return number
+
+
+def not_negative(text: str) -> int:
+    """A whole number of at least 0: the type of an option."""
+    number = whole(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is too small: give at least 0")
+    return number
+
+
+def whole(text: str) -> int:
+    """A whole number that a count of the computer's can hold: the type of an option."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if abs(number) >= MOST:
+        raise argparse.ArgumentTypeError(f"{text} is too large: give less than {MOST}")
+    return number
+
 
 def add_body(parser: argparse.ArgumentParser, help: str = "checkpoint") -> None:
     parser.add_argument("--body", type=Path, required=True, metavar="FILE", help=help)
@@ -39,12 +71,25 @@ def add_answering(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument(
         "--max-answer",
-        type=int,
+        type=positive,
         default=MAX_ANSWER,
         metavar="N",
         help="questions: tokens of the longest answer (default: %(default)s)",
     )
-    add_window_arguments(parser)
+    add_window_arguments(parser, positive, recorded=True)
+
+
+def add_bad_offsets(parser: argparse.ArgumentParser) -> None:
+    """What becomes of answers in a file of questions that stand elsewhere than it says."""
+    from ..corpus.window_options import BAD_OFFSETS, REFUSE
+
+    parser.add_argument(
+        "--bad-offsets",
+        choices=BAD_OFFSETS,
+        default=REFUSE,
+        help="questions: where an answer does not stand in its context at answer_start, refuse the "
+        "file, skip the answer, or take the nearest place where it stands (default: %(default)s)",
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,18 @@
 import argparse
 from pathlib import Path
 
-from .options import add_answering, add_body, add_device, add_json, add_labels
+from .options import (
+    ANSWERED,
+    LABELLED,
+    add_answering,
+    add_bad_offsets,
+    add_body,
+    add_device,
+    add_json,
+    add_labels,
+    not_negative,
+    positive,
+)
 from .verb import Verbs, add_verb
 
 
@@ -53,7 +64,7 @@ def _add_evaluate(verbs: Verbs) -> None:
         "in its language; repeat it for more languages",
     )
     where.add_argument(
-        "--benchmark", metavar="NAME", help="xnli, pawsx, sib200, mlqa, xquad and others"
+        "--benchmark", metavar="NAME", help=f"one of {', '.join((*LABELLED, *ANSWERED))}"
     )
     parser.add_argument("--packs", type=Path, metavar="FOLDER", help="one pack a language")
     parser.add_argument(
@@ -80,6 +91,7 @@ def _add_evaluate(verbs: Verbs) -> None:
         help="questions: whose rules compare answers (default: the benchmark's own, or squad)",
     )
     add_answering(parser)
+    add_bad_offsets(parser)
     _add_prediction(parser)
 
 
@@ -114,7 +126,7 @@ def _add_retrieve(verbs: Verbs) -> None:
     )
     parser.add_argument(
         "--layer",
-        type=int,
+        type=not_negative,
         metavar="K",
         help="compare the hidden states after this layer, from 1; 0: the embeddings (default: the "
         "one above the middle, 7 of 12; of bodies trained for sentence vectors take the last)",
@@ -128,7 +140,11 @@ def _add_retrieve(verbs: Verbs) -> None:
         help="by which the nearest sentence is found (default: both, side by side)",
     )
     parser.add_argument(
-        "--neighbours", type=int, default=10, metavar="N", help="of CSLS (default: %(default)s)"
+        "--neighbours",
+        type=positive,
+        default=10,
+        metavar="N",
+        help="of CSLS (default: %(default)s)",
     )
     _add_prediction(parser)
 
@@ -163,17 +179,19 @@ def _add_perplexity(verbs: Verbs) -> None:
     )
     parser.add_argument(
         "--depth",
-        type=int,
+        type=positive,
         metavar="N",
         help="measure the MLM head after this layer (default: the last)",
     )
-    parser.add_argument("--seed", type=int, default=1, help="of the masks (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=not_negative, default=1, help="of the masks (default: %(default)s)"
+    )
     _add_prediction(parser)
 
 
 def _add_prediction(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--max-tokens", type=int, default=8192, help="tokens a batch (default: %(default)s)"
+        "--max-tokens", type=positive, default=8192, help="tokens a batch (default: %(default)s)"
     )
     add_device(parser)
     add_json(parser, "write scores too")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .options import add_answering, add_body, add_device, add_labels, add_module
+from .options import add_answering, add_body, add_device, add_labels, add_module, positive
 from .verb import Verbs, add_verb
 
 
@@ -53,14 +53,14 @@ def _add_predict(verbs: Verbs) -> None:
     )
     parser.add_argument(
         "--top",
-        type=int,
+        type=positive,
         metavar="N",
         help="tokens for each mask (default: 5), or answers to each question (default: 1)",
     )
     add_answering(parser)
     parser.add_argument(
         "--max-tokens",
-        type=int,
+        type=positive,
         metavar="N",
         help="tokens a batch, padding included (default: 1024 on a CPU, 8192 elsewhere)",
     )

@@ -34,12 +34,14 @@ import numpy as np
 
 from ..atomic import atomic_file, atomic_folder
 from ..errors import InputError
+from ..records import read_json
 from .buckets import JOINERS, LARGE_DOCUMENT, Bucket, bucket_size, distribute, is_json_lines
 from .encode import SPLITS, BucketPlan, encode_bucket, split_texts
 from .indexed import IndexedDatasetWriter, check_folder_name, token_type
 from .options import PrepareOptions, sequence_length_of
 from .progress import Progress, ProgressFile
 from .reading import TextFile, cut_position, refuse_structure
+from .record import AGAIN
 from .vocabulary import (
     EOS,
     SENTENCEPIECE_FILE,
@@ -598,23 +600,24 @@ def _is_finished(run: _Run) -> bool:
         return False
     mend = "remove it or give another --output"
     try:
-        record = json.loads((run.output / RECORD_NAME).read_text())
+        record = read_json(run.output / RECORD_NAME, AGAIN)
         same_settings = all(record[key] == value for key, value in run.settings().items())
-        inputs, files = record["inputs"], record["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        bytes_of_text = sorted(entry["bytes"] for entry in record["inputs"])
+        digests = sorted(entry["blake2b"] for entry in record["inputs"])
+        files = dict(record["files"])
+    except (LookupError, TypeError, ValueError):
         raise InputError(
             f"{run.output} exists and holds no finished output of prepare; {mend}."
         ) from None
     if not same_settings:
         raise InputError(f"{run.output} was prepared with other options; {mend}.")
-    if sorted(entry["bytes"] for entry in inputs) != sorted(p.stat().st_size for p in run.sources):
+    if bytes_of_text != sorted(path.stat().st_size for path in run.sources):
         raise InputError(f"{run.output} was prepared from other text; {mend}.")
     for name, size in files.items():
         path = run.output / name
         if not path.is_file() or path.stat().st_size != size:
             raise InputError(f"{path} is missing or was changed; {mend}.")
-    digests = sorted(_digest(path) for path in run.sources)
-    if digests != sorted(entry["blake2b"] for entry in inputs):
+    if digests != sorted(_digest(path) for path in run.sources):
         raise InputError(f"{run.output} was prepared from other text; {mend}.")
     return True
 

@@ -26,7 +26,7 @@ from .benchmarks.questions import Question, read_questions
 from .indexed import IndexedDatasetWriter, check_folder_name, token_type
 from .progress import SHORT, Progress
 from .vocabulary import BOS, EOS, Vocabulary
-from .window_options import NO_ANSWER, SPANS, WINDOWS, WindowOptions
+from .window_options import NO_ANSWER, REFUSE, SPANS, WINDOWS, WindowOptions, write_record
 
 PREPARED = FolderForm(
     "data of prepare-questions",
@@ -36,7 +36,8 @@ PREPARED = FolderForm(
         for folder in (WINDOWS, SPANS)
         for split in ("train", "valid")
         for end in ("bin", "idx")
-    ],
+    ]
+    + [RECORD],
     lambda folder: (folder / WINDOWS).is_dir() and (folder / SPANS).is_dir(),
 )
 
@@ -128,13 +129,16 @@ def make_windows(
         first += min(options.stride, room)
 
 
-def read_question_file(path: str | Path, language: str | None = None) -> Iterator[Question]:
+def read_question_file(
+    path: str | Path, language: str | None = None, bad_offsets: str = REFUSE
+) -> Iterator[Question]:
     """Yield the questions of a file in the form of SQuAD v1.1 that have an answer.
 
     Args:
         path: JSON, perhaps compressed (.gz, .xz, .zst).
         language: keep those whose id begins with its name, in a file of several languages such as
             TyDi QA's ("en": english-...); None: keep all.
+        bad_offsets: see `read_questions`.
 
     Raises:
         InputError: as in `read_questions`, or there is nothing to keep.
@@ -143,7 +147,7 @@ def read_question_file(path: str | Path, language: str | None = None) -> Iterato
     with open_source(path) as files:
         if len(files) != 1:
             raise InputError(f"{path} holds {len(files)} files; give a single file of questions.")
-        for reading in read_questions(files, None if language else "und"):
+        for reading in read_questions(files, None if language else "und", bad_offsets):
             if reading.row is not None and language in (None, reading.language):
                 found = True
                 yield reading.row
@@ -162,8 +166,9 @@ def prepare_questions(
     max_length: int = WindowOptions.max_length,
     stride: int = WindowOptions.stride,
     max_question: int = WindowOptions.max_question,
+    bad_offsets: str = REFUSE,
 ) -> None:
-    """Write the folders `windows` and `spans`, and dict.txt, below the folder `output`.
+    """Write the folders `windows` and `spans`, dict.txt and windows.json below the folder `output`.
 
     Of several answers to a question the first counts. A former output is replaced. Memory grows with
     the largest file of questions, which is parsed at once, not with what is written.
@@ -172,6 +177,7 @@ def prepare_questions(
         train, valid, language: see `read_question_file`.
         sentencepiece_model, dictionary: the vocabulary of the model to fine-tune.
         max_length, stride, max_question: see `WindowOptions`.
+        bad_offsets: see `read_questions`.
 
     Raises:
         InputError: a bad file or option, or an `output` that holds something else.
@@ -185,10 +191,11 @@ def prepare_questions(
         for name in (WINDOWS, SPANS):
             (folder / name).mkdir()
         for split, path in (("train", train), ("valid", valid)):
-            questions = list(read_question_file(path, language))
+            questions = list(read_question_file(path, language, bad_offsets))
             held = _write_split(folder, split, questions, vocabulary, options)
             print(f"{split} ({path}): {held}")
         (folder / "dict.txt").write_bytes(Path(dictionary).read_bytes())
+        write_record(folder, options)
     print(f"data for fairseq-train --task span_qa: {output.resolve()}", flush=True)
 
 
@@ -228,6 +235,7 @@ def _write_split(
             longest = max(longest, *lengths)
             counts.update(
                 questions=1,
+                cut=len(asked.ids) > options.max_question,
                 windows=len(windows),
                 complete=sum(position != NO_ANSWER for position in positions),
                 wider=context.text_of(span) != answer.text.strip(),
@@ -237,8 +245,9 @@ def _write_split(
             f"SentencePiece keeps no character of any answer to the questions of --{split}; "
             "give the model of their language."
         )
+    cut = f", {counts['cut']:,} questions were cut at --max-question" if counts["cut"] else ""
     return (
         f"{counts['questions']:,} questions in {counts['windows']:,} windows of up to {longest} "
         f"tokens, {counts['complete']:,} of them with the answer; {counts['wider']:,} answers begin or "
-        f"end within a token, {counts['lost']:,} have no token and are left out"
+        f"end within a token, {counts['lost']:,} have no token and are left out{cut}"
     )

@@ -4,16 +4,23 @@ Kept apart from `questions.py` so that neither `--help` nor training imports wha
 needs.
 """
 
-from dataclasses import dataclass, field, fields
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
+from .. import records
 from ..errors import InputError
 
 # Folders with a dataset of fairseq each, an item a window: its tokens; and the positions of the first
 # and the last token of the answer in it.
 WINDOWS, SPANS = "windows", "spans"
+RECORD = "windows.json"  # beside them: the options that the windows were made with
 # Where the whole answer is not in the window: at <s>, which every window has and no answer.
 NO_ANSWER = (0, 0)
+# What becomes of an answer that does not stand in its context where the file says.
+REFUSE, SKIP, NEAREST = BAD_OFFSETS = ("refuse", "skip", "nearest")
 MAX_ANSWER = 30  # tokens of the longest answer; Devlin et al. 2019, in their code for SQuAD
 SPECIAL_TOKENS = 4  # of a window: <s> question </s> </s> context </s>
 
@@ -49,13 +56,33 @@ class WindowOptions:
             )
 
 
-def add_window_arguments(parser: Any) -> None:
-    """Add one command-line argument for each field of `WindowOptions`."""
+def write_record(folder: Path, options: WindowOptions) -> None:
+    """Write `RECORD` into the data that were prepared with these options."""
+    (folder / RECORD).write_text(json.dumps(asdict(options), indent=2) + "\n", encoding="utf-8")
+
+
+def read_record(path: Path) -> dict[str, int]:
+    """The options in a `RECORD`, by name.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    return asdict(records.read_record(path, WindowOptions, "prepare the questions again"))
+
+
+def add_window_arguments(parser: Any, number: Callable[[str], int], recorded: bool) -> None:
+    """Add one command-line argument for each field of `WindowOptions`.
+
+    Args:
+        number: the type of the arguments.
+        recorded: the defaults are those of the data that a model was trained on.
+    """
     for option in fields(WindowOptions):
+        default = "as the training data was prepared" if recorded else "%(default)s"
         parser.add_argument(
             "--" + option.name.replace("_", "-"),
-            type=int,
-            default=option.default,
+            type=number,
+            default=None if recorded else option.default,
             metavar="N",
-            help=f"{option.metadata['help']} (default: %(default)s)",
+            help=f"{option.metadata['help']} (default: {default})",
         )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy
 from torch import Tensor, nn
 
-from ..checkpoint.load import Checkpoint
+from ..checkpoint.load import Checkpoint, find_window_record
 from ..checkpoint.parts import SPAN_HEAD
 from ..checkpoint.surgery import plug
 from ..corpus.benchmarks.questions import Question
@@ -20,6 +20,8 @@ from ..corpus.questions import (
     WindowOptions,
     make_windows,
 )
+from ..corpus.vocabulary import Vocabulary
+from ..corpus.window_options import read_record
 from ..errors import InputError
 from ..language.pack import LanguagePack
 from ..report.table import format_table
@@ -39,8 +41,9 @@ class AnswerScore:
         body, language, pack, data: which body, in which language, by which pack, on which questions.
         metric: whose rules compare answers, "squad" or "mlqa".
         questions: how many; answered: to how many of them there is an answer that is not empty.
-        exact_match, f1: means over the questions, 0 to 1; a question without an answer counts 0.
+        exact_match, f1: means over the questions, 0 to 1; no answer is "", as in the official scripts.
         ..._low, ..._high: bounds of their 95 % intervals, see `bootstrap_interval`.
+        truncated: questions that were cut because they have more tokens than the windows take.
     """
 
     body: str
@@ -56,6 +59,7 @@ class AnswerScore:
     f1: float
     f1_low: float
     f1_high: float
+    truncated: int
 
 
 class Span(NamedTuple):
@@ -122,12 +126,13 @@ class Answerer:
         """
         language = pack.description.language
         normalise = normaliser(self.metric, language)
+        vocabulary = AligningVocabulary(pack.tokenizer, pack.dictionary)
+        truncated = count_cut(vocabulary, [row.question for row in questions], self.options)
         answers = self.answers(pack, questions, max_tokens, device)
         values = numpy.zeros((len(questions), 2))
         for number, (answer, question) in enumerate(zip(answers, questions, strict=True)):
-            if answer:
-                right = [one.text for one in question.answers]
-                values[number] = exact_match(answer, right, normalise), f1(answer, right, normalise)
+            right = [one.text for one in question.answers]
+            values[number] = exact_match(answer, right, normalise), f1(answer, right, normalise)
         mean, (low, high) = values.mean(axis=0), bootstrap_interval(values)
         return AnswerScore(
             body=str(self.path),
@@ -143,6 +148,7 @@ class Answerer:
             f1=float(mean[1]),
             f1_low=float(low[1]),
             f1_high=float(high[1]),
+            truncated=truncated,
         )
 
     def answers(
@@ -159,6 +165,33 @@ class Answerer:
             device,
         )
         return [best_text(context, spans) for context, spans in found]
+
+
+def windows_of(
+    checkpoint: Checkpoint,
+    max_length: int | None = None,
+    stride: int | None = None,
+    max_question: int | None = None,
+) -> WindowOptions:
+    """The windows to read questions in: the numbers that are given, and the others as in training.
+
+    What training had is in the data that it read, see `corpus/window_options.py`; where that is not
+    known, the defaults of `WindowOptions`.
+
+    Raises:
+        InputError: the record of the training data is damaged, or the numbers leave no room for a
+            context.
+    """
+    given = {"max_length": max_length, "stride": stride, "max_question": max_question}
+    given = {name: value for name, value in given.items() if value is not None}
+    record = find_window_record(checkpoint)
+    return WindowOptions(**{**(read_record(record) if record else {}), **given})
+
+
+def count_cut(vocabulary: Vocabulary, questions: Sequence[str], options: WindowOptions) -> int:
+    """How many of the questions have more tokens than the windows take."""
+    _, sizes = vocabulary.encode_flat(questions)
+    return int((sizes > options.max_question).sum())
 
 
 def check_windows(

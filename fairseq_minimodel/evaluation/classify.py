@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..checkpoint.load import Checkpoint, find_training_file
 from ..checkpoint.surgery import plug
 from ..corpus.examples import Example
+from ..corpus.truncation import kept_lengths
 from ..corpus.vocabulary import EOS, Vocabulary, read_dictionary
 from ..errors import InputError
 from ..language.pack import LanguagePack
@@ -30,7 +31,7 @@ class Score:
         examples, correct: how many.
         accuracy, low, high: share of correct answers, and its Wilson 95 % interval.
         chance: one over the number of classes; majority: share of the most frequent label.
-        truncated: examples cut because they were longer than the body has positions.
+        truncated: examples that were cut because they are longer than the body has positions.
     """
 
     body: str
@@ -93,14 +94,16 @@ class Classifier:
         """
         answers = [self._class_of(example, data) for example in examples]
         vocabulary = Vocabulary(pack.tokenizer, pack.dictionary)
-        sequences = token_sequences(
-            [example.texts for example in examples], vocabulary, self.task_config
+        sequences, cut = token_sequences(
+            [example.texts for example in examples],
+            vocabulary,
+            self.task_config,
+            self.checkpoint.body_settings()["max_positions"],
         )
-        longest = self.checkpoint.body_settings()["max_positions"]
         predictions = predict(
             build_model(plug(self.checkpoint, pack)[0], pack.symbols, device),
             self.head,
-            [sequence[:longest] for sequence in sequences],
+            sequences,
             max_tokens,
             device,
         )
@@ -117,13 +120,14 @@ class Classifier:
             high=result.high,
             chance=chance_accuracy(len(self.classes)),
             majority=majority_accuracy(answers),
-            truncated=sum(len(sequence) > longest for sequence in sequences),
+            truncated=sum(map(bool, cut)),
         )
 
     def _class_of(self, example: Example, data: str) -> int:
         if example.label not in self.classes:
+            line = "" if example.line is None else f", line {example.line}"
             raise InputError(
-                f'{data} has the label "{example.label}", and the body knows '
+                f'{data}{line} has the label "{example.label}", and the body knows '
                 f"{', '.join(self.classes)}"
             )
         return self.classes.index(example.label)
@@ -178,27 +182,41 @@ def class_logits(
 def token_sequence(
     texts: Sequence[str], vocabulary: Vocabulary, task_config: dict[str, object]
 ) -> numpy.ndarray:
-    """One example as fairseq's `sentence_prediction` feeds it to the model, see below."""
-    return token_sequences([texts], vocabulary, task_config)[0]
+    """One example as fairseq's `sentence_prediction` feeds it to the model, see below; not cut."""
+    return token_sequences([texts], vocabulary, task_config)[0][0]
 
 
 def token_sequences(
-    examples: Sequence[Sequence[str]], vocabulary: Vocabulary, task_config: dict[str, object]
-) -> list[numpy.ndarray]:
-    """Examples, each of one text or more, as fairseq's `sentence_prediction` feeds them to the model.
+    examples: Sequence[Sequence[str]],
+    vocabulary: Vocabulary,
+    task_config: dict[str, object],
+    longest: int | None = None,
+) -> tuple[list[numpy.ndarray], list[int]]:
+    """Examples, each of one text or two, as fairseq's `sentence_prediction` feeds them to the model.
 
     Each text ends with </s>; the task's init token goes before the first, its separator token before
-    the others. Nothing is cut yet to the body's length.
+    the second. Of an example that is too long the texts are cut (`kept_lengths`), never these tokens.
+
+    Args:
+        longest: tokens of a sequence; None: nothing is cut.
+
+    Returns: the sequences, and how many tokens of each example were left out.
     """
     first, between = (
         [] if task_config.get(name) is None else [task_config[name]]
         for name in ("init_token", "separator_token")
     )
     encoded = iter(vocabulary.encode_batch([text for texts in examples for text in texts]))
-    sequences = []
+    sequences, cut = [], []
     for texts in examples:
+        ids = [next(encoded) for _ in texts]
+        sizes = kept = [len(one) for one in ids]
+        if longest is not None:
+            special = len(first) + len(between) * (len(texts) - 1) + len(texts)
+            kept = kept_lengths(sizes, longest - special)
         parts = []
-        for number in range(len(texts)):
-            parts += [between if number else first, next(encoded), [EOS]]
+        for number, (one, size) in enumerate(zip(ids, kept, strict=True)):
+            parts += [between if number else first, one[:size], [EOS]]
         sequences.append(numpy.concatenate(parts).astype(numpy.int64))
-    return sequences
+        cut.append(sum(sizes) - sum(kept))
+    return sequences, cut

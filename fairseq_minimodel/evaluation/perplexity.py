@@ -14,6 +14,7 @@ from ..atomic import write_json
 from ..checkpoint.load import Checkpoint, read_checkpoint
 from ..checkpoint.parts import HEAD
 from ..checkpoint.surgery import plug, truncate
+from ..checkpoint.trained_language import unfit_packs
 from ..corpus.reading import (
     LONGEST_JSON_LINE,
     LONGEST_LINE,
@@ -128,6 +129,7 @@ def perplexity(
     packs = [load_pack(pack) for pack, _ in tests]
     for pack in packs:
         plug(checkpoint, pack)  # what does not fit is refused before the work begins
+    unfit_packs(checkpoint, packs)
     scores = [
         _score(checkpoint, pack, Path(text), field, seed, max_tokens, device)
         for pack, (_, text) in zip(packs, tests, strict=True)

@@ -12,6 +12,7 @@ from torch.nn import functional
 from ..atomic import write_json
 from ..checkpoint.load import Checkpoint, read_checkpoint
 from ..checkpoint.surgery import plug
+from ..checkpoint.trained_language import unfit_packs
 from ..corpus.benchmarks.read import read_benchmark
 from ..corpus.benchmarks.retrieval import Translation
 from ..corpus.benchmarks.rows import Split
@@ -94,6 +95,7 @@ def retrieve(
     source, targets = load_pack(source_pack), [load_pack(pack) for pack in packs]
     for pack in (source, *targets):
         plug(checkpoint, pack)  # what does not fit is refused before the work begins
+    unfit_packs(checkpoint, [source, *targets])
     splits = read_benchmark(
         "tatoeba", data, "test", list(dict.fromkeys(pack.description.language for pack in targets))
     )
@@ -142,13 +144,16 @@ def middle_layer(layers: int) -> int:
 
 
 def score_table(scores: Sequence[RetrievalScore]) -> str:
-    """The scores as a Markdown table, accuracies in per cent with their Wilson 95 % intervals."""
+    """The scores as a Markdown table, accuracies in per cent with their Wilson 95 % intervals.
+
+    Below it stands how many sentences were cut, where any were.
+    """
     kinds = [
         (similarity, direction)
         for similarity, directions in scores[0].accuracies.items()
         for direction in directions
     ]
-    return format_table(
+    table = format_table(
         ["language", "pack", "layer", "pairs",
          *(f"{similarity}, {direction} (%)" for similarity, direction in kinds), "chance (%)"],
         [
@@ -158,6 +163,13 @@ def score_table(scores: Sequence[RetrievalScore]) -> str:
             for score in scores
         ],
     )  # fmt: skip
+    cut = [
+        f"{score.language}: {score.truncated} of {2 * score.pairs} sentences were longer than the body "
+        "has positions and were cut"
+        for score in scores
+        if score.truncated
+    ]
+    return "\n".join([table, *([""] if cut else []), *cut])
 
 
 def sentence_vectors(

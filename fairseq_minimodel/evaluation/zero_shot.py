@@ -9,18 +9,19 @@ from pathlib import Path
 from ..atomic import locked, write_json
 from ..checkpoint.load import Checkpoint, read_checkpoint
 from ..checkpoint.task_module import DESCRIPTION, WEIGHTS, load_module, plug_module
+from ..checkpoint.trained_language import unfit_packs
 from ..corpus.benchmarks.read import read_benchmark
 from ..corpus.benchmarks.rows import Split
 from ..corpus.benchmarks.table import BENCHMARKS, CLASSIFICATION, SPAN
 from ..corpus.examples import read_examples
-from ..corpus.questions import WindowOptions, read_question_file
+from ..corpus.questions import read_question_file
 from ..errors import InputError
 from ..language.pack import LanguagePack, load_pack
 from ..outputs import check_file, json_form
 from ..records import read_json, record
 from ..report.table import format_table
 from . import answer, classify
-from .answer import Answerer, AnswerScore
+from .answer import Answerer, AnswerScore, windows_of
 from .answer_metrics import normaliser
 from .build import ready_device
 from .classify import Classifier, Score
@@ -31,6 +32,7 @@ PACK_FILE = "language.json"
 AGAIN = "remove it, and score again"
 MEAN = "mean"
 SCORES = json_form("a file of scores", "body", "language", "pack", "data", "inputs")
+RULES = 2  # of cutting and comparing: another number when the same inputs get another score
 KINDS = {"sentence_prediction": CLASSIFICATION, "span_qa": SPAN}  # of the tasks
 FORMS = {
     CLASSIFICATION: (Score, classify.score_table),
@@ -93,10 +95,11 @@ def evaluate(
     label_column: str,
     labels: Path | None,
     metric: str | None,
-    max_length: int,
-    stride: int,
-    max_question: int,
+    max_length: int | None,
+    stride: int | None,
+    max_question: int | None,
     max_answer: int,
+    bad_offsets: str,
     max_tokens: int,
     device: str | None,
     output: Path | None,
@@ -124,7 +127,9 @@ def evaluate(
         labels: dict.txt of the labels, in the order of the classes; None: the one that a body was
             fine-tuned with.
         metric: of answers, "squad" or "mlqa"; None: the benchmark's own.
-        max_length, stride, max_question, max_answer: of questions, see `Answerer`.
+        max_length, stride, max_question: of questions, see `windows_of`.
+        max_answer: tokens of the longest answer.
+        bad_offsets: of questions, see `read_questions`.
         max_tokens: tokens a batch, padding included.
         device: of PyTorch; None: a GPU if there is one.
         output: where to write the scores as JSON; None: nowhere.
@@ -140,35 +145,51 @@ def evaluate(
     device = ready_device(device)
     subjects = list(_subjects(bodies, modules, labels))
     kind = _kind(subjects)
-    options = WindowOptions(max_length, stride, max_question) if kind == SPAN else None
     metric = metric or ("mlqa" if benchmark == "mlqa" else "squad")
     scorers = [
         Classifier(subject.name, subject.checkpoint, subject.labels)
         if kind == CLASSIFICATION
-        else Answerer(subject.name, subject.checkpoint, options, max_answer, metric)
+        else Answerer(
+            subject.name,
+            subject.checkpoint,
+            windows_of(subject.checkpoint, max_length, stride, max_question),
+            max_answer,
+            metric,
+        )
         for subject in subjects
     ]
     if benchmark is None:
-        cases = list(_cases_of_files(kind, tests, text_columns, label_column))
+        cases = list(_cases_of_files(kind, tests, text_columns, label_column, bad_offsets))
     else:
-        cases = list(_cases_of_benchmark(kind, packs, benchmark, data, split, languages))
+        cases = list(
+            _cases_of_benchmark(kind, packs, benchmark, data, split, languages, bad_offsets)
+        )
     if kind == SPAN:
         for pack, _ in cases:
             normaliser(metric, pack.description.language)  # refused before the work begins
     done = {row["inputs"]: row for row in _read_rows(output)} if output else {}
     results = []
     for subject, scorer in zip(subjects, scorers, strict=True):
+        unfit = unfit_packs(subject.checkpoint, [pack for pack, _ in cases])
         for pack, rows in cases:
             files = (*subject.files, pack.folder / "language.safetensors", *rows.paths)
             key = _key(
-                files, split, text_columns, label_column, labels, metric, options, max_answer
-            )
+                files, split, text_columns, label_column, labels, metric,
+                scorer.options if kind == SPAN else None, max_answer, bad_offsets,
+            )  # fmt: skip
             if key in done:
                 logger.info("%s: %s is there already", output, pack.description.language)
                 results.append(done[key])
                 continue
             score = scorer.score(pack, rows.rows, rows.name, max_tokens, device)
-            results.append({**asdict(score), "left_out": rows.left_out, "inputs": key})
+            results.append(
+                {
+                    **asdict(score),
+                    "unfit_body": any(pack is one for one in unfit),
+                    "left_out": rows.left_out,
+                    "inputs": key,
+                }
+            )
             if output:
                 _write_row(output, results[-1])
     title = split if benchmark is None else f"{benchmark} {split}"
@@ -219,13 +240,14 @@ def _cases_of_files(
     tests: Sequence[tuple[str, str]] | None,
     text_columns: Sequence[str],
     label_column: str,
+    bad_offsets: str,
 ) -> Iterator[tuple[LanguagePack, Data]]:
     if not tests:
         raise InputError("there is nothing to evaluate on: give --test PACK FILE, or --benchmark")
     for pack, file in tests:
         path = Path(file)
         if kind == SPAN:
-            rows = list(read_question_file(path))
+            rows = list(read_question_file(path, bad_offsets=bad_offsets))
         else:
             rows = list(read_examples(path, text_columns, label_column))
         yield load_pack(pack), Data(file, (path,), rows, {})
@@ -238,6 +260,7 @@ def _cases_of_benchmark(
     data: Path | None,
     split: str,
     languages: Sequence[str] | None,
+    bad_offsets: str,
 ) -> Iterator[tuple[LanguagePack, Data]]:
     if packs is None or data is None:
         raise InputError("--benchmark needs --packs FOLDER and --data PATH")
@@ -254,7 +277,7 @@ def _cases_of_benchmark(
                 f"{packs} has no pack of the language {language}; there is "
                 f"{', '.join(found) or 'none'}"
             )
-    for language, rows in read_benchmark(benchmark, data, split, wanted).items():
+    for language, rows in read_benchmark(benchmark, data, split, wanted, bad_offsets).items():
         yield found[language], _data_of(rows, data)
 
 
@@ -295,7 +318,7 @@ def _data_of(split: Split, data: Path) -> Data:
 def _key(files: Sequence[Path], *settings: object) -> str:
     """Changes when one of the inputs is another file, or the same file with another content."""
     states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.sha256(repr((states, settings)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((RULES, states, settings)).encode()).hexdigest()[:16]
 
 
 def _read_rows(output: Path) -> list[dict]:
@@ -336,7 +359,15 @@ def _table(kind: str, results: Sequence[dict], title: str, bodies: int) -> str:
         for row in results
         for reason, count in row["left_out"].items()
     ]
-    return "\n".join([text, *([""] if left_out else []), *dict.fromkeys(left_out)])
+    what = "examples" if kind == CLASSIFICATION else "questions"
+    cut = [
+        f"{score.language}: {score.truncated} of {_count(score)} {what} of {score.data} were too long "
+        f"for {score.body} and were cut"
+        for score in scores
+        if score.truncated
+    ]
+    notes = list(dict.fromkeys([*left_out, *cut]))
+    return "\n".join([text, *([""] if notes else []), *notes])
 
 
 def _comparison(scores: Sequence[Score | AnswerScore], title: str) -> str:

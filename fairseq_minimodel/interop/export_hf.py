@@ -18,6 +18,7 @@ from ..checkpoint.cost import training_cost
 from ..checkpoint.load import Checkpoint, read_checkpoint
 from ..checkpoint.parts import SPAN_HEAD
 from ..checkpoint.task_module import load_module, merge_module
+from ..checkpoint.trained_language import unfit_packs
 from ..corpus.progress import waiting
 from ..corpus.vocabulary import (
     BOS,
@@ -96,6 +97,7 @@ def export_hf(
         checkpoint = surgery.truncate(checkpoint, depth)[0]
     plugged = surgery.plug(checkpoint, language)[0]
     _check(plugged, body)
+    unfit_packs(checkpoint, [language])
     head, classes = _classes(plugged, body, labels)
     state = _with_rows(_converted(plugged.state, plugged.layers, head), len(lost))
     config = _config(plugged, language, state, classes)

@@ -1,5 +1,6 @@
 """A body with the languages of packs, to be asked from Python: `fairseq_minimodel.load`."""
 
+import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -14,12 +15,21 @@ from torch import Tensor
 from ..checkpoint.load import Checkpoint, find_training_file, read_checkpoint, symbols_of
 from ..checkpoint.surgery import plug
 from ..checkpoint.task_module import load_module, plug_module, settings_in
+from ..checkpoint.trained_language import unfit_packs
 from ..corpus.benchmarks.table import CLASSIFICATION, SPAN
-from ..corpus.questions import AligningVocabulary, WindowOptions
+from ..corpus.questions import AligningVocabulary
 from ..corpus.vocabulary import BOS, EOS, MASK_SYMBOL, TOKENIZER_FILES
 from ..corpus.window_options import MAX_ANSWER
 from ..errors import InputError
-from ..evaluation.answer import N_BEST, FoundAnswer, answer_spans, best_answers, check_windows
+from ..evaluation.answer import (
+    N_BEST,
+    FoundAnswer,
+    answer_spans,
+    best_answers,
+    check_windows,
+    count_cut,
+    windows_of,
+)
 from ..evaluation.batches import in_batches
 from ..evaluation.build import build_model, in_another_language, ready_device
 from ..evaluation.classify import Classifier, class_logits, token_sequences
@@ -27,6 +37,8 @@ from ..evaluation.retrieval import checked_layer, sentence_vectors
 from ..evaluation.zero_shot import KINDS
 from ..language.pack import DICTIONARY, LanguagePack, load_pack
 from ..models.minimodel_roberta import MiniModelRoberta
+
+logger = logging.getLogger(__name__)
 
 MASKED = "masked"
 # What a body was trained for, in words, and the method to ask it by.
@@ -52,11 +64,16 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable label, its probability, and those of all labels in the order of the task."""
+    """The most probable label, its probability, and those of all labels in the order of the task.
+
+    `cut` is how many tokens of the text, or of the pair, were left out because it is longer than the
+    body has positions.
+    """
 
     label: str
     probability: float
     probabilities: dict[str, float]
+    cut: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,6 +145,8 @@ def load(
         task = load_module(module)
         checkpoint, labels = plug_module(checkpoint, task)[0], labels or task.labels
         name = f"{body} with {module}"
+    if languages is not None:
+        unfit_packs(checkpoint, list(spoken.values()))
     return LanguageModel(name, checkpoint, spoken, labels, device, bfloat16, max_tokens)
 
 
@@ -201,7 +220,8 @@ class LanguageModel:
     ) -> Tensor:
         """A vector for each text: the mean hidden state of its tokens, as `retrieve` compares them.
 
-        A text that is longer than the body has positions is cut.
+        A text that is longer than the body has positions is cut; a warning in the log says how many
+        were.
 
         Args:
             layer: after which the hidden states are taken, from 1; 0: the embeddings. None: the one
@@ -216,7 +236,13 @@ class LanguageModel:
         encoded = _encoded(spoken.vocabulary, _checked(texts))
         if not encoded:
             return torch.empty(0, self._checkpoint.body_settings()["encoder_embed_dim"])
-        sequences = [numpy.concatenate([[BOS], ids[: self._longest - 2], [EOS]]) for ids in encoded]
+        room = self._longest - 2  # without <s> and </s>
+        sequences = [numpy.concatenate([[BOS], ids[:room], [EOS]]) for ids in encoded]
+        if cut := sum(len(ids) > room for ids in encoded):
+            logger.warning(
+                "%d of %d texts are longer than the %d positions of %s and were cut",
+                cut, len(encoded), self._longest, self.name,
+            )  # fmt: skip
         with self._turn:
             vectors = sentence_vectors(
                 spoken.model, sequences, layer, self.max_tokens, self.device, unit=None
@@ -272,7 +298,8 @@ class LanguageModel:
     ) -> list[Prediction]:
         """The label of each text, or of each pair of texts, by the body's classification head.
 
-        Texts are fed to the model as in fine-tuning; what is longer than it has positions is cut.
+        Texts are fed to the model as in fine-tuning. What is longer than the body has positions is
+        cut, of a pair the longer text first (`kept_lengths`); `Prediction.cut` says by how much.
 
         Args:
             texts: texts, or pairs of them.
@@ -285,17 +312,14 @@ class LanguageModel:
         if not examples:
             return []
         task = self._checkpoint.config["task"]
-        sequences = [
-            sequence[: self._longest]
-            for sequence in token_sequences(examples, spoken.vocabulary, task)
-        ]
+        sequences, cut = token_sequences(examples, spoken.vocabulary, task, self._longest)
         with self._turn:
             logits = class_logits(
                 spoken.model, self._head, sequences, self.max_tokens, self.device, unit=None
             )
         return [
-            self._prediction(probabilities)
-            for probabilities in torch.stack(logits).softmax(dim=-1).tolist()
+            self._prediction(*row)
+            for row in zip(torch.stack(logits).softmax(dim=-1).tolist(), cut, strict=True)
         ]
 
     def answer(
@@ -303,20 +327,22 @@ class LanguageModel:
         questions: Sequence[str],
         contexts: Sequence[str],
         top: int = 1,
-        max_length: int = WindowOptions.max_length,
-        stride: int = WindowOptions.stride,
-        max_question: int = WindowOptions.max_question,
+        max_length: int | None = None,
+        stride: int | None = None,
+        max_question: int | None = None,
         max_answer: int = MAX_ANSWER,
         language: str | None = None,
     ) -> list[list[FoundAnswer]]:
         """The best answers to each question, in its context, the best first; perhaps none.
 
-        A score is the sum of those of the answer's first and last token.
+        A score is the sum of those of the answer's first and last token. A question of more than
+        `max_question` tokens is cut; a warning in the log says how many were.
 
         Args:
             contexts: one for each question.
             top: how many answers, at most 20; of different texts or at different places.
-            max_length, stride, max_question: of the windows, see `WindowOptions`; as in training.
+            max_length, stride, max_question: of the windows, see `WindowOptions`. None: as the
+                training data was prepared, see `windows_of`.
             max_answer: tokens of the longest answer.
 
         Raises:
@@ -325,7 +351,7 @@ class LanguageModel:
                 `tokenize`.
         """
         self._require(SPAN)
-        options = WindowOptions(max_length, stride, max_question)
+        options = windows_of(self._checkpoint, max_length, stride, max_question)
         check_windows(self.name, self._checkpoint, options, max_answer)
         if not 1 <= top <= N_BEST:
             raise InputError(f"top is {top}: give 1 to {N_BEST} answers")
@@ -341,6 +367,11 @@ class LanguageModel:
             found = answer_spans(
                 spoken.model, spoken.vocabulary, pairs, options, max_answer,
                 self.max_tokens, self.device, unit=None,
+            )  # fmt: skip
+        if cut := count_cut(spoken.vocabulary, questions, options):
+            logger.warning(
+                "%d of %d questions have more than %d tokens (max_question) and were cut",
+                cut, len(questions), options.max_question,
             )  # fmt: skip
         return [best_answers(context, spans, top) for context, spans in found]
 
@@ -361,10 +392,10 @@ class LanguageModel:
                 "another body"
             )
 
-    def _prediction(self, probabilities: Sequence[float]) -> Prediction:
+    def _prediction(self, probabilities: Sequence[float], cut: int) -> Prediction:
         named = dict(zip(self.classes, probabilities, strict=True))
         label = max(named, key=named.get)
-        return Prediction(label, named[label], named)
+        return Prediction(label, named[label], named, cut)
 
 
 def _packs(languages: Languages) -> dict[str, LanguagePack]:

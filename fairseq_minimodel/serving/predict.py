@@ -64,9 +64,9 @@ def predict(
     json_lines: bool,
     text_columns: Sequence[str] | None,
     top: int | None,
-    max_length: int,
-    stride: int,
-    max_question: int,
+    max_length: int | None,
+    stride: int | None,
+    max_question: int | None,
     max_answer: int,
     max_tokens: int | None,
     device: str | None,
@@ -115,9 +115,10 @@ def predict(
             _output(output) as file,
             Progress("predict", size) if shown else nullcontext() as progress,
         ):
-            count = write_predictions(file, rows, ask, name, progress)
+            written = write_predictions(file, rows, ask, name, progress)
     seconds = time.monotonic() - started
-    print(f"{count:,} lines in {seconds:.1f} s: {count / seconds:,.1f} lines/s", file=sys.stderr)
+    rate = f"{written / seconds:,.1f} lines/s"
+    print(f"{written:,} lines in {seconds:.1f} s: {rate}", file=sys.stderr)
 
 
 def write_predictions(
@@ -131,16 +132,19 @@ def write_predictions(
 
     Returns: how many rows.
     """
-    count = done = 0
+    rows_written = done = 0
     for portion in portions(rows):
         for row, prediction in zip(portion, answered(portion, ask, name), strict=True):
-            file.write(_json_line({**row.record, PREDICTION: prediction}))
+            try:
+                file.write(_json_line({**row.record, PREDICTION: prediction}))
+            except RecursionError:  # it could be read by a hair
+                raise _too_deep(name, row.number) from None
         file.flush()
-        count += len(portion)
+        rows_written += len(portion)
         if progress is not None:
             progress.update(portion[-1].position - done)
             done = portion[-1].position
-    return count
+    return rows_written
 
 
 def read_rows(
@@ -201,13 +205,17 @@ def answered(portion: Sequence[Row], ask: Ask, name: str) -> list[object]:
 
 
 def ask_for_labels(model: LanguageModel, texts: Sequence[Sequence[str]]) -> list[object]:
-    """Labels and probabilities of texts, or of pairs, as values of JSON."""
+    """Labels and probabilities of texts, or of pairs, as values of JSON.
+
+    Those of a text that was cut have "cut", too: how many of its tokens were left out.
+    """
     return [
         {
             "label": one.label,
             "probabilities": {
                 label: round(value, DIGITS) for label, value in one.probabilities.items()
             },
+            **({"cut": one.cut} if one.cut else {}),
         }
         for one in model.predict(texts)
     ]
@@ -268,9 +276,11 @@ def _check_options(
 
 def _record(text: str, name: str, number: int) -> dict[str, object]:
     try:
-        record = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{name}, line {number}: not JSON ({error}); mend this line") from None
+        record = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise _too_deep(name, number) from None
+    except ValueError as error:
+        raise InputError(f"{name}, line {number}: not JSON ({error}); fix this line") from None
     if not isinstance(record, dict):
         raise InputError(f"{name}, line {number}: no JSON object; write one a line")
     if PREDICTION in record:
@@ -279,6 +289,15 @@ def _record(text: str, name: str, number: int) -> dict[str, object]:
             "command writes: rename it"
         )
     return record
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and the infinities, which Python reads and which would be written again, are no JSON."""
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _too_deep(name: str, number: int) -> InputError:
+    return InputError(f"{name}, line {number}: the JSON is nested too deeply; fix this line")
 
 
 def _usual_keys(record: dict[str, object], task: str) -> Sequence[str]:
@@ -292,7 +311,7 @@ def _text(record: dict[str, object], key: str, name: str, number: int) -> str:
     if not isinstance(text, str):
         raise InputError(
             f"{name}, line {number}: no text under the key {key!r}; name the keys with "
-            "--text-columns, or mend this line"
+            "--text-columns, or fix this line"
         )
     return text
 

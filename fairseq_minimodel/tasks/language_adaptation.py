@@ -50,7 +50,7 @@ class LanguageAdaptationConfig(MaskedLMConfig):
         },
     )
     initialise: ChoiceEnum(INITIALISERS) = field(
-        default="random",
+        default="mean",
         metadata={
             "help": "start of the language side: random (N(0, 0.02), special symbols copied), "
             "overlap (rows of tokens in both vocabularies copied as well), mean (all others: the "

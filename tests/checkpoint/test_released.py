@@ -126,6 +126,7 @@ def test_it_is_a_body_for_standard_and_for_minipost(model, target_data, tmp_path
         model if checkpoint.model_config["task"] == "masked_lm" else extended,
         "--source-dict", model.parent / "dict.txt", "--criterion", "joint_masked_lm", *SMALL_MODEL,
         "--tokens-per-sample", "32", "--sample-break-mode", "complete",
+        "--initialise", "random",  # the only start where numbers stand in dict.txt
     )  # fmt: skip
     before, after = checkpoint.state, state_of(tmp_path / "adapted/checkpoint_last.pt")
     for layer in (0, 1):

@@ -15,7 +15,8 @@ from fairseq_cli import preprocess
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.classification import prepare_classification
 from fairseq_minimodel.corpus.prepare import prepare
-from fairseq_minimodel.corpus.vocabulary import load_sentencepiece
+from fairseq_minimodel.corpus.truncation import kept_lengths
+from fairseq_minimodel.corpus.vocabulary import Vocabulary, load_sentencepiece
 from fairseq_minimodel.errors import InputError
 
 LABELS = ["world news", "sport", "art"]
@@ -177,7 +178,7 @@ def test_fairseq_trains_on_it(prepared, tmp_path):
 @pytest.mark.parametrize(
     ("train", "valid", "options", "message"),
     [
-        ("a\tx\nb\ty\n", "c\tz\n", {}, "valid.tsv: the label 'z' is not among x, y"),
+        ("a\tx\nb\ty\n", "c\tz\n", {}, "valid.tsv, line 1: the label 'z' is not among x, y"),
         ("a\tx\nb\t\n", "c\tx\n", {}, "'' cannot be a label"),
         ("a\tx\nb\t<unk>\n", "c\tx\n", {}, "'<unk>' cannot be a label"),
         ("a\tx\nb\tx\n", "c\tx\n", {}, "at least two different"),
@@ -200,6 +201,19 @@ def test_bad_examples_leave_nothing_behind(vocabulary, tmp_path, train, valid, o
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train.tsv", "valid.tsv"]
 
 
+def test_a_label_of_the_training_data_alone_is_named(files, vocabulary, tmp_path, caplog):
+    """It is a class of its own, and perhaps misspelt."""
+    rows = (files / "train.tsv").read_text(encoding="utf-8")
+    (tmp_path / "train.tsv").write_text(f"{rows}x\ty\tsportt\n", encoding="utf-8")
+    arguments = {"text_columns": ("a",), "label_column": "label", **vocabulary}
+    valid = files / "valid.tsv"
+    prepare_classification(files / "train.tsv", valid, output=tmp_path / "good", **arguments)
+    assert not caplog.records
+    prepare_classification(tmp_path / "train.tsv", valid, output=tmp_path / "bad", **arguments)
+    [record] = caplog.records
+    assert "the label sportt has 1 training examples and none in" in record.getMessage()
+
+
 def test_other_folders_are_never_replaced(files, vocabulary, tmp_path):
     (tmp_path / "precious").write_text("years of work")
     with pytest.raises(InputError, match="holds precious: only data of prepare-classification"):
@@ -207,3 +221,35 @@ def test_other_folders_are_never_replaced(files, vocabulary, tmp_path):
             files / "train.tsv", files / "valid.tsv", output=tmp_path, **vocabulary
         )
     assert contents(tmp_path) == {"precious": b"years of work"}
+
+
+@pytest.mark.parametrize("columns", [("a",), ("a", "b")])
+def test_texts_are_cut_at_the_length_that_is_asked_for(
+    files, vocabulary, tmp_path, columns, capsys
+):
+    """As `evaluate` cuts them, so that training and scoring read the same tokens."""
+    words = Vocabulary(vocabulary["sentencepiece_model"], vocabulary["dictionary"])
+    rows = [row[: len(columns)] for row in make_rows(50, 1)]
+    longest, special = 14, 2 * len(columns)
+    texts = [[words.encode(text) for text in row] for row in rows]
+    kept = [kept_lengths([len(ids) for ids in row], longest - special) for row in texts]
+    cut = sum(sum(map(len, row)) > longest - special for row in texts)
+    assert 0 < cut < 50
+    prepare_classification(
+        files / "train.tsv", files / "valid.tsv", output=tmp_path / "data", max_length=longest,
+        text_columns=columns, label_column="label", **vocabulary,
+    )  # fmt: skip
+    assert f"train: 50 examples, the longest has 14 tokens; {cut} were cut there" in (
+        capsys.readouterr().out
+    )
+    for number in range(len(columns)):
+        path = str(tmp_path / f"data/input{number}/train")
+        dataset = indexed_dataset.MMapIndexedDataset(path)
+        for index, row in enumerate(texts):
+            expected = [*row[number][: kept[index][number]], 2]
+            assert dataset[index].tolist() == expected
+    with pytest.raises(InputError, match=f"--max-length {special} leaves no room"):
+        prepare_classification(
+            files / "train.tsv", files / "valid.tsv", output=tmp_path / "x", max_length=special,
+            text_columns=columns, label_column="label", **vocabulary,
+        )  # fmt: skip

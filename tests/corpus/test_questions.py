@@ -19,7 +19,7 @@ from fairseq_minimodel.corpus.questions import (
     read_question_file,
 )
 from fairseq_minimodel.corpus.vocabulary import dictionary_pieces, load_sentencepiece
-from fairseq_minimodel.corpus.window_options import WindowOptions
+from fairseq_minimodel.corpus.window_options import WindowOptions, read_record
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.evaluation.answer_metrics import exact_match, normalise_squad
 
@@ -170,6 +170,9 @@ def test_the_command_writes_windows_and_where_the_answers_are(files, source_data
     for _ in range(2):  # the second replaces the first
         assert main(list(map(str, arguments))) == 0
     printed = capsys.readouterr().out
+    assert read_record(tmp_path / "data/windows.json") == {
+        "max_length": 10, "stride": 2, "max_question": 3
+    }  # fmt: skip
     assert (tmp_path / "data/dict.txt").read_bytes() == (source_data / "dict.txt").read_bytes()
     vocabulary = AligningVocabulary(
         source_data / "sentencepiece.bpe.model", source_data / "dict.txt"
@@ -192,6 +195,18 @@ def test_the_command_writes_windows_and_where_the_answers_are(files, source_data
                 expected_spans.append(list(window.position((place, place))))
         assert windows == expected_windows and spans == expected_spans
         assert [0, 0] in spans
+
+
+def test_questions_that_are_cut_are_counted(files, source_data, tmp_path, capsys):
+    data = json.loads((files / "valid.json").read_text())
+    for index, paragraph in enumerate(data["data"][0]["paragraphs"]):
+        paragraph["qas"][0]["question"] = " ".join(["word1"] * (4 if index < 3 else 2))
+    (tmp_path / "q.json").write_text(json.dumps(data))
+    prepare_questions(
+        tmp_path / "q.json", tmp_path / "q.json", source_data / "sentencepiece.bpe.model",
+        source_data / "dict.txt", tmp_path / "data", max_length=12, stride=2, max_question=3,
+    )  # fmt: skip
+    assert capsys.readouterr().out.count(", 3 questions were cut at --max-question") == 2
 
 
 def test_one_language_of_several(tmp_path, files):

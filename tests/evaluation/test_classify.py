@@ -11,6 +11,7 @@ from fairseq.tasks import setup_task
 from omegaconf import OmegaConf
 
 from fairseq_minimodel.checkpoint.load import read_checkpoint
+from fairseq_minimodel.checkpoint.trained_language import was_language_trained
 from fairseq_minimodel.compute import Shape, masked_lm_flops
 from fairseq_minimodel.corpus.vocabulary import Vocabulary
 from fairseq_minimodel.evaluation.build import build_model
@@ -205,3 +206,33 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert result.returncode == 2
     assert len(result.stderr.strip().splitlines()) == 1 and sentence in result.stderr
     assert not (tmp_path / "scores.json").exists()
+
+
+def test_evaluate_says_how_many_examples_were_cut(fine_tuned, packs, tmp_path):
+    """Of a pair whose first text is longer than the model (32 positions), the second still counts."""
+    data = write_pairs(tmp_path / "source.tsv", SOURCE_WORDS, seed=5, count=6)
+    with open(data, "a") as file:
+        for second in ("word1", "word2 word3"):
+            file.write(f"{' '.join(SOURCE_WORDS)}\t{second}\tsame\n")
+    result = minimodel(
+        "evaluate", "--body", fine_tuned, "--test", packs / "source", data,
+        "--text-columns", "premise", "hypothesis", "--json", tmp_path / "scores.json",
+    )  # fmt: skip
+    assert f"source: 2 of 8 examples of {data} were too long" in result.stdout
+    assert json.loads((tmp_path / "scores.json").read_text())[0]["truncated"] == 2
+
+
+def test_fine_tuning_without_freezing_the_language_is_noticed(
+    joint_checkpoint, pair_data, fine_tuned, packs, tmp_path
+):
+    """By what fairseq-train itself writes into its checkpoints."""
+    train(
+        pair_data, tmp_path, "--task", "sentence_prediction", "--criterion", "sentence_prediction",
+        *SMALL_MODEL, "--finetune-from-model", joint_checkpoint,
+        "--num-classes", "3", "--init-token", "0", "--separator-token", "2",
+        "--max-positions", "32", "--max-update", "1", "--required-batch-size-multiple", "1",
+    )  # fmt: skip
+    assert was_language_trained(read_checkpoint(tmp_path / "checkpoint_last.pt"))
+    assert not was_language_trained(read_checkpoint(fine_tuned))
+    for path in (joint_checkpoint, packs / "run/checkpoint_last.pt"):
+        assert not was_language_trained(read_checkpoint(path))

@@ -273,7 +273,6 @@ def test_more_text_than_memory_is_meant_for_is_refused(tmp_path, monkeypatch, li
         ({"--body": ["absent.pt"]}, "no checkpoint absent.pt"),
         ({"--body": ["{folder}/headless.pt"]}, "headless.pt has no MLM head"),
         ({"--depth": ["1"]}, "no MLM head after layer 1, only after 2, 3"),
-        ({"--seed": ["-1"]}, "--seed -1"),
         ({"--device": ["nonsense"]}, "--device nonsense cannot be used here"),
         ({"--pack": ["{packs}/foreign", "{text}"]}, "belongs to the lineage 0000000000000000"),
         ({"--pack": ["{packs}/source", "absent.txt"]}, "Cannot read absent.txt"),

@@ -220,13 +220,11 @@ def test_a_long_sentence_is_cut(joint_checkpoint, packs, tmp_path):
     [
         ({"--body": "absent.pt"}, "no checkpoint absent.pt"),
         ({"--layer": "4"}, "--layer 4: .* has the layers 1 to 3"),
-        ({"--layer": "-1"}, "--layer -1"),
         ({"--pack": "{packs}/foreign"}, "belongs to the lineage 0000000000000000"),
         ({"--source-pack": "{packs}/foreign"}, "belongs to the lineage 0000000000000000"),
         ({"--pack": "{packs}/xx"}, "has no language 'xx'; there is deu, tur"),
         ({"--data": "{packs}"}, "has no file called"),
         ({"--neighbours": "81"}, "--neighbours 81: .* has 80 sentences"),
-        ({"--neighbours": "0"}, "--neighbours 0"),
         ({"--device": "nonsense"}, "--device nonsense cannot be used here"),
     ],
 )

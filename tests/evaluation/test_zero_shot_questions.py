@@ -14,9 +14,13 @@ from corpus.generated_questions import write_questions
 
 from fairseq_minimodel.checkpoint.identity import lineage_of
 from fairseq_minimodel.checkpoint.load import read_checkpoint, write_checkpoint
+from fairseq_minimodel.checkpoint.task_module import load_module, plug_module, save_module
 from fairseq_minimodel.cli import main
+from fairseq_minimodel.corpus.benchmarks.questions import Answer, Question
 from fairseq_minimodel.corpus.questions import WindowOptions, read_question_file
-from fairseq_minimodel.evaluation.answer import Answerer
+from fairseq_minimodel.corpus.window_options import write_record
+from fairseq_minimodel.evaluation.answer import Answerer, windows_of
+from fairseq_minimodel.evaluation.build import build_model
 from fairseq_minimodel.language.pack import Description, load_pack, save_pack
 from fairseq_minimodel.language.side import LanguageSide, language_side_of
 from fairseq_minimodel.language.vocabulary import fingerprint, read_symbols
@@ -174,6 +178,98 @@ def test_the_metric_is_what_answers_are_compared_by(evaluate, folder, tmp_path, 
         assert [score["exact_match"] for score in read(output)] == [exact_match]
 
 
+@pytest.mark.parametrize("where", ["data", "beside the body"])
+def test_the_windows_are_those_of_the_training_data(evaluate, folder, tmp_path, where, capsys):
+    """Where their record is found, none of the options is needed; one that is given counts more."""
+    base = read_checkpoint(folder / "body.pt")
+    task = {**base.config["task"], "data": str(tmp_path / "data")}
+    write_checkpoint(tmp_path / "body.pt", replace(base, config={**base.config, "task": task}))
+    (tmp_path / "data").mkdir()
+    write_record(tmp_path / ("data" if where == "data" else ""), OPTIONS)
+    body = ["--body", str(tmp_path / "body.pt")]
+
+    def score(name, *options):
+        output = str(tmp_path / f"{name}.json")
+        assert main(["evaluate", *body, *FILES, *options, "--json", output]) == 0
+        return read(tmp_path / f"{name}.json")
+
+    recorded = score("recorded")
+    assert recorded == score("given", *WINDOWS)
+    assert score("shorter", "--max-length", "9") == score("all", *WINDOWS, "--max-length", "9")
+    assert score("shorter2", "--max-length", "9") != recorded
+    [record] = tmp_path.rglob("windows.json")
+    record.write_text('{"max_length": "12"}')
+    assert main(["evaluate", *body, *FILES]) == 2
+    assert f"{record} is damaged" in capsys.readouterr().err
+    record.unlink()  # as data that an earlier version prepared: the windows are BERT's
+    assert main(["evaluate", *body, *FILES]) == 2
+    assert "--max-length 384 is more than the 32 positions" in capsys.readouterr().err
+
+
+def test_plugged_bodies_and_modules_keep_the_record_of_the_windows(folder, source_data, tmp_path):
+    body = read_checkpoint(folder / "body.pt")
+    write_checkpoint(tmp_path / "body.pt", body)
+    write_record(tmp_path, OPTIONS)
+    arguments = ["--body", tmp_path / "body.pt", "--pack", folder / "packs/de"]
+    assert main(["plug", *map(str, arguments), "--output", str(tmp_path / "plugged")]) == 0
+    trained = replace(body.replaced(body.state, task_module="lora"), path=tmp_path / "trained.pt")
+    state = build_model(trained, read_symbols(source_data / "dict.txt")).state_dict()
+    save_module(tmp_path / "module", trained.replaced(state), None)
+    over = plug_module(replace(body, path=folder / "x.pt"), load_module(tmp_path / "module"))[0]
+    for checkpoint in (read_checkpoint(tmp_path / "plugged/model.pt"), over):
+        assert windows_of(checkpoint) == OPTIONS
+        assert windows_of(checkpoint, stride=3) == replace(OPTIONS, stride=3)
+
+
+def test_long_questions_are_counted(evaluate, folder, tmp_path):
+    question = {
+        "id": 1,
+        "question": "word1 word2",
+        "answers": [{"text": "word3", "answer_start": 0}],
+    }
+    short = {**question, "question": "word1"}
+    record = {"data": [{"paragraphs": [{"context": "word3 word4", "qas": [question, short]}]}]}
+    (tmp_path / "q.json").write_text(json.dumps(record))
+    output = tmp_path / "scores.json"
+    printed = evaluate("--test", "packs/en", tmp_path / "q.json", "--json", output)[1]
+    assert f"en: 1 of 2 questions of {tmp_path / 'q.json'} were too long" in printed
+    assert read(output)[0]["truncated"] == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "right", "exact_match", "f1"),
+    [
+        # evaluate-v1.1.py and mlqa_evaluation_v1.py compare "" as any other answer; without a common
+        # word their F1 is 0
+        ("", "the.", 1, 0),
+        ("", "word3", 0, 0),
+        ("a", "the.", 1, 0),
+        ("word3", "word3.", 1, 1),
+    ],
+)
+def test_an_empty_answer_is_compared_as_the_official_scripts_compare_it(
+    folder, monkeypatch, said, right, exact_match, f1
+):
+    monkeypatch.setattr(Answerer, "answers", lambda *unused: [said])
+    row = Question("1", "word1", f"word3 {right}", (Answer(right, 6),), "en", "en", "")
+    answerer = Answerer("x", read_checkpoint(folder / "body.pt"), OPTIONS, 30, "squad")
+    score = answerer.score(load_pack(folder / "packs/en"), [row], "data", 8192, "cpu")
+    assert (score.exact_match, score.f1, score.answered) == (exact_match, f1, bool(said))
+
+
+def test_bad_offsets_of_a_file_are_skipped_where_that_is_asked_for(evaluate, folder, tmp_path):
+    record = json.loads((folder / "xquad/xquad.en.json").read_text())
+    first = record["data"][0]["paragraphs"][0]["qas"][0]
+    first["answers"][0]["answer_start"] += 1
+    (tmp_path / "q.json").write_text(json.dumps(record))
+    test = ["--test", "packs/en", tmp_path / "q.json"]
+    code, _, message = evaluate(*test)
+    assert code == 2 and "1 of 40 answers do not stand in their context" in message
+    for rule, count in (("skip", 39), ("nearest", 40)):
+        evaluate(*test, "--bad-offsets", rule, "--json", tmp_path / "scores.json")
+        assert read(tmp_path / "scores.json")[0]["questions"] == count
+
+
 def test_what_is_there_is_not_computed_again(evaluate, tmp_path):
     output = tmp_path / "scores.json"
     options = [*XQUAD, "--json", output]
@@ -204,7 +300,6 @@ def test_what_is_there_is_not_computed_again(evaluate, tmp_path):
         (["--benchmark", "nowhere", "--data", "xquad", "--packs", "packs"],
          "no benchmark 'nowhere'"),
         ([*FILES, "--max-length", "33"], "--max-length 33 is more than the 32 positions"),
-        ([*FILES, "--max-answer", "0"], "--max-answer is 0"),
         ([*FILES, "--device", "nonsense"], "--device nonsense cannot be used here"),
         (["--test", "nowhere", "xquad/xquad.de.json"], "nowhere is not a language pack"),
         (["--test", "packs/de", "absent.json"], "absent.json does not exist"),

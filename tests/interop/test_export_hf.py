@@ -44,7 +44,7 @@ from fairseq_minimodel.interop.export_hf import export_hf
 from fairseq_minimodel.interop.import_hf import import_hf
 from fairseq_minimodel.interop.tokenizer import fast_tokenizer
 from fairseq_minimodel.language.pack import LanguagePack, load_pack, save_pack
-from fairseq_minimodel.language.side import LanguageSide
+from fairseq_minimodel.language.side import EMBEDDING, LanguageSide
 from fairseq_minimodel.language.vocabulary import fingerprint
 from fairseq_minimodel.nn.task_module import is_module_part
 
@@ -163,6 +163,23 @@ def test_the_tokenizer_puts_around_texts_what_the_task_did(
     for form, given in ((single, ("ba",)), (pair, ("ba", "be"))):
         tokens = tokenizer.convert_ids_to_tokens(tokenizer(*given)["input_ids"])
         assert "".join(tokens) == form.format(**texts)
+
+
+@pytest.mark.parametrize(("freeze", "warned"), [("none", True), ("language", False)])
+def test_a_body_that_was_fine_tuned_with_its_language_is_noticed(
+    folder, tmp_path, caplog, freeze, warned
+):
+    """It is exported in another language, and a warning says what to expect."""
+    body = read_checkpoint(folder / "topics.pt")
+    moved = {**body.state, EMBEDDING: body.state[EMBEDDING] + 0.1}
+    tuned = body.replaced(moved, freeze=freeze)
+    start = {"finetune_from_model": "body.pt"}
+    write_checkpoint(
+        tmp_path / "tuned.pt", replace(tuned, config={**tuned.config, "checkpoint": start})
+    )
+    shutil.copytree(folder / "label", tmp_path / "label")
+    export_hf(tmp_path / "tuned.pt", folder / "pack", tmp_path / "out")
+    assert ("in xx expect results near chance" in caplog.text) == warned
 
 
 def test_an_answerer_finds_the_same_answers(folder, tmp_path):

@@ -239,18 +239,30 @@ def test_results_are_in_the_order_of_the_texts(bodies, both):
     assert served.predict([]) == [] and served.encode([]).shape == (0, 16)
 
 
-def test_long_texts_are_cut_as_evaluate_cuts_them(bodies, both):
-    """To 32 positions: of a classifier's text the last is cut, too; a vector's keeps its </s>."""
+def test_long_texts_are_cut_and_it_is_said(bodies, both, caplog):
+    """To 32 positions, </s> included."""
     served = fairseq_minimodel.load(bodies / "topics.pt", both["en"])
     words = " ".join(WORDS["en"])
     model = plain_model(bodies / "topics.pt", both["en"])
-    [found] = served.predict([words])
-    logits = plain(model, [0, *ids_of(words)[:31]], classification_head_name=HEAD)[0][0]
+    found, short = served.predict([words, "word1"])
+    assert (found.cut, short.cut) == (30, 0)
+    logits = plain(model, [0, *ids_of(words)[:30], 2], classification_head_name=HEAD)[0][0]
     assert list(found.probabilities.values()) == pytest.approx(
         logits.softmax(dim=-1).tolist(), abs=1e-5
     )
     states = plain(model, [0, *ids_of(words)[:30], 2], return_all_hiddens=True)[1]["inner_states"]
-    torch.testing.assert_close(served.encode([words])[0], states[2][1:-1, 0].mean(dim=0))
+    assert not caplog.records
+    torch.testing.assert_close(served.encode([words, "a"])[0], states[2][1:-1, 0].mean(dim=0))
+    assert "1 of 2 texts are longer than the 32 positions" in caplog.text
+
+
+def test_long_questions_are_cut_and_it_is_said(bodies, both, caplog):
+    served = fairseq_minimodel.load(bodies / "questions.pt", both["en"])
+    contexts = ["word1 word2 word3"] * 2
+    served.answer(["word1", "word2"], contexts, **WINDOWS)
+    assert not caplog.records
+    served.answer(["word1", "word2 word3"], contexts, **WINDOWS)
+    assert "1 of 2 questions have more than 1 tokens" in caplog.text
 
 
 def models_of(served):

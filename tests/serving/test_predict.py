@@ -259,7 +259,14 @@ GOOD = '{"text": "word1"}\n'
     [
         ("topics.pt", "x.txt", b"word1\n\nword\xff\n", (), "x.txt, line 3: not UTF-8"),
         ("topics.pt", "x.jsonl", GOOD + "{\n", (), "x.jsonl, line 2: not JSON"),
-        ("topics.pt", "x.jsonl", GOOD + "[" * 10**5, (), "x.jsonl, line 2: not JSON"),
+        ("topics.pt", "x.jsonl", GOOD + "[" * 10**5, (), "line 2: the JSON is nested too deeply"),
+        ("topics.pt", "x.jsonl", GOOD + '{"text": "a", "x": NaN}\n', (), "line 2: not JSON .NaN"),
+        ("topics.pt", "x.jsonl", GOOD + '{"text": "a", "x": -Infinity}\n', (), "not JSON .-Inf"),
+        ("topics.pt", "x.jsonl", GOOD + '{"text": "a", "x": ' + "9" * 5000 + "}\n", (),
+         "line 2: not JSON"),
+        ("topics.pt", "x.jsonl", GOOD + '{"text": ["a"]}\n', (), "line 2: no text under the key"),
+        ("topics.pt", "x.jsonl", GOOD + '{"text": null}\n', (), "line 2: no text under the key"),
+        ("topics.pt", "x.jsonl", GOOD + '"text"\n', (), "x.jsonl, line 2: no JSON object"),
         ("topics.pt", "x.jsonl", GOOD + "[1]\n", (), "x.jsonl, line 2: no JSON object"),
         ("topics.pt", "x.jsonl", GOOD + '{"texts": "a"}\n', (),
          "x.jsonl, line 2: no text under the key 'text'"),
@@ -271,7 +278,7 @@ GOOD = '{"text": "word1"}\n'
          "line 2: the text has half of a character"),
         ("pretrained.pt", "x.txt", "<mask>\n\nword1\n", (), "line 3: the text has no <mask>"),
         ("pretrained.pt", "x.txt", "<mask>" + " word1" * 40, (), "line 1: the text has 43 tokens"),
-        ("pretrained.pt", "x.txt", "<mask>", ("--top", "0"), "top is 0: give 1 to 65"),
+        ("pretrained.pt", "x.txt", "<mask>", ("--top", "66"), "top is 66: give 1 to 65"),
         ("topics.pt", "x.txt", "word1", ("--top", "2"), "--top is for masks and answers"),
         ("topics.pt", "x.txt", "word1", ("--text-columns", "a"), "--text-columns are keys of JSON"),
         ("topics.pt", "x.jsonl", GOOD, ("--text-columns", "a", "b", "c"),
@@ -303,9 +310,37 @@ def test_bad_input_is_one_sentence_and_leaves_no_output(
     assert {path.name for path in tmp_path.iterdir()} == {name, "out.jsonl"}
 
 
-def test_bad_lines_of_a_pipe_are_named(predict):
+def test_bad_lines_of_a_pipe_are_named(predict, monkeypatch):
     code, _, message = predict("topics.pt", text=b"word1\n\xe9\n")
     assert code == 2 and "standard input, line 2: not UTF-8" in message
+    monkeypatch.setattr(serving, "LONGEST_JSON_LINE", 2_000_000)
+    longest = b"word1 " * 333_333 + b"\n"
+    code, found, _ = predict("topics.pt", text=longest)
+    assert code == 0 and len(found) == 1
+    code, _, message = predict("topics.pt", text=b"word1\n" + longest + b"word2" + longest)
+    assert code == 2 and "standard input, line 3: the line is longer than 2 MB" in message
+
+
+def test_what_could_just_be_read_and_cannot_be_written_is_named():
+    nested = []
+    for _ in range(100_000):
+        nested = [nested]
+    row = Row(7, 1, {"text": "a", "x": nested}, ("a",))
+    with pytest.raises(InputError, match="^x, line 7: the JSON is nested too deeply"):
+        write_predictions(io.BytesIO(), [row], lambda texts: [None], "x", None)
+    while nested:  # Python itself would free it one inside the other
+        nested = nested.pop()
+
+
+def test_a_line_that_is_cut_is_marked(predict):
+    """By how many of its tokens were left out; the model has 32 positions, <s> and </s> among them."""
+    long = " ".join(["word1"] * 40)
+    _, found, _ = predict("topics.pt", text=f"{long}\nword1\n".encode())
+    assert found[0]["prediction"]["cut"] == 10
+    assert "cut" not in found[1]["prediction"]
+    pair = {"text1": " ".join(["word1"] * 20), "text2": long}
+    [line] = predict("topics.pt", "--json-lines", text=in_lines(pair))[1]
+    assert line["prediction"]["cut"] == 60 - 28
 
 
 def test_nothing_in_is_nothing_out(predict, tmp_path):

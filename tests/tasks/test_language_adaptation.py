@@ -197,7 +197,7 @@ def test_all_layers_are_the_default(joint_checkpoint, target_data, tmp_path):
         (["--initialise", "clp", "--helper", str(USER_DIR)], "neither a language pack"),
         # in this text the five common words are the rarest
         (["--initialise", "focus"], "5 tokens in common with the source, 0 of them in"),
-        (["--helper", "some.pt"], "--helper is for --initialise clp, not for --initialise random"),
+        (["--helper", "some.pt"], "--helper is for --initialise clp, not for --initialise mean"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(

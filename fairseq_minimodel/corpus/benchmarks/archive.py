@@ -20,6 +20,7 @@ Lines = Iterator[tuple[int, bytes]]
 
 _TAR_NAMES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 _LONGEST_LINE = 1_000_000_000  # bytes; the JSON of a whole training set is one line
+_LARGEST_MEMBER = 1_000_000_000  # bytes; no file of a benchmark comes near it
 # zipfile raises RuntimeError for an encrypted file, NotImplementedError (a RuntimeError) for an
 # unknown compression; gzip.BadGzipFile is an OSError.
 _DAMAGE = (
@@ -132,6 +133,11 @@ def _members(
 def _member_lines(
     open_member: Callable[[str], BinaryIO], name: str, size: int, path: str
 ) -> Iterator[Lines]:
+    if size > _LARGEST_MEMBER:
+        raise InputError(
+            f"{path} unpacks to {size:,} bytes, more than the {_LARGEST_MEMBER:,} that a file of a "
+            "benchmark may have; unpack the archive and give the folder if you trust it."
+        )
     try:
         stream = open_member(name)
     except _DAMAGE as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...errors import InputError
-from ..examples import Column, Example
+from ..examples import Column, Example, check_characters
 from ..reading import decode, is_json_lines
 from .archive import Lines, SourceFile
 from .rows import UNLABELLED, UNTRANSLATED, Reading
@@ -67,7 +67,9 @@ def read_labelled(
             elif layout.no_text.intersection(texts):
                 yield Reading(row_language, None, UNTRANSLATED)
             else:
-                yield Reading(row_language, Example(texts, label))
+                for text in texts:
+                    check_characters(text, f"{file.path}, line {number}")
+                yield Reading(row_language, Example(texts, label, number))
 
 
 def _texts(lines: Lines, path: str) -> Iterator[tuple[int, str]]:

@@ -1,13 +1,21 @@
 """Extractive question answering: JSON in the form of SQuAD v1.1 (Rajpurkar et al. 2016)."""
 
 import json
+import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...errors import InputError
+from ..examples import check_characters
 from ..reading import decode
+from ..window_options import NEAREST, REFUSE
 from .archive import SourceFile
-from .rows import UNLABELLED, Reading
+from .rows import MISPLACED, UNLABELLED, Reading
+
+logger = logging.getLogger(__name__)
+
+NAMED = 5  # bad offsets that a message names
 
 # How TyDi QA names its languages, in files and in the ids of questions.
 LANGUAGE_NAMES = {
@@ -47,29 +55,104 @@ class Question:
     title: str
 
 
-def read_questions(files: Sequence[SourceFile], language: str | None) -> Iterator[Reading]:
+class _Offsets:
+    """The answers of one file that do not stand in their context where the file says.
+
+    Args:
+        path: of the file.
+        rule: one of `BAD_OFFSETS`.
+    """
+
+    def __init__(self, path: str, rule: str) -> None:
+        self.path, self.rule = path, rule
+        self.answers = self.bad = self.moved = 0
+        self.first: list[str] = []  # named in messages
+
+    def checked(self, text: str, given: object, context: str, identity: str) -> int | None:
+        """Where the answer begins; None if it is left out."""
+        self.answers += 1
+        start = _whole(given)
+        if start is not None and start >= 0 and context.startswith(text, start):
+            return start
+        self.bad += 1
+        if len(self.first) < NAMED:
+            shown = text if len(text) <= 40 else f"{text[:40]}..."
+            self.first.append(f"question {identity}: {shown!r} at {given!r}")
+        if self.rule != NEAREST:
+            return None
+        place = _nearest(text, context, 0 if start is None else start)
+        self.moved += place is not None
+        return place
+
+    def report(self) -> None:
+        """Say once how many there were; under the rule "refuse" with an `InputError`."""
+        if not self.bad:
+            return
+        more = f" and {self.bad - len(self.first):,} more" if self.bad > len(self.first) else ""
+        found = (
+            f"{self.path}: {self.bad:,} of {self.answers:,} answers do not stand in their context "
+            f"where answer_start says ({'; '.join(self.first)}{more})"
+        )
+        if self.rule == REFUSE:
+            raise InputError(
+                f"{found}; fix the file, or give --bad-offsets skip to leave these answers out, or "
+                "--bad-offsets nearest to take the nearest place where each stands."
+            )
+        done = f"{self.moved:,} were moved to the nearest place, " if self.rule == NEAREST else ""
+        logger.warning("%s; %s%s were left out", found, done, f"{self.bad - self.moved:,}")
+
+
+def _whole(value: object) -> int | None:
+    """A whole number, however the file spells it (52, "52", 52.0); None: it is none."""
+    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,18}\s*", value):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
+
+
+def _nearest(text: str, context: str, start: int) -> int | None:
+    """Where the text begins in the context, nearest to `start`; None: nowhere."""
+    start = min(max(start, 0), len(context))
+    before = context.rfind(text, 0, start + len(text))
+    after = context.find(text, start)
+    places = [place for place in (before, after) if place >= 0]
+    return min(places, key=lambda place: abs(place - start), default=None)
+
+
+def read_questions(
+    files: Sequence[SourceFile], language: str | None, bad_offsets: str = REFUSE
+) -> Iterator[Reading]:
     """Yield the questions of one file.
 
     Args:
         language: of the whole file, "de", or "de-en" for German contexts and English questions;
             None: each id begins with the name of its language ("swahili-12-0").
+        bad_offsets: what becomes of answers that do not stand in their context where `answer_start`
+            says: "refuse" the file, once it has been read; "skip" them; or take the "nearest" place
+            where they stand, and skip those that stand nowhere. A warning in the log counts them.
 
     Raises:
-        InputError: broken UTF-8 or JSON, something missing, or an answer that does not stand in the
-            context at its `answer_start`. The message names the file and the question.
+        InputError: broken UTF-8 or JSON, something missing, half of a character, or bad offsets under
+            the rule "refuse". The message names the file and the questions.
     """
     [file] = files
+    offsets = _Offsets(file.path, bad_offsets)
     for article in _list(_load(file), "data", file.path):
         title = _text(article, "title", file.path) if "title" in article else ""
         for paragraph in _list(article, "paragraphs", file.path):
             context = _text(paragraph, "context", file.path)
             for entry in _list(paragraph, "qas", file.path):
-                identity = _text(entry, "id", file.path)
+                identity = _identity(entry, file.path)
                 place = f"{file.path}, question {identity}"
                 code = language or _language_of(identity, place)
-                answers = tuple(_answers(entry, context, place))
+                given = list(_answers(entry, place))
+                found = [
+                    (text, offsets.checked(text, start, context, identity)) for text, start in given
+                ]
+                answers = tuple(Answer(text, start) for text, start in found if start is not None)
                 if not answers:
-                    yield Reading(code, None, UNLABELLED)
+                    yield Reading(code, None, MISPLACED if given else UNLABELLED)
                     continue
                 context_language, _, question_language = code.partition("-")
                 yield Reading(
@@ -84,6 +167,7 @@ def read_questions(files: Sequence[SourceFile], language: str | None) -> Iterato
                         title=title,
                     ),
                 )
+    offsets.report()
 
 
 def _load(file: SourceFile) -> object:
@@ -91,7 +175,11 @@ def _load(file: SourceFile) -> object:
         text = decode(b"".join(line for _, line in lines), file.path, 1)
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise InputError(
+            f"{file.path}: the JSON is nested too deeply; the file is not in the form of SQuAD v1.1."
+        ) from None
+    except ValueError as error:
         raise InputError(f"{file.path}: not JSON ({error}); fetch the file again.") from None
 
 
@@ -105,18 +193,20 @@ def _language_of(identity: str, place: str) -> str:
     return LANGUAGE_NAMES[name]
 
 
-def _answers(entry: object, context: str, place: str) -> Iterator[Answer]:
-    """Test sets with the answers taken out have none, or an empty one: nothing is yielded."""
+def _identity(entry: object, path: str) -> str:
+    """The id, which some files have as a whole number."""
+    value = entry.get("id") if isinstance(entry, dict) else None
+    return str(value) if type(value) is int else _text(entry, "id", path)
+
+
+def _answers(entry: object, place: str) -> Iterator[tuple[str, object]]:
+    """The text of each answer, and where the file says that it begins.
+
+    Test sets with the answers taken out have none, or an empty one: nothing is yielded.
+    """
     for answer in _list(entry, "answers", place):
-        text, start = _text(answer, "text", place), answer.get("answer_start")
-        if not text:
-            continue
-        if type(start) is not int or start < 0 or not context.startswith(text, start):
-            raise InputError(
-                f"{place}: the answer {text!r} does not stand in its context at {start!r}; "
-                "fetch the file again or take this question out."
-            )
-        yield Answer(text, start)
+        if text := _text(answer, "text", place):
+            yield text, answer.get("answer_start")
 
 
 def _list(record: object, key: str, place: str) -> list:
@@ -134,4 +224,6 @@ def _value(record: object, key: str, kind: type, place: str) -> object:
             f"{place}: no {'list' if kind is list else 'text'} under the key {key!r}; "
             "the file is not in the form of SQuAD v1.1."
         )
+    if isinstance(value, str):
+        check_characters(value, place)
     return value

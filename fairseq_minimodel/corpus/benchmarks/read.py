@@ -9,14 +9,18 @@ from ...errors import InputError
 from .archive import SourceFile, open_source
 from .questions import LANGUAGE_NAMES
 from .rows import Split
-from .table import ALIASES, BENCHMARKS, Benchmark, Form
+from .table import ALIASES, BENCHMARKS, SPAN, Benchmark, Form
 
 # Files by the language that their names tell; the key is None where it is the rows that tell it.
 Files = Mapping[str | None, Sequence[SourceFile]]
 
 
 def read_benchmark(
-    name: str, path: str | Path, split: str, languages: Collection[str] | None = None
+    name: str,
+    path: str | Path,
+    split: str,
+    languages: Collection[str] | None = None,
+    bad_offsets: str | None = None,
 ) -> dict[str, Split]:
     """Read one split of a benchmark from its files as they are published.
 
@@ -28,6 +32,7 @@ def read_benchmark(
         languages: codes of the benchmark, or two-letter codes (`ALIASES`); None: all at `path`. For
             MLQA `de` means questions and contexts in German, `de-en` English questions on German
             contexts.
+        bad_offsets: of questions, see `read_questions`; None: its default.
 
     Returns:
         The split in each language, under the codes that were asked for.
@@ -39,17 +44,18 @@ def read_benchmark(
     if name not in BENCHMARKS:
         raise InputError(f"There is no benchmark {name!r}; there are {', '.join(BENCHMARKS)}.")
     benchmark = BENCHMARKS[name]
+    options = {} if bad_offsets is None or benchmark.kind != SPAN else {"bad_offsets": bad_offsets}
     if split not in benchmark.splits:
         raise InputError(f"{name} has no split {split!r}; it has {', '.join(benchmark.splits)}.")
     where = f"{path} ({name}, {split})"
     with open_source(path) as sources:
         form, files = _find_files(benchmark, split, sources, where)
         if None in files:
-            splits = _read(form, files)
+            splits = _read(form, files, options)
             codes = _own_codes(languages, splits, where)
         else:
             codes = _own_codes(languages, files, where)
-            splits = _read(form, {code: files[code] for code in codes.values()})
+            splits = _read(form, {code: files[code] for code in codes.values()}, options)
     for code in codes.values():
         if not splits[code].rows:
             reasons = ", ".join(f"{count} {why}" for why, count in splits[code].left_out.items())
@@ -131,11 +137,11 @@ def _own_codes(
     return codes
 
 
-def _read(form: Form, files: Files) -> dict[str, Split]:
+def _read(form: Form, files: Files, options: Mapping[str, str]) -> dict[str, Split]:
     rows: dict[str, list] = {language: [] for language in files if language}
     left_out: dict[str, Counter[str]] = defaultdict(Counter)
     for language, sources in files.items():
-        for reading in form.read(sources, language):
+        for reading in form.read(sources, language, **options):
             kept = rows.setdefault(reading.language, [])
             if reading.left_out:
                 left_out[reading.language][reading.left_out] += 1

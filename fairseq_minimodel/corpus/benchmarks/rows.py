@@ -8,6 +8,7 @@ Row = TypeVar("Row")
 
 UNLABELLED = "unlabelled"
 UNTRANSLATED = "untranslated"
+MISPLACED = "misplaced"  # no answer stands in its context where the file says
 
 
 class Reading(NamedTuple):

@@ -1,10 +1,9 @@
 """Which benchmarks there are, how their files are called and what reads them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from .archive import SourceFile
 from .classification import Layout, read_labelled
 from .questions import LANGUAGE_NAMES, read_questions
 from .retrieval import read_translations
@@ -12,8 +11,8 @@ from .rows import Reading
 
 CLASSIFICATION, SPAN, RETRIEVAL = "classification", "span", "retrieval"
 
-# (files of one language, its code or None where the rows tell it) -> rows
-Reader = Callable[[Sequence[SourceFile], str | None], Iterator[Reading]]
+# (files of one language, its code or None where the rows tell it, options) -> rows
+Reader = Callable[..., Iterator[Reading]]
 
 
 @dataclass(frozen=True)

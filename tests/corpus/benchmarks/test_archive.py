@@ -7,6 +7,7 @@ import pytest
 import zstandard
 from corpus.benchmarks.published import SHAPES, publish
 
+from fairseq_minimodel.corpus.benchmarks import archive
 from fairseq_minimodel.corpus.benchmarks.archive import open_source
 from fairseq_minimodel.errors import InputError
 
@@ -94,3 +95,24 @@ def test_a_damaged_member_of_a_zip_is_named(tmp_path):
 def test_an_error_of_the_reader_is_not_taken_for_damage(tmp_path):
     with pytest.raises(OSError, match="mine"), open_source(publish(tmp_path, FILES, "zip")):
         raise OSError("mine")
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "folder"])
+def test_a_file_that_would_fill_the_memory_is_refused_by_its_size(tmp_path, shape, monkeypatch):
+    """By the size that the archive declares, before anything of it is unpacked."""
+    monkeypatch.setattr(archive, "_LARGEST_MEMBER", 1000)
+    path = publish(tmp_path, {"data/a.txt": "x" * 1000, "data/b.txt": "x" * 1001}, shape)
+    with open_source(path) as files:
+        with files[0].lines() as lines:
+            assert len(list(lines)) == 1
+        with pytest.raises(InputError, match="b.txt unpacks to 1,001 bytes"), files[1].lines():
+            pytest.fail("it was opened")
+
+
+def test_a_loop_of_links_ends(tmp_path):
+    folder = publish(tmp_path, FILES)
+    (folder / "itself").symlink_to(folder / "itself")
+    (folder / "above").symlink_to(folder, target_is_directory=True)
+    assert len(contents(folder)) == 2
+    with pytest.raises(InputError, match="itself does not exist"), open_source(folder / "itself"):
+        pass

@@ -150,21 +150,27 @@ def changed(key, value):
     [
         ("{", "dev-v1.1.json: not JSON"),
         (b'{"data":\n"\xc3"}', "dev-v1.1.json, line 2: not UTF-8"),
-        ("[" * 100_000, "dev-v1.1.json: not JSON"),
+        ("[" * 100_000, "dev-v1.1.json: the JSON is nested too deeply"),
+        (changed("question", "\ud800"), "question q1: half of a character"),
+        (changed("context", "a \udfff"), "half of a character"),
         ("[]", "dev-v1.1.json: no list under the key 'data'"),
         (changed("data", "x"), "no list under the key 'data'"),
         (changed("paragraphs", None), "no list under the key 'paragraphs'"),
         (changed("context", 5), "no text under the key 'context'"),
         (changed("qas", None), "no list under the key 'qas'"),
-        (changed("id", 7), "no text under the key 'id'"),
+        (changed("id", 7.5), "no text under the key 'id'"),
+        (changed("id", True), "no text under the key 'id'"),
         (changed("question", None), "question q1: no text under the key 'question'"),
         (changed("answers", {}), "question q1: no list under the key 'answers'"),
         (changed("answers", ["x"]), "question q1: no text under the key 'text'"),
-        (changed("answer_start", 14), "q1: the answer 'Köln' does not stand in its context at 14"),
-        (changed("answer_start", -19), "does not stand in its context at -19"),
-        (changed("answer_start", "15"), "does not stand in its context at '15'"),
-        (changed("answer_start", None), "does not stand in its context at None"),
-        (changed("text", "Bonn"), "the answer 'Bonn' does not stand in its context at 15"),
+        (changed("answer_start", 14), "1 of 1 answers do not .* .question q1: 'Köln' at 14.; fix"),
+        (changed("answer_start", -19), "'Köln' at -19"),
+        (changed("answer_start", "14"), "'Köln' at '14'"),
+        (changed("answer_start", 15.5), "'Köln' at 15.5"),
+        (changed("answer_start", True), "'Köln' at True"),
+        (changed("answer_start", [15]), "'Köln' at .15."),
+        (changed("answer_start", None), "'Köln' at None"),
+        (changed("text", "Bonn"), "'Bonn' at 15"),
         ('{"data": []}', "no row to use in 'en'"),
     ],
 )
@@ -172,6 +178,60 @@ def test_bad_files_are_named(tmp_path, content, message):
     with pytest.raises(InputError, match=message) as caught:
         read_benchmark("squad", publish(tmp_path, {"dev-v1.1.json": content}), "dev")
     assert "published" in str(caught.value)
+
+
+@pytest.mark.parametrize("start", ["15", " 15 ", 15.0])
+@pytest.mark.parametrize("identity", [7, 2**70])
+def test_numbers_are_read_however_they_are_spelled(tmp_path, start, identity):
+    record = json.loads(changed("answer_start", start))
+    record["data"][0]["paragraphs"][0]["qas"][0]["id"] = identity
+    path = publish(tmp_path, {"dev-v1.1.json": json.dumps(record)})
+    [question] = read_benchmark("squad", path, "dev")["en"].rows
+    assert (question.id, question.answers[0].start) == (str(identity), 15)
+
+
+SEVERAL = "aa b aa c aa"  # aa at 0, 5 and 10
+
+
+def offsets_file(tmp_path, *answers):
+    """One question for each list of (text, answer_start)."""
+    qas = [
+        {"id": f"q{number}", "question": "?", "answers": [
+            {"text": text, "answer_start": start} for text, start in given
+        ]}
+        for number, given in enumerate(answers)
+    ]  # fmt: skip
+    record = {"data": [{"paragraphs": [{"context": SEVERAL, "qas": qas}]}]}
+    return publish(tmp_path, {"dev-v1.1.json": json.dumps(record)})
+
+
+def test_all_bad_offsets_are_counted_at_once(tmp_path):
+    path = offsets_file(tmp_path, *([[("aa", 1)]] * 7), [("aa", 5)])
+    with pytest.raises(InputError, match="7 of 8 answers .*question q4.* and 2 more") as caught:
+        read_benchmark("squad", path, "dev")
+    assert "q5" not in str(caught.value) and "--bad-offsets skip" in str(caught.value)
+
+
+def test_bad_offsets_can_be_left_out(tmp_path, caplog):
+    path = offsets_file(tmp_path, [("aa", 1), ("c", 8)], [("aa", 1)], [("aa", 5)])
+    split = read_benchmark("squad", path, "dev", bad_offsets="skip")["en"]
+    assert [(row.id, [one.text for one in row.answers]) for row in split.rows] == [
+        ("q0", ["c"]), ("q2", ["aa"])
+    ]  # fmt: skip
+    assert split.left_out == {"misplaced": 1}
+    assert "2 of 4 answers" in caplog.text and "2 were left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [(1, 0), (2, 0), (3, 5), (6, 5), (8, 10), (9, 10), (11, 10), (99, 10), (-4, 0), (None, 0)],
+)
+def test_bad_offsets_can_be_moved_to_the_nearest_place(tmp_path, given, taken, caplog):
+    path = offsets_file(tmp_path, [("aa", given)], [("zz", 0)])
+    split = read_benchmark("squad", path, "dev", bad_offsets="nearest")["en"]
+    assert [row.answers[0].start for row in split.rows] == [taken]
+    assert split.left_out == {"misplaced": 1}  # it stands nowhere
+    assert "1 were moved to the nearest place, 1 were left out" in caplog.text
 
 
 def test_an_id_without_its_language_is_refused(tmp_path):
