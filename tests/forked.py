@@ -7,6 +7,7 @@ some hundred runs. tests/recipes runs the scripts themselves, as a user does.
 import logging
 import multiprocessing
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,7 @@ _context.set_forkserver_preload(
 
 
 def run_forked(command: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess:
-    """Run one of `COMMANDS`, capturing what it prints."""
+    """Run one of `COMMANDS`, or a Python script by its path, capturing what it prints."""
     with tempfile.TemporaryDirectory() as folder:
         streams = [Path(folder, name) for name in ("stdout", "stderr")]
         process = _context.Process(
@@ -50,6 +51,11 @@ def _command(
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
+    if command[0].endswith(".py"):
+        sys.argv = command
+        sys.path.insert(0, str(Path(command[0]).parent))
+        runpy.run_path(command[0], run_name="__main__")
+        sys.exit()
     sys.argv = [str(Path(sys.executable).parent / command[0]), *command[1:]]
     if command[0] == "fairseq-minimodel":  # which has a log of its own, from before fairseq
         logging.root.handlers.clear()
