@@ -4,13 +4,13 @@
     python benchmarks/reliability/damage.py outputs/damage --count 300 --only evaluate plug
     python benchmarks/reliability/damage.py outputs/damage --case 1234  one of them again
 
-A case is a command, one of its input files or what stands at its output, a kind of damage (damages.py),
-and a seed. Good: exit code 2 with one sentence and nothing left behind; exit code 0 with what the sound
-input gives; or with a line that names the damaged file. Not good: a traceback or another exit code, more
-than a minute, more memory than the sound input needs, another result from what can be seen to be damaged
-(judge.py says what cannot), code that runs, anything changed outside of the output, control characters
-on the terminal, HTML in a page or card. What fairseq itself ends in, with none of this package's code in
-the traceback, is counted apart.
+A case is a command, one of its input files or what stands at its output, a kind of damage (see
+damages.py), and a seed. Good: exit code 2 with one sentence and nothing left behind; exit code 0 with
+what the sound input gives; or with a line that names the damaged file. Not good: a traceback or another
+exit code, more than a minute, more memory than the sound input needs, another result from what can be
+seen to be damaged (judge.py says what cannot), code that runs, anything changed outside of the output,
+control characters on the terminal, HTML in a page or card. What fairseq itself ends in, with none of
+this package's code in the traceback, is counted apart.
 
 What is done is kept in FOLDER/results-*.jsonl, and another call goes on there. Failures stay in
 FOLDER/failures, with the command and the damaged file. Ends with tables, and exit code 1 if anything
