@@ -45,6 +45,11 @@ def test_a_few_damages(tmp_path):
     assert "8 cases, 0 left" in run("damage.py", *arguments, 8).stdout  # what is done is kept
 
 
+def test_the_page_says_how_many_commands_there_are():
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    assert f"runs {len(sound.COMMANDS)} commands " in page
+
+
 @pytest.fixture
 def case(tmp_path):
     """A folder as before a command, and the case of a damaged dict.txt."""
@@ -129,6 +134,7 @@ def test_every_damage_can_be_done(tmp_path):
         ("x.json", '{"width": 2, "language": "de"}', '{"width": 2, "language": "ge"}', True),
         ("x.json", '{"width": 2, "language": "de"}', '{"width": 3, "language": "de"}', False),
         ("x.json", '{"width": 2, "language": "de"}', '{"width": 2, "language": null}', False),
+        ("x.json", '{"left_out": {}, "data": "a"}', '{"left_out": {}, "data": "b"}', True),
     ],
 )
 def test_what_cannot_be_seen(name, before, after, hidden, tmp_path):

@@ -79,6 +79,8 @@ WAYS = {
     ],
 }  # fmt: skip
 FULL_DISK = "full disk"
+# fairseq's Adam evaluates the text of an option.
+CODE, BETAS, AS_CODE = "code in an option", "(0.9,0.98)", "__import__('os').mkdir('code-ran')"
 
 
 @dataclass(frozen=True)
@@ -95,18 +97,20 @@ class Case:
         return f"{self.index}: {self.command.name}: {self.damaged or 'output'}: {self.kind}"
 
 
-def all_cases(seed: int, count: int, commands: list[sound.Command]) -> Iterator[Case]:
+def all_cases(seed: int, count: int, commands: list[sound.Command], inputs: Path) -> Iterator[Case]:
     """Every combination in random order, then again with other seeds."""
     combinations = [
         (command, name, kind)
         for command in commands
         for name in command.inputs
+        if name.startswith("out/") or (inputs / name).exists()
         for kind in damages_of(name)
     ]
     ways = (*WAYS, *NAMES, FULL_DISK)
     combinations += [
         (c, None, kind) for c in commands if sound.OUTPUT in " ".join(c.words) for kind in ways
     ]
+    combinations += [(c, None, CODE) for c in commands if BETAS in c.words]
     rng, index = random.Random(seed), 0
     while True:
         for combination in rng.sample(combinations, len(combinations)):
@@ -180,6 +184,8 @@ class Damaging:
         elif case.kind in NAMES:
             words = [word.replace(sound.OUTPUT, NAMES[case.kind]) for word in words]
             writes = writes.replace(sound.OUTPUT, NAMES[case.kind])
+        elif case.kind == CODE:
+            words = [word.replace(BETAS, AS_CODE) for word in words]
         elif case.kind == FULL_DISK:
             options["file_size"] = rng.randrange(max(1, expected.largest))
         elif not (command.resumes and case.kind != "links at names of work"):
@@ -227,7 +233,9 @@ class Damaging:
             left = _new(earlier, later, "out")
             # A run of prepare that is given again goes on with its work.
             left = {path for path in left if ".work/" not in path and not path.endswith(".work")}
-            return "left behind" if left and not training else "refused"
+            # What training and `evaluate` have done so far stays, and they go on with it.
+            grows = training or case.command.name.startswith("evaluate")
+            return "left behind" if left and not grows else "refused"
         if ended.code != 0:
             return f"exit code {ended.code}"
         found = digests(output)
@@ -315,7 +323,7 @@ def main() -> int:
     commands = [command for command in sound.COMMANDS if command.name in options.only]
     models = any(command.reads_models for command in commands)
     damaging = Damaging(options.folder.resolve(), models)
-    cases = list(all_cases(options.seed, options.count, commands))
+    cases = list(all_cases(options.seed, options.count, commands, damaging.sound))
     if options.case is not None:
         record = damaging.run(cases[options.case])
         print(cases[options.case], json.dumps(record, indent=2), sep="\n")

@@ -25,7 +25,8 @@ def cannot_be_seen(command: str, path: Path, before: bytes, kind: str) -> bool:
     """Whether the damaged file at `path`, which was `before`, is as good a file as the sound one."""
     if command == "report" and (kind == "missing" or path.suffix == ".log"):
         return True  # it shows what is there, and a log is any text
-    if path.is_symlink() or not path.is_file():
+    # Nested settings are shared ones: whoever takes them for a tree is at it for hours.
+    if path.is_symlink() or not path.is_file() or kind == "settings nested":
         return False
     after, name, suffix = path.read_bytes(), path.name, path.suffix
     try:
@@ -76,7 +77,9 @@ def _same_form(before: object, after: object, key: str = "") -> bool:
     if isinstance(before, dict) and isinstance(after, dict):
         # A key that is new, or was missing: of those that one may leave out.
         common = before.keys() & after.keys()
-        return bool(common) and all(_same_form(before[k], after[k], k) for k in common)
+        return (bool(common) or not before) and all(
+            _same_form(before[k], after[k], k) for k in common
+        )
     if isinstance(before, list) and isinstance(after, list):
         return not before or all(_same_form(before[0], each, key) for each in after)
     if type(before) in (int, float) and type(after) in (int, float):

@@ -83,7 +83,7 @@ class Command:
     """A command on sound inputs.
 
     Attributes:
-        inputs: the files that it reads, each of which may be damaged.
+        inputs: the files that it reads, each of which may be damaged; those that there are.
         writes: where it may write: what is below, and nothing else.
         resumes: a folder of the inputs that is there at the output before it starts.
     """
@@ -162,7 +162,8 @@ COMMANDS = [
             verb(f"extend --body {EN} --depth 2 --new-layers 1 --output {OUTPUT}.pt"), (EN,),
             f"{OUTPUT}.pt"),
     Command("pack", verb(f"pack --checkpoint {DE} --language de --output {OUTPUT}"),
-            (DE, "in/data/de/dict.txt", "in/data/de/sentencepiece.bpe.model")),
+            (DE, *(f"in/{folder}/{name}" for folder in ("data/de", "de")
+                   for name in ("dict.txt", "sentencepiece.bpe.model")))),
     Command("plug", verb(f"plug --body {FINE} --pack in/packs/de --output {OUTPUT}"),
             (FINE, *_pack("de"))),
     Command("plug with a module",
@@ -170,14 +171,15 @@ COMMANDS = [
                  f"--output {OUTPUT}"),
             (EN, *_pack("de"), *_module("compacter"))),
     Command("module", verb(f"module --checkpoint in/lora/checkpoint_last.pt --output {OUTPUT}"),
-            ("in/lora/checkpoint_last.pt", "in/data/topics/label/dict.txt")),
+            ("in/lora/checkpoint_last.pt", "in/data/topics/label/dict.txt",
+             "in/lora/label/dict.txt")),
     Command("merge",
             verb(f"merge --body {EN} --module in/modules/lora --output {OUTPUT}.pt"),
             (EN, *_module("lora")), f"{OUTPUT}.pt"),
     Command("structure", verb("structure --module in/modules/tams"), _module("tams")),
     Command("evaluate", EVALUATE,
             (FINE, *_pack("en"), *_pack("de"), "in/examples/test.tsv", "in/examples/target.tsv",
-             "in/data/topics/label/dict.txt")),
+             "in/data/topics/label/dict.txt", "in/topics/label/dict.txt")),
     Command("evaluate, going on", EVALUATE, (f"{OUTPUT}/scores.json",), resumes="in/scored"),
     Command("evaluate questions",
             verb(f"evaluate --body in/questioned/checkpoint_last.pt --test in/packs/en "
