@@ -22,19 +22,25 @@ def run(script, *arguments):
     return run_forked([str(SCRIPTS / script), *map(str, arguments)])
 
 
-def test_kills_of_prepare(tmp_path):
-    result = run("kill.py", tmp_path, "--moments", 2, "--only", "prepare")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """For both scripts: they keep their inputs there."""
+    return tmp_path_factory.mktemp("reliability")
+
+
+def test_kills_of_prepare(folder):
+    result = run("kill.py", folder, "--moments", 2, "--only", "prepare")
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.splitlines()[-1].startswith("| prepare | 2 |")
-    records = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     assert [record["faults"] for record in records] == [[], []]
 
 
-def test_a_few_damages(tmp_path):
-    arguments = (tmp_path, "--only", "prepare-classification tsv", "--count")
+def test_a_few_damages(folder):
+    arguments = (folder, "--only", "prepare-classification tsv", "--count")
     result = run("damage.py", *arguments, 8)
     records = {}
-    for line in (tmp_path / "results-0.jsonl").read_text().splitlines():
+    for line in (folder / "results-0.jsonl").read_text().splitlines():
         record = json.loads(line)
         records[record["index"]] = record["outcome"]
     assert sorted(records) == list(range(8)), result.stdout + result.stderr
