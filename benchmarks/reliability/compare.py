@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,8 @@ UNCOMPARED = (
     "metrics", "previous_training_time", "cfg", "args", "optimizer_history", "encoder.lineage",
 )  # fmt: skip
 
+TIME = re.compile(rb"\d{1,2} [A-Z][a-z]+ \d{4}, \d\d:\d\d")  # at which a page was made
+
 
 def load(checkpoint: Path | BinaryIO) -> object:
     """What is in a checkpoint, without a word about how it is written."""
@@ -25,10 +29,17 @@ def load(checkpoint: Path | BinaryIO) -> object:
 
 def digests(path: Path) -> dict[str, str]:
     """A digest for each file at or below `path`, by its path from there; a link is its target."""
+    if not path_exists(path):
+        return {}
     if path.is_symlink() or not path.is_dir():
-        return {"": _digest(path)} if path.is_symlink() or path.exists() else {}
+        return {"": _digest(path)}
     found = (each for each in path.rglob("*") if each.is_symlink() or not each.is_dir())
     return {str(each.relative_to(path)): _digest(each) for each in found}
+
+
+def path_exists(path: Path) -> bool:
+    """Whether anything has that name; `Path` takes one that is too long for an error."""
+    return os.path.lexists(path)
 
 
 def is_temporary(path: Path) -> bool:
@@ -60,7 +71,12 @@ def _digest(path: Path) -> str:
         for part in _parts(value):
             digest.update(part)
         return digest.hexdigest()
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "special file"
+    if not path.is_file():
+        return "special file"
+    data = path.read_bytes()
+    if path.suffix == ".html":
+        data = TIME.sub(b"", data)
+    return hashlib.sha256(data).hexdigest()
 
 
 def _parts(value: object, name: str = "") -> Iterator[bytes]:

@@ -35,7 +35,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import forks
 import sound
-from compare import digests
+from compare import digests, path_exists
 from damages import ESCAPES, apply, damages_of
 from judge import cannot_be_seen
 from kill import read_records
@@ -138,9 +138,12 @@ class Damaging:
         forks.preload()
         self.sound = sound.inputs_in(folder, models)
 
-    def begin(self, command: sound.Command, name: str) -> Path:
-        """A new folder with the inputs, a place for the output, and a file outside of it."""
-        case = self.folder / name
+    def begin(self, command: sound.Command) -> Path:
+        """A new folder with the inputs, a place for the output, and a file outside of it.
+
+        Always under the same name, which some outputs have in them.
+        """
+        case = self.folder / f"case-{os.getpid()}"
         shutil.rmtree(case, ignore_errors=True)
         shutil.copytree(self.sound, case)
         (case / "out").mkdir()
@@ -155,7 +158,7 @@ class Damaging:
         if command.name not in self._sound:
             ends = []
             for _ in range(2):
-                case = self.begin(command, f"sound-{os.getpid()}")
+                case = self.begin(command)
                 ended = forks.run(command.words, case, seconds=300)
                 if ended.code:
                     raise RuntimeError(f"{command.name} fails on sound inputs:\n{ended.stderr}")
@@ -173,7 +176,7 @@ class Damaging:
         """Run one case; returns the record of what came of it."""
         command, rng = case.command, random.Random(case.seed)
         expected = self.undamaged(command)
-        folder = self.begin(command, f"case-{os.getpid()}")
+        folder = self.begin(command)
         words, writes, options = list(command.words), command.writes, {}
         before, own = b"", False
         if case.damaged is not None:
@@ -222,7 +225,9 @@ class Damaging:
             return "over a minute"
         if ended.peak > expected.peak + MARGIN:
             return "memory"
-        if CONTROL.search(ended.stdout + ended.stderr) or _has_html(output):
+        # A name on the command line is the user's own.
+        printed = "" if case.kind in NAMES else ended.stdout + ended.stderr
+        if CONTROL.search(printed) or _has_html(output):
             return "unescaped"
         if "Traceback" in ended.stderr:
             ours = "/fairseq_minimodel/" in ended.stderr
@@ -238,7 +243,9 @@ class Damaging:
             return "left behind" if left and not grows else "refused"
         if ended.code != 0:
             return f"exit code {ended.code}"
-        found = digests(output)
+        if any(Path(path).name.startswith(".") for path in _new(earlier, later, "out")):
+            return "left behind"
+        found = digests(Path(os.path.realpath(output)))
         if case.damaged is None:
             wanted = expected.digests.items()
             return "no effect" if wanted <= found.items() else "other result"
@@ -305,6 +312,8 @@ def _changed_outside(
 
 
 def _has_html(output: Path) -> bool:
+    if not path_exists(output):
+        return False
     pages = [path for path in (output, *output.rglob("*")) if path.suffix in (".html", ".md")]
     return any(b"<script>alert(1)" in path.read_bytes() for path in pages if path.is_file())
 
@@ -351,7 +360,13 @@ def _work(damaging: Damaging, job: int, cases: list[Case]) -> None:
         forks.adopt_orphans()
         with open(damaging.folder / f"results-{job}.jsonl", "a", buffering=1) as file:
             for number, case in enumerate(cases, start=1):
-                record = damaging.run(case)
+                try:
+                    record = damaging.run(case)
+                except Exception as error:  # of this script: it is shown, and the others are run
+                    record = {"index": case.index, "command": case.command.name,
+                              "damaged": case.damaged, "kind": case.kind,
+                              "outcome": "script failed", "last": repr(error)}  # fmt: skip
+                    sys.excepthook(*sys.exc_info())
                 file.write(json.dumps(record) + "\n")
                 if record["outcome"] not in GOOD:
                     print(
