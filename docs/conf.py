@@ -45,7 +45,9 @@ NAVIGATION = {
         "meta_training": "", "huggingface": "Hugging Face", "recipes": "Recipes of the paper",
     },
     "Reference": {"verbs/index": "", "options": "", "troubleshooting": ""},
-    "Results": {"results": "Results on real text", "performance": "", "../CHANGELOG": ""},
+    "Results": {
+        "results": "Results on real text", "performance": "", "reliability": "", "../CHANGELOG": "",
+    },
 }  # fmt: skip
 
 

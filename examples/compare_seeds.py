@@ -16,7 +16,7 @@ from compare_variants import NAMES, SCORE, describe_match, per_cent, read_run
 from scipy.stats import bootstrap
 
 from fairseq_minimodel.atomic import write_json
-from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.errors import InputError, print_input_errors_plainly
 from fairseq_minimodel.report.curves import (
     NEARLY,
     Curve,
@@ -214,6 +214,7 @@ def format_interval(low: float | None, high: float | None) -> str | None:
 
 
 if __name__ == "__main__":
+    print_input_errors_plainly()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("outs", nargs="+", type=Path, metavar="OUT", help="folder of a run")
     parser.add_argument("--output", type=Path, default=Path("outputs/seeds"), metavar="FOLDER")

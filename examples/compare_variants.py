@@ -17,7 +17,7 @@ from fairseq_minimodel.checkpoint.cost import shape_of, training_cost
 from fairseq_minimodel.checkpoint.load import read_checkpoint
 from fairseq_minimodel.checkpoint.surgery import head_layers
 from fairseq_minimodel.compute import masked_lm_flops
-from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.errors import InputError, print_input_errors_plainly
 from fairseq_minimodel.language.pack import load_pack
 from fairseq_minimodel.report.curves import (
     NEARLY,
@@ -195,4 +195,5 @@ def per_cent(share: float) -> str:
 
 
 if __name__ == "__main__":
+    print_input_errors_plainly()
     main(Path(sys.argv[1]))

@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
-from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.errors import InputError, print_input_errors_plainly
 from fairseq_minimodel.report.scores import VARIANTS, Score, read_score, summarise
 from fairseq_minimodel.report.table import format_table
 
@@ -64,4 +64,5 @@ def describe(scores: list[Score]) -> str:
 
 
 if __name__ == "__main__":
+    print_input_errors_plainly()
     main(Path(sys.argv[1]))

@@ -18,7 +18,13 @@ COMMAND = "fairseq-minimodel"
 
 
 def register() -> None:
-    """Make the models, tasks, criterions and optimisers known to fairseq, once."""
+    """Make the models, tasks, criterions and optimisers known to fairseq, once.
+
+    Within a command of fairseq, bad input then ends it with one sentence, too. Any other program
+    handles its exceptions itself.
+    """
+    if _is_command_of_fairseq(_program()):  # first: what is imported next may find bad input
+        print_input_errors_plainly()
     from . import (  # noqa: F401
         command_line,
         criterions,
@@ -38,6 +44,23 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-print_input_errors_plainly()
-if Path(sys.argv[0] if sys.argv else "").name != COMMAND:
+def _program() -> Path:
+    return Path(sys.argv[0] if sys.argv else "")
+
+
+def _is_own_command(program: Path) -> bool:
+    """Whether this is `fairseq-minimodel`, or `python -m fairseq_minimodel`.
+
+    Python imports this file before it replaces "-m" by the path of `__main__.py`.
+    """
+    as_module = program == Path("-m") and __name__ in sys.orig_argv
+    return program.name == COMMAND or as_module or program == Path(__file__).parent / "__main__.py"
+
+
+def _is_command_of_fairseq(program: Path) -> bool:
+    """Whether this is `fairseq-train` or the like, or `python -m fairseq_cli.train`."""
+    return program.name.startswith("fairseq-") or program.parent.name == "fairseq_cli"
+
+
+if not _is_own_command(_program()):
     register()

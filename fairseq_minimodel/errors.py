@@ -26,26 +26,33 @@ class SetupError(InputError, ImportError):
     """The installation cannot work. The message has the commands that mend it."""
 
 
+# What fairseq's trainer raises in the place of every error of loading a checkpoint.
+_REPLACED_BY_TRAINER = "Cannot load model parameters from checkpoint "
+
+
 def print_input_errors_plainly() -> None:
     """Make an uncaught `InputError` print one line and exit with 2; other exceptions as before.
 
-    fairseq's commands have no place of their own for this, so it is done where Python reports
-    uncaught exceptions. A SystemExit raised by the hook is honoured as the exit code.
+    For programs that are a command by themselves. fairseq's commands have no place of their own for
+    this, so it is done where Python reports uncaught exceptions. A SystemExit raised by the hook is
+    honoured as the exit code.
     """
+    if getattr(sys.excepthook, "prints_input_errors", False):
+        return
     previous_hook = sys.excepthook
 
     def hook(
         kind: type[BaseException], error: BaseException, traceback: TracebackType | None
     ) -> None:
         cause = error
-        while cause is not None and not isinstance(cause, InputError):
-            # fairseq's trainer replaces every error of loading a checkpoint by one of its own.
-            cause = cause.__cause__ or cause.__context__
-        if cause is None:
+        if type(error) is Exception and str(error).startswith(_REPLACED_BY_TRAINER):
+            cause = error.__context__
+        if not isinstance(cause, InputError):
             return previous_hook(kind, error, traceback)
         print(f"fairseq-minimodel: error: {cause}", file=sys.stderr, flush=True)
         raise SystemExit(2)
 
+    hook.prints_input_errors = True
     sys.excepthook = hook
     # Otherwise hydra reports errors itself (fairseq-hydra-train): with a traceback, and exit code 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")

@@ -134,8 +134,9 @@ def build_wheels(wheels: Path) -> None:
         # From a copy: setuptools leaves a folder `build` beside setup.py, and packs what is in it.
         for name in ("setup.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, folder)
-        package = Path(folder, "fairseq_minimodel")
-        shutil.copytree(ROOT / package.name, package, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("fairseq_minimodel", "examples"):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, Path(folder, name), ignore=ignored)
         pip("wheel", "--no-deps", "--use-pep517", "--wheel-dir", wheels, folder, SOURCE_ONLY)
 
 

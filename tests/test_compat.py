@@ -36,11 +36,14 @@ def test_a_fairseq_that_cannot_work_is_one_sentence_with_the_commands(kind, way,
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{USER_DIR.parent}"}
     if way == "import":
         result = run(["python", "-c", "import fairseq_minimodel"], env=environment)
+        assert result.returncode == 1
+        sentence = result.stderr.splitlines()[-1]
+        assert sentence.startswith("fairseq_minimodel.errors.SetupError: ")
     else:
         arguments = ["--checkpoint", "x.pt", "--language", "de", "--output", "packs"]
         result = run(["fairseq-minimodel", "pack", *arguments], env=environment)
-    assert result.returncode == 2
-    (sentence,) = result.stderr.strip().splitlines()
+        assert result.returncode == 2
+        (sentence,) = result.stderr.strip().splitlines()
     assert "needs a working fairseq" in sentence
     assert "pip install --no-build-isolation --no-deps fairseq-fixed==0.12.3.1" in sentence
 
@@ -48,7 +51,8 @@ def test_a_fairseq_that_cannot_work_is_one_sentence_with_the_commands(kind, way,
 def test_an_old_pytorch_is_refused():
     code = "import torch; torch.__version__ = '2.5.1+cpu'; import fairseq_minimodel"
     result = run(["python", "-c", code])
-    assert result.returncode == 2 and "needs PyTorch 2.6 or newer, and 2.5.1" in result.stderr
+    assert result.returncode == 1
+    assert "SetupError: fairseq-minimodel needs PyTorch 2.6 or newer, and 2.5.1" in result.stderr
 
 
 def test_the_commands_are_those_of_makefile_and_documents():

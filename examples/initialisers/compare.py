@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fairseq_minimodel.atomic import write_json
-from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.errors import InputError, print_input_errors_plainly
 from fairseq_minimodel.report.table import format_flops, format_table
 
 HELPED = "clp"  # initialisers whose names begin with this use the helper
@@ -153,4 +153,5 @@ def per_cent(share: float | None) -> str | None:
 
 
 if __name__ == "__main__":
+    print_input_errors_plainly()
     main(Path(sys.argv[1]))

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "initialisers"))
 from compare import reach, read_records
 
 from fairseq_minimodel.atomic import write_json
-from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.errors import InputError, print_input_errors_plainly
 from fairseq_minimodel.report.table import format_table
 
 PREPARATION = {
@@ -81,4 +81,5 @@ def read_curve(logs: Path, name: str) -> list[tuple[float, float]]:
 
 
 if __name__ == "__main__":
+    print_input_errors_plainly()
     main(Path(sys.argv[1]))

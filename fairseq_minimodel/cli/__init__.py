@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+from .. import __version__
 from ..errors import InputError
 from ..outputs import explain
 from ..terminal import PlainStream
@@ -23,6 +24,14 @@ from .verb import PROGRAM, Verbs, add_verb
 def user_dir() -> None:
     """Print the folder to give to fairseq as --user-dir."""
     print(Path(__file__).resolve().parents[1])
+
+
+def examples_dir() -> None:
+    """Print the folder of the recipes and hydra configs that the documentation uses."""
+    package = Path(__file__).resolve().parents[1]
+    # setup.py puts them into the package; in a clone they are beside it.
+    places = (package / "examples", package.parent / "examples")
+    print(next((place for place in places if place.is_dir()), places[0]))
 
 
 def completion(shell: str) -> None:
@@ -38,6 +47,13 @@ def _add_own_verbs(verbs: Verbs) -> None:
         "user-dir",
         run="fairseq_minimodel.cli:user_dir",
         help="print the folder to give to fairseq's --user-dir",
+        example="",
+    )
+    add_verb(
+        verbs,
+        "examples-dir",
+        run="fairseq_minimodel.cli:examples_dir",
+        help="print the folder of the recipes and hydra configs that the documentation uses",
         example="",
     )
     parser = add_verb(
@@ -56,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog=PROGRAM,
         description="Extend a RoBERTa-style masked language model to new languages.",
     )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for group in (corpus, checkpoints, scores, serving, costs, reports, exchange):
         group.add_verbs(verbs)

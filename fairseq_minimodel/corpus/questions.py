@@ -26,7 +26,15 @@ from .benchmarks.questions import Question, read_questions
 from .indexed import IndexedDatasetWriter, check_folder_name, token_type
 from .progress import SHORT, Progress
 from .vocabulary import BOS, EOS, Vocabulary
-from .window_options import NO_ANSWER, REFUSE, SPANS, WINDOWS, WindowOptions, write_record
+from .window_options import (
+    NO_ANSWER,
+    RECORD,
+    REFUSE,
+    SPANS,
+    WINDOWS,
+    WindowOptions,
+    write_record,
+)
 
 PREPARED = FolderForm(
     "data of prepare-questions",

@@ -17,6 +17,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from recipes.package_files import files_of_the_package
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = "{}.{}".format(*sys.version_info)
@@ -190,9 +191,7 @@ def test_the_folder_has_everything(gathered, packages):
     assert names - {own} == {path.name for path in packages.iterdir()}
     with zipfile.ZipFile(gathered / "wheels" / own) as wheel:
         modules = {name for name in wheel.namelist() if name.startswith("fairseq_minimodel/")}
-    package = ROOT / "fairseq_minimodel"
-    files = [path for kind in ("*.py", "*.j2") for path in package.rglob(kind)]
-    assert modules == {str(path.relative_to(ROOT)) for path in files}
+    assert modules == files_of_the_package()
 
 
 def test_another_python_an_older_glibc_and_no_pytorch(packages, tmp_path):

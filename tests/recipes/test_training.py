@@ -175,7 +175,9 @@ def test_a_second_copy_of_the_plugin_is_refused(tmp_path):
     copy = tmp_path / "fairseq_minimodel"
     shutil.copytree(USER_DIR, copy, ignore=shutil.ignore_patterns("__pycache__"))
     code = f"""
-import argparse, fairseq_minimodel
+import argparse, sys
+sys.argv[0] = "fairseq-train"
+import fairseq_minimodel
 from fairseq.utils import import_user_module
 import_user_module(argparse.Namespace(user_dir={str(copy)!r}))
 """
