@@ -458,10 +458,10 @@ def _warn_about_joiners(counts: list[int], model: Path) -> None:
 def _warn_about_export(model: Path) -> None:
     """Say before all training what `export-hf` would say after it."""
     if model.name == SENTENCEPIECE_FILE:
-        from ..interop.sentencepiece_model import read_unigram
+        from ..interop.sentencepiece_model import read_model
 
         try:
-            read_unigram(model)
+            read_model(model)
         except InputError as error:
             reason = str(error).removeprefix(f"{model} ")
             _warn(f"export-hf cannot write models of this vocabulary: it {reason}")
