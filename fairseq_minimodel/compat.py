@@ -306,6 +306,7 @@ VALUES = (
     ast.Expression, ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Load,
     ast.BinOp, ast.Add, ast.Mult, ast.UnaryOp, ast.USub,
 )  # fmt: skip
+MOST_REPEATED = 1_000_000
 
 
 def read_value(text: str) -> object:
@@ -318,7 +319,16 @@ def read_value(text: str) -> object:
         raise TypeError(f"a text is needed, not {text!r}")  # as the built-in `eval`
     try:
         tree = ast.parse(text.strip(), mode="eval")
-        if all(isinstance(node, VALUES) for node in ast.walk(tree)):
+        nodes = list(ast.walk(tree))
+        factors = [
+            side.value
+            for node in nodes
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult)
+            for side in (node.left, node.right)
+            if isinstance(side, ast.Constant) and isinstance(side.value, int)
+        ]
+        # a list that is repeated so often would fill the memory
+        if all(isinstance(node, VALUES) for node in nodes) and math.prod(factors) <= MOST_REPEATED:
             return eval(compile(tree, "<setting>", "eval"), {"__builtins__": {}})
     except (SyntaxError, TypeError, ValueError, MemoryError, RecursionError):
         pass

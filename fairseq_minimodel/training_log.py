@@ -27,6 +27,7 @@ from .command_line import leave_out_warnings_of_dependencies
 from .models.accounting import total
 from .nn.architectures import ARCHITECTURES
 from .nn.task_module import NONE
+from .terminal import plain
 
 FIRST_FIGURE, BETWEEN_FIGURES = 5, 60  # seconds
 TRAINING = "fairseq_cli.train"
@@ -153,7 +154,8 @@ class Listener(logging.Filter):
 
 
 def is_of_interest(record: logging.LogRecord) -> bool:
-    """Whether a record is shown while a run trains; a filter of handlers."""
+    """Whether a record is shown while a run trains; a filter of handlers, which makes it plain, too."""
+    record.msg, record.args = plain(record.getMessage()), ()
     if run is not None and run.bar is not None:
         run.bar.clear()  # drawn anew with the next update
     if (

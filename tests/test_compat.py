@@ -175,7 +175,7 @@ CODE = [
 
 @pytest.mark.parametrize(
     "text",
-    [*CODE, "(0.9, ", "", "9 ** 9 ** 9", "(" * 10**5, "[0] * 99999999999999"],
+    [*CODE, "(0.9, ", "", "9 ** 9 ** 9", "(" * 10**5, "[0] * 99999999999999", "[0] * 9999 * 9999"],
 )
 def test_what_is_no_value_is_not_run(text):
     with pytest.raises(InputError, match="is not a value"):

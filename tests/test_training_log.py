@@ -203,6 +203,13 @@ def test_programs_that_only_import_the_package_keep_their_log_and_warnings(caplo
     assert progress_bar.progress_bar([1], log_format="none").__class__.__name__ == "NoopProgressBar"
 
 
+def test_names_in_the_log_do_not_move_the_cursor():
+    name = "fairseq_minimodel.tasks"
+    record = logging.LogRecord(name, logging.INFO, "", 1, "body %s", ("a\x1b[2Jb.pt",), None)
+    assert training_log.is_of_interest(record)
+    assert record.getMessage() == "body a\\u001b[2Jb.pt"
+
+
 def test_warnings_of_dependencies_alone_are_left_out():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
