@@ -43,6 +43,8 @@ def cannot_be_seen(command: str, path: Path, before: bytes, kind: str) -> bool:
         if suffix in (".gz", ".xz", ".zst", ".zip"):
             return False
         text = after.decode("utf-8")
+        if command.startswith("predict") and not text:
+            return True  # no line, no answer
         if "\0" in text or not text.strip():
             return False
         if suffix == ".tsv":
@@ -52,7 +54,8 @@ def cannot_be_seen(command: str, path: Path, before: bytes, kind: str) -> bool:
             return all(_same_form(sound, json.loads(row)) for row in text.splitlines() if row)
         if suffix == ".json":
             return _same_form(json.loads(before), json.loads(text))
-        return kind in ("truncated", "bits flipped", "escapes", "tab", "quotation mark", "a line twice",
+        return kind in ("HTML page",
+            "truncated", "bits flipped", "escapes", "tab", "quotation mark", "a line twice",
                         "no line ends", "very long line", "something after it")  # fmt: skip
     except Exception:  # it cannot be read, and that can be seen
         return False
