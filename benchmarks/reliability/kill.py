@@ -33,7 +33,12 @@ from compare import digests, is_temporary, is_whole
 
 PIECE = 4096  # bytes that a copy writes at once
 SECONDS = 300.0
-OFTEN = ("--save-interval-updates", "3", "--keep-interval-updates", "2", "--num-workers", "1")
+# Several epochs and checkpoints, and a worker process, which fairseq has by default.
+UPDATES = 16
+OFTEN = (
+    "--save-interval-updates", "3", "--keep-interval-updates", "2", "--num-workers", "1",
+    "--batch-size", "16",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Subject:
     copying: bool = False
 
 
-PRETRAINING = Subject(sound.pretraining(sound.OUTPUT, 12, *OFTEN), grows=True)
+PRETRAINING = Subject(sound.pretraining(sound.OUTPUT, UPDATES, *OFTEN), grows=True)
 SUBJECTS = {
     "prepare": Subject(
         sound.verb(
@@ -58,7 +63,7 @@ SUBJECTS = {
         )
     ),
     "pretraining": PRETRAINING,
-    "adaptation": Subject(sound.adaptation(sound.OUTPUT, 12, *OFTEN), grows=True),
+    "adaptation": Subject(sound.adaptation(sound.OUTPUT, UPDATES, *OFTEN), grows=True),
     "evaluation": Subject(sound.EVALUATE, grows=True),
     "import": Subject(sound.IMPORT),
     "export": Subject(sound.EXPORT),
