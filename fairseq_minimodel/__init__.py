@@ -25,6 +25,7 @@ def register() -> None:
     """
     if _is_command_of_fairseq(_program()):  # first: what is imported next may find bad input
         print_input_errors_plainly()
+    from . import compat  # noqa: F401  isort: skip  (before anything of fairseq)
     from . import (  # noqa: F401
         command_line,
         criterions,

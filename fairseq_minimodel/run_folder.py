@@ -3,6 +3,7 @@
 What fairseq does with it (fairseq/checkpoint_utils.py) is replaced where it can lose or repeat work.
 """
 
+import atexit
 import copy
 import errno
 import fcntl
@@ -26,6 +27,7 @@ from fairseq.file_io import PathManager
 
 from .atomic import atomic_file
 from .errors import InputError
+from .weights import explain_other_file
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +159,7 @@ def _claim(save_dir: Path, suffix: str = "") -> None:
         InputError: another run has it.
     """
     path = save_dir.resolve() / f".lock{suffix}"
-    if path not in _locks:
+    while path not in _locks:
         try:
             lock = open(path, "a")  # noqa: SIM115
         except OSError:
@@ -171,7 +173,11 @@ def _claim(save_dir: Path, suffix: str = "") -> None:
             raise InputError(
                 f"another training is writing to {save_dir}: wait for it, or give another --save-dir"
             ) from None
-        _locks[path] = lock
+        if path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+            _locks[path] = lock
+            atexit.register(path.unlink, missing_ok=True)
+        else:  # who held it before has removed it
+            lock.close()
     half_written = re.compile(HALF_WRITTEN.format(re.escape(suffix)))
     for file in save_dir.iterdir():
         if half_written.fullmatch(file.name):
@@ -189,12 +195,11 @@ def _without_damage(cfg: CheckpointConfig, trainer: Any) -> CheckpointConfig:
     if not last.exists():
         if cfg.restore_file != LAST:
             logger.warning("there is no --restore-file %s: training starts anew", last)
-        elif cfg.finetune_from_model and _is_damaged(Path(cfg.finetune_from_model)):
-            raise InputError(f"{cfg.finetune_from_model} is damaged: copy it again")
         return cfg
     if not _is_damaged(last):
         return cfg
     if cfg.restore_file != LAST:
+        explain_other_file(last)
         raise InputError(f"{last} is damaged: give another --restore-file")
     whole = {
         path: updates

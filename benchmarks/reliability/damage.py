@@ -35,10 +35,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import forks
 import sound
-from compare import digests, path_exists
 from damages import ESCAPES, apply, damages_of
 from judge import cannot_be_seen
 from kill import read_records
+from sameness import digests, path_exists
 
 SECONDS = 60.0
 MARGIN = 300 << 20  # bytes of memory that a command may use beyond what it uses on sound inputs

@@ -18,7 +18,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 import zstandard
-from compare import load
+from sameness import load
 
 BOMB = 600_000_000  # bytes that a compression bomb unpacks to, on one line
 ESCAPES = "\x1b[31mred\x1b]0;title\x07 <script>alert(1)</script>"

@@ -15,7 +15,7 @@ import numpy
 import safetensors.torch
 import sentencepiece
 import torch
-from compare import load
+from sameness import load
 
 # Of JSON files: values that another file beside them contradicts.
 CHECKABLE = {"vocabulary", "vocabulary_size", "width", "shape", "dtype", "data_offsets"}

@@ -29,7 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import forks
 import sound
-from compare import digests, is_temporary, is_whole
+from sameness import digests, is_temporary, is_whole
 
 PIECE = 4096  # bytes that a copy writes at once
 SECONDS = 300.0

@@ -217,7 +217,9 @@ def check_state(path: Path, state: StateDict) -> None:
             f"numbered from 0 on without a gap ({', '.join(there[-3:]) or 'none'} the last)"
         )
     for name in (EMBEDDING, POSITIONS, FIRST_FFN):
-        if name in state and state[name].dim() != 2:
+        if name not in state:
+            raise InputError(f"{path} is no whole RoBERTa: it lacks {name}; {AGAIN}")
+        if state[name].dim() != 2:
             raise InputError(
                 f"{path} has {name} of the shape {tuple(state[name].shape)}, and it is a matrix: the "
                 "file is damaged or not of a RoBERTa"
@@ -231,7 +233,7 @@ def check_state(path: Path, state: StateDict) -> None:
 def _shapes(state: StateDict, layers: int) -> dict[str, tuple[int, ...]]:
     """The shapes that the tensors of a RoBERTa have, by its embedding and its feed-forward blocks."""
     vocabulary, d = state[EMBEDDING].shape
-    f = state[FIRST_FFN].size(0) if FIRST_FFN in state else 0
+    f = state[FIRST_FFN].size(0)
     linear, norm = [("weight", (d, d)), ("bias", (d,))], [("weight", (d,)), ("bias", (d,))]
     parts: dict[str, list[tuple[str, tuple[int, ...]]]] = {f"{ENCODER}layernorm_embedding": norm}
     for number in range(layers):
@@ -247,7 +249,7 @@ def _shapes(state: StateDict, layers: int) -> dict[str, tuple[int, ...]]:
     return (
         named
         | {TIED_PROJECTION: (vocabulary, d), OUTPUT_BIAS: (vocabulary,)}
-        | ({POSITIONS: (state[POSITIONS].size(0), d)} if POSITIONS in state else {})
+        | {POSITIONS: (state[POSITIONS].size(0), d)}
     )
 
 

@@ -34,6 +34,7 @@ import numpy as np
 
 from ..atomic import atomic_file, atomic_folder
 from ..errors import InputError
+from ..outputs import cause_of
 from ..records import read_json
 from .buckets import JOINERS, LARGE_DOCUMENT, Bucket, bucket_size, distribute, is_json_lines
 from .encode import SPLITS, BucketPlan, encode_bucket, split_texts
@@ -58,6 +59,7 @@ from .vocabulary import (
 from .workers import bounded_map, usable_cores, worker_pool
 
 RECORD_NAME = "prepare.json"
+LOCK = "lock"  # in the folder of work files
 
 SHARD_BYTES = 4_000_000_000
 _COPY_ITEMS = 1 << 13
@@ -127,17 +129,28 @@ def prepare(
                 "A worker process was killed, perhaps for want of memory; run the same command "
                 "again, with fewer --workers: it goes on where it stopped."
             ) from None
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise InputError(
-                f"The disk that holds {run.output.parent} is full; free some of it and run the "
-                "same command again: it goes on where it stopped."
-            ) from None
-        except InputError:
-            shutil.rmtree(run.work)
+        except (OSError, InputError) as error:
+            cause = cause_of(error)
+            if cause is not None and cause.errno == errno.ENOSPC:
+                raise InputError(
+                    f"The disk that holds {run.output.parent} is full; free some of it and run the "
+                    "same command again: it goes on where it stopped."
+                ) from None
+            if isinstance(error, InputError):
+                _remove_work(run.work)
             raise
-        shutil.rmtree(run.work)
+        _remove_work(run.work)
+
+
+def _remove_work(work: Path) -> None:
+    """The lock file last: by it a run knows what an earlier one, killed meanwhile, has left."""
+    for path in work.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
+    (work / LOCK).unlink()
+    work.rmdir()
 
 
 def _check_running_text(file: TextFile, options: PrepareOptions) -> None:
@@ -165,7 +178,7 @@ def _open_work(run: "_Run") -> Iterator[TextIO]:
     Anybody knows what it is called, and all in it is removed at the end: so it must be a folder,
     not a link, that nobody else can write to and that has the lock file of an earlier run.
     """
-    lock, no_link = run.work / "lock", os.O_NOFOLLOW | os.O_CLOEXEC
+    lock, no_link = run.work / LOCK, os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         run.work.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -253,7 +266,7 @@ def _forget_other_work(run: _Run) -> None:
     for old in run.work.iterdir():
         if old.is_dir():
             shutil.rmtree(old)
-        elif old.name != "lock":
+        elif old.name != LOCK:
             old.unlink()
     with atomic_file(path) as temporary:
         temporary.write_text(fingerprint)

@@ -152,7 +152,6 @@ def test_every_verb_that_takes_a_body_refuses_nan(altered, source_data, tmp_path
         ["plug", "--body", path, "--pack", "none", "--output", out],
         ["merge", "--body", path, "--module", "none", "--output", out],
         ["module", "--checkpoint", path, "--output", out],
-        ["export-hf", "--body", path, "--pack", "none", "--output", out],
         ["evaluate", "--body", path, "--test", "none", str(text)],
         ["perplexity", "--body", path, "--pack", "none", str(text)],
         ["retrieve", "--body", path, "--source-pack", "a", "--pack", "b", "--data", "c"],

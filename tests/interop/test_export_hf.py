@@ -281,7 +281,8 @@ def test_a_module_is_merged(folder, module, tmp_path):
 SCORES = [
     {"body": "topics.pt", "language": "xx", "pack": "pack", "data": "somewhere/test.tsv",
      "accuracy": 0.75, "low": 0.5, "high": 0.9, "chance": 1 / 3},
-    {"body": "questions.pt", "language": "xx", "data": "xquad.json", "exact_match": 0.5,
+    {"body": "questions.pt", "language": "xx", "pack": "pack", "data": "xquad.json",
+     "exact_match": 0.5,
      "exact_match_low": 0.4, "exact_match_high": 0.6, "f1": 0.625, "f1_low": 0.5, "f1_high": 0.7},
 ]  # fmt: skip
 

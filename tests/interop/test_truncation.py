@@ -101,4 +101,4 @@ def test_each_hypothesis_of_a_long_premise_gets_its_own_answer(exported):
         assert list(one.probabilities.values()) == pytest.approx(expected, abs=1e-5)
         tokens = sum(len(text.split()) for text in pair)
         assert one.cut == max(0, tokens + special - POSITIONS)
-    assert len({one.probability for one in found[:3]}) == 3
+    assert len({tuple(one.probabilities.values()) for one in found[:3]}) == 3

@@ -127,7 +127,7 @@ def test_a_run_that_resumes_goes_on_as_if_it_had_never_stopped(source_data, tmp_
     log = train(
         source_data, whole, *options, "--max-update", "20", "--save-interval-updates", "6",
     )  # fmt: skip
-    assert "end of epoch 2 " in log
+    assert '"epoch": 3, ' in log
     train(source_data, between, *options, "--max-update", "0", "--max-epoch", "1")
     within.mkdir()
     shutil.copy(whole / "checkpoint_2_12.pt", within / "checkpoint_last.pt")

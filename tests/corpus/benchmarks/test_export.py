@@ -34,7 +34,6 @@ def records(path):
 def test_pairs_are_written_with_what_is_left_out(tmp_path, capsys):
     data = publish(tmp_path, {"multinli_1.0/multinli_1.0_train.txt": NLI}, "zip")
     output = tmp_path / "train.jsonl"
-    output.write_text("something old")
     assert export(output, "--benchmark", "multinli", "--data", data) == 0
     assert capsys.readouterr().out == f"{output}: 2 rows; left out: 1 unlabelled\n"
     assert records(output) == [

@@ -156,7 +156,7 @@ def test_other_vocabularies_and_lineages(joint_checkpoint, changed, tmp_path, ca
     assert main(["inspect", "--compare", str(joint_checkpoint), str(path)]) == 0
     text = capsys.readouterr().out
     assert "| language side          |           0 |         0 |" in text
-    assert "65 x 16 in A, 50 x 16 in B |" in text
+    assert "65 x 16 in A, 50 x 16 in B; 65 in A, 50 in B |" in text
     assert "of different lineages;" in text and "of other shapes: language side" in text
     assert "The vocabularies differ" in text
     assert main(["inspect", "--compare", str(joint_checkpoint), str(path), "--json", "-"]) == 0
