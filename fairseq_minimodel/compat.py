@@ -31,6 +31,7 @@ from .weights import (
     DIVERGED,
     allow_harmless_globals,
     check_finite,
+    check_sums,
     explain_other_file,
     unreadable,
     without_prefix,
@@ -121,6 +122,7 @@ def check_checkpoints_of_fairseq() -> None:
         local = PathManager.get_local_path(path)
         try:
             explain_other_file(local)
+            check_sums(local)
             state = load_checkpoint_to_cpu(path, *arguments, **options)
         except FileNotFoundError:
             raise

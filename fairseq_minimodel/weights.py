@@ -10,6 +10,7 @@ import re
 import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from .records import read_record, shown
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 SHOWN_CLASSES = 5
+BLOCK = 1 << 20  # bytes read at a time
 PARALLEL = "module."
 AGAIN = "copy or fetch it again"
 DIVERGED = (
@@ -111,6 +113,7 @@ def read_torch(path: str | Path, file: BinaryIO | None = None, *, what: str = "c
     """
     try:
         explain_other_file(path, what)
+        check_sums(path, what)
         mapped = file is None and zipfile.is_zipfile(path)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # it is read or refused
@@ -127,6 +130,36 @@ def read_torch(path: str | Path, file: BinaryIO | None = None, *, what: str = "c
         Exception
     ) as error:  # whatever PyTorch meets in a damaged pickle: KeyError, TypeError, ...
         raise unreadable(path, error, what) from None
+
+
+def check_sums(path: str | Path, what: str = "checkpoint") -> None:
+    """Refuse a file that torch.save wrote and that was changed since, by the check sums in it.
+
+    PyTorch writes them and does not look at them.
+
+    Raises:
+        InputError: a part of the file is not what was written.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        changed = [part.filename for part in parts if not _is_as_written(archive, part)]
+    if changed and len(changed) < len(parts):  # all: they were never computed (set_crc32_options)
+        raise InputError(
+            f"{path} is damaged (the check sum of {shown(changed[0])} does not fit); copy the {what} "
+            "or make it again"
+        )
+
+
+def _is_as_written(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> bool:
+    try:
+        with archive.open(part) as file:
+            while file.read(BLOCK):
+                pass
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError):
+        return False
+    return True
 
 
 def explain_other_file(path: str | Path, what: str = "checkpoint") -> None:

@@ -12,7 +12,15 @@ from ..atomic import atomic_folder
 from ..corpus.vocabulary import TOKENIZER_FILES
 from ..corpus.window_options import RECORD
 from ..errors import InputError
-from ..language.pack import DICTIONARY, PACK, Description, check_language, load_pack, save_pack
+from ..language.pack import (
+    DICTIONARY,
+    PACK,
+    Description,
+    check_language,
+    check_tokenizer,
+    load_pack,
+    save_pack,
+)
 from ..language.vocabulary import fingerprint
 from ..outputs import FolderForm, check_file, check_folder
 from . import surgery
@@ -81,13 +89,10 @@ def pack(
     for path, folder in zip(checkpoints, folders, strict=True):
         checkpoint = read_checkpoint(path)
         description = describe(checkpoint, language, symbols_of(checkpoint, dictionary))
-        save_pack(
-            folder,
-            checkpoint.language_side(),
-            description,
-            dictionary or find_training_file(checkpoint, DICTIONARY),
-            sentencepiece_model or find_training_file(checkpoint, *TOKENIZER_FILES),
-        )
+        symbols_file = dictionary or find_training_file(checkpoint, DICTIONARY)
+        tokenizer = sentencepiece_model or find_training_file(checkpoint, *TOKENIZER_FILES)
+        check_tokenizer(tokenizer, symbols_file)
+        save_pack(folder, checkpoint.language_side(), description, symbols_file, tokenizer)
         print(
             f"{folder}: {language}, {description.vocabulary_size} x {description.width}, trained "
             f"over {description.depth} layers, lineage {description.lineage}"
@@ -130,6 +135,7 @@ def plug(body: Path, pack: Path, output: Path, module: Path | None = None) -> No
         task = load_module(module)
         checkpoint, labels = plug_module(checkpoint, task)[0], task.labels
     plugged, report = surgery.plug(checkpoint, language)
+    check_tokenizer(language.tokenizer, language.dictionary)
     unfit_packs(checkpoint, [language])
     with atomic_folder(output, PLUGGED) as partial:
         write_checkpoint(partial / MODEL, plugged)

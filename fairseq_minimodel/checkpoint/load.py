@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ MODULE_SETTINGS = tuple(Settings.__dataclass_fields__)
 MOST_SETTINGS = 100_000  # fairseq has some 1,000
 MOST_LEVELS = 20  # of settings within each other; fairseq has 3
 AGAIN = "copy or train it again"
+# What a model without its MLM head may lack: the output bias, and the embedding under another name.
+LANGUAGE_SIDE = (TIED_PROJECTION, OUTPUT_BIAS)
 
 
 @dataclass(frozen=True)
@@ -216,18 +219,25 @@ def check_state(path: Path, state: StateDict) -> None:
             f"{path} is no whole RoBERTa: it has tensors of {len(numbers)} layers, and they are not "
             f"numbered from 0 on without a gap ({', '.join(there[-3:]) or 'none'} the last)"
         )
+    _check_presence(path, state, (EMBEDDING, POSITIONS, FIRST_FFN))
     for name in (EMBEDDING, POSITIONS, FIRST_FFN):
-        if name not in state:
-            raise InputError(f"{path} is no whole RoBERTa: it lacks {name}; {AGAIN}")
         if state[name].dim() != 2:
             raise InputError(
                 f"{path} has {name} of the shape {tuple(state[name].shape)}, and it is a matrix: the "
                 "file is damaged or not of a RoBERTa"
             )
-    check_shapes(path, state, _shapes(state, len(numbers)))
+    shapes = _shapes(state, len(numbers))
+    _check_presence(path, state, [name for name in shapes if name not in LANGUAGE_SIDE])
+    check_shapes(path, state, shapes)
     for name in IDENTIFIERS:
         if name in state and not is_identifier(state[name]):
             raise InputError(f"{path} is damaged: {name} is no identifier; {AGAIN}")
+
+
+def _check_presence(path: Path, state: StateDict, names: Iterable[str]) -> None:
+    missing = [name for name in names if name not in state]
+    if missing:
+        raise InputError(f"{path} is no whole RoBERTa: it lacks {missing[0]}; {AGAIN}")
 
 
 def _shapes(state: StateDict, layers: int) -> dict[str, tuple[int, ...]]:

@@ -22,6 +22,7 @@ from ..atomic import atomic_folder
 from ..corpus.window_options import RECORD
 from ..errors import InputError
 from ..language.side import EMBEDDING, StateDict, is_language_side
+from ..language.vocabulary import read_symbols
 from ..nn.binary_mask import fixed_weights, pack_bits, unpack_bits
 from ..nn.structure import Structure
 from ..nn.task_module import (
@@ -247,6 +248,7 @@ def save_module(folder: str | Path, checkpoint: Checkpoint, labels: str | Path |
         labels = labels or find_training_file(checkpoint, LABELS)
         if not Path(labels).is_file():
             raise InputError(f"no labels {labels}: check the path (--labels)")
+        read_symbols(labels)  # refused if it is damaged
     windows = find_window_record(checkpoint) if SPAN_HEAD in description.heads else None
     with atomic_folder(folder, MODULE) as partial:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}

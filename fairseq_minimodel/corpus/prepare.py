@@ -90,8 +90,8 @@ def prepare(
         InputError: bad options or files, or `output` holds something else.
     """
     run = _Run(
-        sources=sorted({Path(path).resolve() for path in text}),
-        output=Path(output).resolve(),
+        sources=sorted(set(map(_resolved, text))),
+        output=_resolved(output),
         workers=usable_cores() if workers is None else workers,
         given_model=None if sentencepiece_model is None else Path(sentencepiece_model),
         given_dictionary=None if dictionary is None else Path(dictionary),
@@ -140,6 +140,13 @@ def prepare(
                 _remove_work(run.work)
             raise
         _remove_work(run.work)
+
+
+def _resolved(path: str | Path) -> Path:
+    try:
+        return Path(path).resolve()
+    except (OSError, RuntimeError):  # RuntimeError until Python 3.12
+        raise InputError(f"{path} is a link that leads back to itself: name a file.") from None
 
 
 def _remove_work(work: Path) -> None:

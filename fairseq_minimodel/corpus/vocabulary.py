@@ -34,6 +34,8 @@ OVERWRITE = (
 )
 _COUNT = re.compile(r"-?\d{1,19}")
 MASK_SYMBOL = "<mask>"  # fairseq's masked LM tasks add it behind the dictionary's last line
+FILLER = "madeupword"  # fairseq's, where a dictionary is filled up to a multiple
+MOST_ADDED = 10  # symbols that are no pieces, in a small vocabulary
 CHARACTERS_A_PIECE = 200
 # Sums of floats over threads depend on their number: a fixed one makes training repeatable.
 _TRAINER_THREADS = 16
@@ -66,10 +68,18 @@ class Vocabulary:
             if piece in ids:
                 self._to_sentencepiece[ids[piece]] = index
         self._to_sentencepiece[UNK] = self._model.unk_id()
-        if not any(piece in ids for piece, _ in pieces):
+        own = {piece for piece, _ in pieces} | {MASK_SYMBOL}
+        foreign = [
+            symbol
+            for symbol in self.symbols[len(SPECIAL_SYMBOLS) :]
+            if symbol not in own and not symbol.startswith(FILLER)
+        ]
+        # symbols that were added to a vocabulary may be no pieces; those of another are many
+        if len(foreign) > max(MOST_ADDED, len(self.symbols) // 100) or own.isdisjoint(ids):
             raise InputError(
-                f"No piece of {model} is in {dictionary}: they do not belong together; give the "
-                "dict.txt that was made with this tokenizer."
+                f"{model} and {dictionary} do not belong together: {len(foreign):,} of "
+                f"{len(self.symbols):,} symbols, {foreign[0]!r} among them, are not pieces of this "
+                "tokenizer; give the dict.txt that was made with it."
             )
 
     def __len__(self) -> int:

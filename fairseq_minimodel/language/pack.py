@@ -15,7 +15,7 @@ import safetensors.torch
 
 from ..atomic import atomic_folder
 from ..corpus.progress import waiting
-from ..corpus.vocabulary import TOKENIZER_FILES, tokenizer_file
+from ..corpus.vocabulary import SENTENCEPIECE_FILE, TOKENIZER_FILES, Vocabulary, tokenizer_file
 from ..errors import InputError
 from ..outputs import FolderForm
 from ..records import read_record
@@ -102,6 +102,15 @@ def tokenizer_in(folder: str | Path) -> Path:
     """The tokenizer in a folder, of whichever kind; where there is none, a SentencePiece model."""
     files = [Path(folder) / name for name in TOKENIZER_FILES]
     return next((file for file in files if file.is_file()), files[0])
+
+
+def check_tokenizer(tokenizer: str | Path, dictionary: str | Path) -> None:
+    """Refuse a SentencePiece model that is damaged or not the dictionary's with an `InputError`.
+
+    Only a library that is not always there reads a tokenizer.json.
+    """
+    if tokenizer_file(tokenizer) == SENTENCEPIECE_FILE:
+        Vocabulary(tokenizer, dictionary)
 
 
 def save_pack(

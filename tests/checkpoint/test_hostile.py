@@ -3,6 +3,7 @@
 import argparse
 import io
 import pickle
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -285,3 +286,54 @@ def test_a_model_with_missing_parts_is_not_built(joint_checkpoint, tmp_path):
         build_model(replace(checkpoint, state=state), symbols_of(checkpoint))
     write_checkpoint(tmp_path / "whole.pt", checkpoint)
     build_model(read_checkpoint(tmp_path / "whole.pt"), symbols_of(checkpoint))
+
+
+# ---- what only a second look shows
+
+
+def test_bits_that_were_flipped_are_seen_by_the_check_sums(joint_checkpoint, tmp_path):
+    content = bytearray(joint_checkpoint.read_bytes())
+    tensor = torch.load(joint_checkpoint, weights_only=True)["model"][FC1].numpy().tobytes()
+    place = content.index(tensor) + 5
+    content[place] ^= 1  # another weight, and a file that PyTorch reads
+    path = tmp_path / "flipped.pt"
+    path.write_bytes(content)
+    assert not torch.equal(
+        torch.load(path, weights_only=True)["model"][FC1],
+        torch.load(joint_checkpoint, weights_only=True)["model"][FC1],
+    )
+    with pytest.raises(InputError, match="flipped.pt is damaged .the check sum of .* does not fit"):
+        read_checkpoint(path)
+
+
+def test_a_checkpoint_without_check_sums_is_read(joint_checkpoint, tmp_path):
+    content = torch.load(joint_checkpoint, weights_only=True)
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(content, tmp_path / "plain.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert read_checkpoint(tmp_path / "plain.pt").layers == 3
+
+
+@pytest.mark.parametrize("name", [f"{LAYERS}2.fc2.bias", f"{LAYERS}0.self_attn.q_proj.weight"])
+def test_every_tensor_of_the_body_must_be_there(altered, name):
+    path = altered(lambda content: content["model"].pop(name))
+    with pytest.raises(InputError, match=f"is no whole RoBERTa: it lacks {name}"):
+        read_checkpoint(path)
+
+
+def test_the_tokenizer_of_another_language_is_refused(
+    joint_checkpoint, source_data, target_data, tmp_path, capsys
+):
+    pack = ["pack", "--checkpoint", str(joint_checkpoint), "--language", "en", "--output"]
+    for model in (target_data / "sentencepiece.bpe.model", source_data / "dict.txt"):
+        assert main([*pack, str(tmp_path / "pack"), "--sentencepiece-model", str(model)]) == 2
+        error = capsys.readouterr().err
+        assert "do not belong together" in error or "is not a SentencePiece model" in error
+        assert error.count("\n") == 1 and not (tmp_path / "pack").exists()
+    assert main([*pack, str(tmp_path / "pack")]) == 0
+    shutil.copy(target_data / "sentencepiece.bpe.model", tmp_path / "pack")
+    plug = ["plug", "--body", str(joint_checkpoint), "--pack", str(tmp_path / "pack"), "--output"]
+    assert main([*plug, str(tmp_path / "plugged")]) == 2
+    assert "do not belong together" in capsys.readouterr().err

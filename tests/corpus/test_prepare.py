@@ -577,3 +577,10 @@ def test_the_command_does_not_load_torch(tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment, cwd=tmp_path)
+
+
+def test_a_link_to_itself_is_one_sentence(text, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for source, output in ((tmp_path / "loop", tmp_path / "data"), (text, tmp_path / "loop")):
+        with pytest.raises(InputError, match="loop is a link that leads back to itself"):
+            prepare([source], output, workers=1)
