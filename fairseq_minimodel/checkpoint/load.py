@@ -194,14 +194,16 @@ def read_checkpoint(path: str | Path, *, finite: bool = True) -> Checkpoint:
     model = config["model"]
     module = {name: model[name] for name in MODULE_SETTINGS if model.get(name) is not None}
     record(module, Settings, f"{path}, its settings of the task module", AGAIN)
-    extra = content.get("extra_state") or {}
+    extra = content.get("extra_state")
+    extra = {} if extra is None else extra
     if not isinstance(extra, dict):
         raise InputError(f"{path} is damaged (extra_state is {shown(extra)}); {AGAIN}")
     return Checkpoint(path, state, config, _updates(path, content), extra)
 
 
 def _updates(path: Path, content: dict[str, Any]) -> int:
-    history = content.get("optimizer_history") or [{}]
+    history = content.get("optimizer_history")
+    history = [{}] if history is None or history == [] else history
     last = history[-1] if isinstance(history, list) else None
     updates = last.get("num_updates", 0) if isinstance(last, dict) else None
     if not isinstance(updates, int) or updates < 0:

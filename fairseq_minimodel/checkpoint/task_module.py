@@ -288,6 +288,8 @@ def load_module(folder: str | Path, *, finite: bool = True) -> TaskModule:
     settings = f"{folder / DESCRIPTION}, settings"
     record(description.settings, Settings, settings, AGAIN)
     record(description.task, TaskSettings, f"{folder / DESCRIPTION}, task", AGAIN, others=True)
+    if (folder / LABELS).is_file():
+        read_symbols(folder / LABELS)  # refused if it is damaged
     tensors = read_safetensors(folder / WEIGHTS, AGAIN)
     if set(tensors) == {MASKS}:
         if tensors[MASKS].dtype != torch.uint8 or tensors[MASKS].dim() != 1:

@@ -8,6 +8,7 @@ import argparse
 import importlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    _refuse_empty(arguments)
+    _refuse_unusable(arguments)
     options = vars(build_parser().parse_args(arguments))
     options.pop("verb")
     # Before fairseq is imported: it would turn on the log of every package, at every level.
@@ -119,8 +120,8 @@ def _refuse(sentence: str) -> int:
     return 2
 
 
-def _refuse_empty(arguments: Sequence[str]) -> None:
-    """An empty argument is a mistake whatever the option: a path of nothing would be this folder."""
+def _refuse_unusable(arguments: Sequence[str]) -> None:
+    """Refuse what no path can be. Nothing at all would be this folder, whatever the option."""
     for before, argument in zip(["", *arguments], arguments, strict=False):
         option = before if before.startswith("--") else "an argument"
         if not argument or (argument.startswith("--") and argument.endswith("=")):
@@ -128,6 +129,8 @@ def _refuse_empty(arguments: Sequence[str]) -> None:
             build_parser().error(f"{option} is empty: is a variable of your shell not set?")
         if "\0" in argument:
             build_parser().error(f"{argument!r} has a NUL byte, which no path can have")
+        if re.search("[\ud800-\udfff]", argument):
+            build_parser().error(f"{argument!a} is not UTF-8: rename the file or folder")
 
 
 def _discard_output() -> None:

@@ -32,7 +32,7 @@ from ..corpus.vocabulary import (
 )
 from ..errors import InputError
 from ..evaluation.classify import DEFAULT_HEAD, Classifier
-from ..language.pack import LanguagePack, load_pack
+from ..language.pack import LanguagePack, check_tokenizer, load_pack
 from ..language.side import EMBEDDING, StateDict
 from ..nn.task_module import is_module_part
 from ..outputs import FolderForm, check_folder
@@ -86,6 +86,7 @@ def export_hf(
     lost = lost_pieces(language)
     symbols = [*language.symbols, *lost]
     tokenizer = fast_tokenizer(language, symbols)
+    check_tokenizer(language.tokenizer, language.dictionary)
     known_scores = read_scores(scores) if scores else []
     checkpoint = read_checkpoint(body)
     cost = training_cost(checkpoint)

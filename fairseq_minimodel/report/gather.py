@@ -4,6 +4,7 @@ No layout is demanded; files are known by what they say of themselves. Names for
 the paths: `seed1/packs/standard/de` is the variant "standard" with the seed 1, in the language de.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +23,8 @@ from ..records import read_json, record
 from .logs import TrainingLog, flat, read_log
 from .scores import AGAIN as SCORED_AGAIN
 from .scores import Place, Score, read_score
+
+logger = logging.getLogger(__name__)
 
 PREPARED = "prepare.json"
 CHECKPOINT = "checkpoint_last.pt"
@@ -255,8 +258,11 @@ class _Reader:
 
     def _results(self, path: Path, packs: Sequence[Pack]) -> Iterator[Result]:
         with open(path, "rb") as file:
-            if file.read(100).lstrip()[:1] != b"[":
-                return  # scores are a list
+            start = file.read(100).lstrip()[:1]
+        if start != b"[":  # scores are a list
+            if start != b"{":
+                logger.warning("%s is left out: it is not JSON", path)
+            return
         rows = read_json(path, SCORED_AGAIN)
         if not all(isinstance(row, dict) and {"language", "pack"} <= row.keys() for row in rows):
             return

@@ -337,3 +337,10 @@ def test_the_tokenizer_of_another_language_is_refused(
     plug = ["plug", "--body", str(joint_checkpoint), "--pack", str(tmp_path / "pack"), "--output"]
     assert main([*plug, str(tmp_path / "plugged")]) == 2
     assert "do not belong together" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["extra_state", "optimizer_history"])
+def test_a_part_of_another_type_is_one_sentence(altered, part):
+    path = altered(lambda content: content.update({part: torch.ones(3)}))
+    with pytest.raises(InputError, match=f"is damaged .*{part}"):
+        read_checkpoint(path)

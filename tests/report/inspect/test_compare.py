@@ -163,7 +163,7 @@ def test_other_vocabularies_and_lineages(joint_checkpoint, changed, tmp_path, ca
     found = json.loads(capsys.readouterr().out)
     assert found["a"]["lineage"] != found["b"]["lineage"]
     side = next(part for part in found["parts"] if part["name"] == "language side")
-    assert side["reshaped"] == [[[65, 16], [50, 16]]]
+    assert side["reshaped"] == [[[65, 16], [50, 16]], [[65], [50]]]
 
 
 def test_what_cannot_be_compared(joint_checkpoint, source_data, capsys):
