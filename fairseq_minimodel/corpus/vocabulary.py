@@ -133,8 +133,8 @@ def load_sentencepiece(path: str | Path) -> sentencepiece.SentencePieceProcessor
         raise InputError(f"Cannot read the SentencePiece model {path}: {error.strerror}.") from None
     try:
         processor = sentencepiece.SentencePieceProcessor()
-        processor.LoadFromSerializedProto(model)
-        if len(processor) == 0:
+        # of an empty file it says on stderr that it is not initialised
+        if not model or not processor.LoadFromSerializedProto(model) or len(processor) == 0:
             raise RuntimeError
     except RuntimeError:
         raise InputError(
