@@ -208,3 +208,10 @@ def test_the_number_of_classes_is_that_of_the_labels(names, classes):
         "give --num-classes 3"
     )
     check_labels(SimpleNamespace(label_dictionary=labels))  # another task
+
+
+def test_labels_that_are_empty_are_refused():
+    config = SentencePredictionConfig(data="topics", num_classes=3)
+    config.regression_target = False
+    with pytest.raises(InputError, match="topics/label/dict.txt has no labels: copy it or prepare"):
+        check_labels(SentencePredictionTask(config, Dictionary(), Dictionary()))
