@@ -9,10 +9,10 @@ import ast
 import atexit
 import collections
 import functools
+import itertools
 import logging
 import math
 import os
-import pickle
 import sys
 import threading
 import time
@@ -26,6 +26,9 @@ from pathlib import Path
 import numpy
 import torch
 
+from .corpus.indexed import INDEX, TOKENS, check_dataset
+from .corpus.record import check_dictionary
+from .corpus.vocabulary import read_counts
 from .errors import InputError, SetupError
 from .weights import (
     DIVERGED,
@@ -58,6 +61,7 @@ logging.root.addHandler(_placeholder)
 try:
     import fairseq.checkpoint_utils
     import fairseq.data
+    import fairseq.data.data_utils
     import fairseq.models
     import fairseq.optim.adam
     import fairseq.options
@@ -65,7 +69,7 @@ try:
     import fairseq.utils
     import fairseq.version
     from fairseq.criterions import sentence_prediction
-    from fairseq.data import iterators
+    from fairseq.data import indexed_dataset, iterators
     from fairseq.distributed.utils import _TensorPlaceholder
     from fairseq.file_io import PathManager
     from fairseq.logging import metrics
@@ -124,9 +128,9 @@ def check_checkpoints_of_fairseq() -> None:
             explain_other_file(local)
             check_sums(local)
             state = load_checkpoint_to_cpu(path, *arguments, **options)
-        except FileNotFoundError:
+        except (FileNotFoundError, InputError):
             raise
-        except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        except Exception as error:  # whatever PyTorch and fairseq meet in a damaged file
             raise unreadable(local, error) from error
         if isinstance(state.get("model"), dict):
             state["model"] = without_prefix(state["model"])
@@ -463,8 +467,55 @@ def say_what_is_missing() -> None:
     mixin.build_fp32_params = classmethod(build)
 
 
+def check_data_of_fairseq() -> None:
+    """Say in a sentence that data or a dictionary are damaged; fairseq has tracebacks, or goes on."""
+    load_indexed_dataset = fairseq.data.data_utils.load_indexed_dataset
+    load_dictionary = fairseq.data.Dictionary.load.__func__
+
+    @functools.wraps(load_indexed_dataset)
+    def load_checked(
+        path: str,
+        dictionary: fairseq.data.Dictionary | None = None,
+        dataset_impl: str | None = None,
+        combine: bool = False,
+        **options: object,
+    ) -> object:
+        for number in itertools.count() if combine else [0]:  # fairseq joins train, train1, ...
+            part = f"{path}{number or ''}"
+            if not any(os.path.lexists(f"{part}{end}") for end in (INDEX, TOKENS)):
+                break
+            if dataset_impl in (None, "mmap") and not _is_of_another_format(part):
+                check_dataset(Path(part), None if dictionary is None else len(dictionary))
+        return load_indexed_dataset(path, dictionary, dataset_impl, combine, **options)
+
+    def load(cls: type, path: object, *arguments: object, **options: object) -> object:
+        try:
+            dictionary = load_dictionary(cls, path, *arguments, **options)
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except Exception:
+            if isinstance(path, str):
+                read_counts(path)  # says what is wrong
+            raise
+        if isinstance(path, str) and cls is fairseq.data.Dictionary:
+            check_dictionary(Path(path), len(dictionary))
+        return dictionary
+
+    fairseq.data.data_utils.load_indexed_dataset = load_checked
+    fairseq.data.Dictionary.load = classmethod(load)
+
+
+def _is_of_another_format(path: str) -> bool:
+    """Whether a dataset is in one of fairseq's other formats, which it reads as ever."""
+    try:
+        return indexed_dataset.infer_dataset_impl(path) not in (None, "mmap")
+    except OSError:
+        return False
+
+
 allow_checkpoint_classes()
 check_checkpoints_of_fairseq()
+check_data_of_fairseq()
 give_numpy_compat_back()
 accept_every_path_to_this_package()
 count_on_after_resume()

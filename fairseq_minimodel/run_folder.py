@@ -195,6 +195,8 @@ def _without_damage(cfg: CheckpointConfig, trainer: Any) -> CheckpointConfig:
     if not last.exists():
         if cfg.restore_file != LAST:
             logger.warning("there is no --restore-file %s: training starts anew", last)
+        elif cfg.finetune_from_model is not None:
+            _check_is_file(cfg.finetune_from_model)
         return cfg
     if not _is_damaged(last):
         return cfg
@@ -219,6 +221,18 @@ def _without_damage(cfg: CheckpointConfig, trainer: Any) -> CheckpointConfig:
     cfg.restore_file = str(newest).removesuffix(f"{suffix}.pt") + ".pt"
     cfg.finetune_from_model = None  # which has done its part, and fairseq takes one of the two
     return cfg
+
+
+def _check_is_file(body: str) -> None:
+    """Refuse a --finetune-from-model that is none; fairseq would train a folder's from nothing."""
+    if PathManager.isfile(body):
+        return
+    reason = "it is a folder" if os.path.isdir(body) else "there is no such file"
+    if Path(body).is_symlink():
+        reason = "it is a link to nothing, or to itself"
+    raise InputError(
+        f"--finetune-from-model {body}: {reason}; give a checkpoint, such as a checkpoint_last.pt"
+    )
 
 
 def _is_damaged(path: Path) -> bool:

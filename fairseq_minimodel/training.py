@@ -7,6 +7,7 @@ stands; `begin_epoch` when data and model are complete; `save_checkpoint` in the
 import filecmp
 import logging
 import shutil
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,17 +18,34 @@ from omegaconf import DictConfig
 
 from .atomic import atomic_file
 from .checkpoint.fit import check_fits
-from .checkpoint.load import Checkpoint, plain_config, with_present_names
+from .checkpoint.load import (
+    AGAIN,
+    Checkpoint,
+    check_state,
+    plain_config,
+    with_present_names,
+)
 from .checkpoint.task_module import LABELS
 from .corpus.vocabulary import TOKENIZER_FILES
 from .corpus.window_options import RECORD
+from .errors import InputError
 from .language.pack import DICTIONARY
 from .language.side import EMBEDDING
 from .models.minimodel_roberta import MiniModelRoberta, parse_layers
+from .records import shown
 from .tasks.lengths import say_what_is_left_out
+from .weights import check_weights
 
 logger = logging.getLogger(__name__)
 
+# Parts of a checkpoint besides the model, where it has them.
+PARTS = {
+    "optimizer_history": list,
+    "extra_state": dict,
+    "last_optimizer_state": dict,
+    "cfg": dict | DictConfig,
+    "args": Namespace,
+}
 FINE_TUNING = ("sentence_prediction", "span_qa")
 
 
@@ -83,26 +101,46 @@ def leave_training_files(cfg: DictConfig) -> None:
 
 
 def check_checkpoint(trainer: Trainer, path: str | Path) -> None:
-    """Refuse a checkpoint that does not fit the model, before it is loaded.
+    """Refuse a checkpoint that is not whole or does not fit the model, before it is loaded.
 
     Only its settings and the shapes of its tensors are read from the disk.
 
     Raises:
-        InputError: it is of another size, lacks a head, or has another vocabulary.
+        InputError: it lacks a part or has one of another type, is of another size, lacks a head, or
+            has another vocabulary.
     """
     model = trainer.get_model()
     if not isinstance(model, MiniModelRoberta) or not Path(path).is_file():
         return
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        state = with_present_names(content["model"])
-        checkpoint = Checkpoint(Path(path), state, plain_config(Path(path), content), 0)
-    except Exception:  # fairseq says what is wrong, when it loads it
+    except (
+        Exception
+    ):  # of the older form, or damaged: which is said when it is loaded (`compat.py`)
         return
+    check_parts(path, content)
+    check_weights(path, content["model"], AGAIN, finite=False)
+    state = with_present_names(content["model"])
+    checkpoint = Checkpoint(Path(path), state, plain_config(Path(path), content), 0)
     if EMBEDDING in state:
+        check_state(Path(path), state)
         rows = model.get_parameter(EMBEDDING).size(0)
         heads = parse_layers(model.args.auxiliary_head_layers)
         check_fits(checkpoint, model.args, rows, heads)
+
+
+def check_parts(path: str | Path, content: object) -> None:
+    """Refuse what is no checkpoint of fairseq, or lacks what fairseq reads of one.
+
+    Raises:
+        InputError: it is something else, or a part is of another type.
+    """
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        raise InputError(f"{path} is no fairseq checkpoint: it has no model; {AGAIN}")
+    for name, kind in PARTS.items():
+        part = content.get(name)
+        if not isinstance(part, kind | None):
+            raise InputError(f"{path} is damaged ({name} is {shown(part)}); {AGAIN}")
 
 
 def _are_equal(first: Path, second: Path) -> bool:
@@ -126,7 +164,16 @@ def _save_checkpoint(trainer: Trainer, filename: str, extra_state: dict) -> str 
 
 def _load_checkpoint(trainer: Trainer, filename: str, *args: object, **kwargs: object) -> object:
     check_checkpoint(trainer, filename)
-    return _fairseq_load_checkpoint(trainer, filename, *args, **kwargs)
+    try:
+        return _fairseq_load_checkpoint(trainer, filename, *args, **kwargs)
+    except Exception as error:
+        # fairseq puts one of its own in the place of what the model says
+        if isinstance(error.__context__, InputError):
+            raise error.__context__ from None
+        if "Cannot load model parameters" not in str(error):
+            raise
+        reason = " ".join(str(error.__context__).split())[:200]
+        raise InputError(f"{filename} does not fit the model of this run: {reason}") from None
 
 
 _fairseq_begin_epoch = Trainer.begin_epoch

@@ -1,6 +1,7 @@
 """What does not work is said in a sentence, and what was mended stays mended."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -305,6 +306,48 @@ def test_missing_data_is_a_sentence(missing, source_data, tmp_path):
     else:
         assert f"the data folder {data} lacks a file: " in sentence
         assert str(data / missing).removesuffix(".bin") in sentence
+
+
+BAD_DICTIONARIES = {
+    "HTML page": b"<!DOCTYPE html>\n<html>\n",
+    "random bytes": b"\xff\xfe\x93\x00\n",
+    "blank line": b"a 5\n\nb 4\n",
+    "no count": b"a 5\nb\n",
+    "flipped bit": b'a 5\nb"98\n',
+    "zeros": b"a 5\n\x00\x00\x00\n",
+    "twice": b"a 5\na 4\n",
+}
+
+
+@pytest.mark.parametrize("kind", [*BAD_DICTIONARIES, "link to itself", "folder"])
+def test_a_damaged_dictionary_is_a_sentence(kind, tmp_path):
+    path = tmp_path / "dict.txt"
+    if kind in BAD_DICTIONARIES:
+        path.write_bytes(BAD_DICTIONARIES[kind])
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path)
+    with pytest.raises(InputError, match=re.escape(str(path))) as refused:
+        Dictionary.load(str(path))
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("layout", ["alone", "shard", "of another folder"])
+@pytest.mark.parametrize("lines", [2, 3, 4])
+def test_a_dictionary_has_as_many_lines_as_the_data_were_prepared_with(lines, layout, tmp_path):
+    path = tmp_path / ("dict.txt" if layout == "alone" else "shard0/dict.txt")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(f"{symbol} 5\n" for symbol in "abcd"[:lines]))
+    files = {} if layout == "of another folder" else {str(path.relative_to(tmp_path)): 12}
+    record = {"options": {}, "counts": {"vocabulary": 4 + 3}, "files": files}
+    (tmp_path / "prepare.json").write_text(json.dumps(record))
+    if lines == 3 or layout == "of another folder":
+        assert len(Dictionary.load(str(path))) == 4 + lines
+        return
+    sentence = f"{path} has {4 + lines} symbols, and the data were prepared with 7"
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        Dictionary.load(str(path))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import LENGTH, SMALL_MODEL, USER_DIR, run, state_of, train
 from fairseq import checkpoint_utils
+from fairseq.dataclass.configs import CheckpointConfig
 from fairseq.file_io import PathManager
 
 from fairseq_minimodel import run_folder
@@ -192,6 +193,27 @@ def test_without_a_whole_checkpoint_a_sentence_says_so(finished, source_data, tm
     assert last.stat().st_size == 5000
     result = command(source_data, tmp_path / "other", "--restore-file", last)
     check_refused(result, "checkpoint_last.pt is damaged: give another --restore-file")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("missing", "there is no such file"),
+        ("folder", "it is a folder"),
+        ("link to itself", "it is a link to nothing, or to itself"),
+        ("dangling link", "it is a link to nothing, or to itself"),
+    ],
+)
+def test_a_body_that_is_no_file_is_a_sentence(kind, reason, tmp_path):
+    body = tmp_path / "body.pt"
+    if kind == "folder":
+        body.mkdir()
+    elif kind != "missing":
+        body.symlink_to(body if kind == "link to itself" else tmp_path / "nothing")
+    cfg = CheckpointConfig(save_dir=str(tmp_path / "run"), finetune_from_model=str(body))
+    trainer = SimpleNamespace(checkpoint_suffix="")
+    with pytest.raises(InputError, match=f"--finetune-from-model {body}: {reason}"):
+        run_folder._without_damage(cfg, trainer)
 
 
 @pytest.mark.parametrize(

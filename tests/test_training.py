@@ -1,13 +1,17 @@
 """What happens around a training run: what is said before it, and what lies beside its checkpoints."""
 
+import re
 import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import LENGTH, OPTIMISER, SMALL_MODEL, USER_DIR, run, train
+from fairseq import tasks
 from fairseq.data import Dictionary
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
+from fairseq.trainer import Trainer
+from omegaconf import OmegaConf
 
 from fairseq_minimodel.checkpoint.fit import check_fits
 from fairseq_minimodel.checkpoint.load import read_checkpoint
@@ -71,6 +75,57 @@ def test_fine_tuning_that_moves_the_language_is_said(freeze, moved, pair_data, t
 
 def test_training_from_nothing_moves_no_language(pair_data, tmp_path):
     assert TRAINS_THE_LANGUAGE not in train(pair_data, tmp_path, *FINE_TUNING)
+
+
+def without_a_bias(content):
+    del content["model"]["encoder.sentence_encoder.layers.1.self_attn.q_proj.bias"]
+    return content
+
+
+def without_the_embedding(content):
+    del content["model"]["encoder.sentence_encoder.embed_tokens.weight"]
+    return content
+
+
+# What stands in a checkpoint's place, and what is said of it.
+DAMAGES = {
+    "a list": (lambda content: [content], "is no fairseq checkpoint"),
+    "no model": (lambda content: {}, "is no fairseq checkpoint"),
+    "model": (lambda content: content | {"model": torch.zeros(2)}, "is no fairseq checkpoint"),
+    "a setting": (lambda content: content | {"args": torch.zeros(2), "cfg": None}, "is damaged"),
+    "cfg": (lambda content: content | {"cfg": torch.zeros(2)}, "is damaged"),
+    "extra_state": (lambda content: content | {"extra_state": torch.zeros(2)}, "is damaged"),
+    "history": (lambda content: content | {"optimizer_history": torch.zeros(2)}, "is damaged"),
+    "no history": (lambda content: content | {"optimizer_history": []}, "is damaged"),
+    "a tensor": (without_a_bias, "layers.1.self_attn.q_proj.bias"),
+    "the embedding": (without_the_embedding, "embed_tokens.weight"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trainer(joint_checkpoint, source_data):
+    """A trainer of fairseq's for the model of `joint_checkpoint`."""
+    config = OmegaConf.create(
+        read_checkpoint(joint_checkpoint).config, flags={"allow_objects": True}
+    )
+    config.task.data = str(source_data)
+    task = tasks.setup_task(config.task)
+    return Trainer(
+        config, task, task.build_model(config.model), task.build_criterion(config.criterion)
+    )
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_checkpoint_that_is_not_whole_is_a_sentence(kind, trainer, joint_checkpoint, tmp_path):
+    change, sentence = DAMAGES[kind]
+    content = torch.load(joint_checkpoint, weights_only=True)
+    path = tmp_path / "checkpoint_last.pt"
+    torch.save(content, path)
+    trainer.load_checkpoint(str(path), reset_optimizer=True)
+    torch.save(change(content), path)
+    with pytest.raises(InputError, match=re.escape(sentence)) as refused:
+        trainer.load_checkpoint(str(path), reset_optimizer=True)
+    assert str(path) in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -153,3 +208,10 @@ def test_the_number_of_classes_is_that_of_the_labels(names, classes):
         "give --num-classes 3"
     )
     check_labels(SimpleNamespace(label_dictionary=labels))  # another task
+
+
+def test_labels_that_are_empty_are_refused():
+    config = SentencePredictionConfig(data="topics", num_classes=3)
+    config.regression_target = False
+    with pytest.raises(InputError, match="topics/label/dict.txt has no labels: copy it or prepare"):
+        check_labels(SentencePredictionTask(config, Dictionary(), Dictionary()))

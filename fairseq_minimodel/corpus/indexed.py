@@ -1,4 +1,4 @@
-"""fairseq's binary data format (its MMapIndexedDataset), written with numpy alone.
+"""fairseq's binary data format (its MMapIndexedDataset), written and checked with numpy alone.
 
 `PREFIX.bin` holds the tokens of all items one after another. `PREFIX.idx` holds the magic string,
 version 1 (uint64), the code of the token type (uint8), the number of items (uint64), their sizes in
@@ -16,7 +16,13 @@ from ..errors import InputError
 
 MAGIC = b"MMIDIDX\x00\x00"
 TYPE_CODES = {np.dtype("<u2"): 8, np.dtype("<u4"): 9}
+INDEX, TOKENS = ".idx", ".bin"
+HEADER = struct.Struct("<QBQ")  # behind the magic string: version, code of the type, items
+# fairseq's codes of the integer types that tokens may have (its MMapIndexedDataset).
+TYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2", 9: "<u4", 10: "<u8"}
+_AGAIN = "copy it or prepare the data again"
 _CHUNK = 1 << 20  # items
+_LOOKED_AT = 1 << 26  # tokens of a dataset: a tenth of a second
 
 
 def token_type(vocabulary_size: int) -> np.dtype:
@@ -31,6 +37,77 @@ def check_folder_name(output: Path) -> None:
             f"--output {output.absolute()} has a colon, by which fairseq separates data folders: give "
             "a path without one."
         )
+
+
+def read_sizes(prefix: Path) -> tuple[np.dtype, np.ndarray]:
+    """The type of the tokens of a dataset, and the tokens of each item (items,), not in memory.
+
+    The whole index is looked at; of the tokens, how many bytes they have.
+
+    Raises:
+        InputError: a file is missing, damaged or cut off, or is in another of fairseq's formats.
+    """
+    index, tokens = (prefix.with_name(f"{prefix.name}{end}") for end in (INDEX, TOKENS))
+    for file in (index, tokens):
+        if not file.is_file():
+            raise InputError(f"there is no {file}: a split has both .idx and .bin")
+    try:
+        with open(index, "rb") as file:
+            head = file.read(len(MAGIC) + HEADER.size)
+        length, stored = index.stat().st_size, tokens.stat().st_size
+    except OSError as error:
+        raise InputError(f"cannot read {index}: {error.strerror}") from None
+    if len(head) < len(MAGIC) + HEADER.size or not head.startswith(MAGIC):
+        raise InputError(f"{index} is no index of fairseq's mmap format; {_AGAIN}")
+    version, code, items = HEADER.unpack_from(head, len(MAGIC))
+    if version != 1 or code not in TYPES or length != len(head) + 12 * items:
+        raise InputError(f"{index} is damaged or cut off; {_AGAIN}")
+    kind = np.dtype(TYPES[code])
+    sizes = mapped(index, np.dtype("<i4"), items, len(head))
+    offsets = mapped(index, np.dtype("<i8"), items, len(head) + 4 * items)
+    end = 0
+    for start in range(0, items, _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        ends = end + np.cumsum(sizes[chunk], dtype="<i8") * kind.itemsize
+        if sizes[chunk].min() < 0 or (offsets[chunk] != np.append(end, ends[:-1])).any():
+            raise InputError(f"{index} is damaged: its sizes and offsets disagree; {_AGAIN}")
+        end = int(ends[-1])
+    if stored != end:
+        raise InputError(
+            f"{tokens} has {stored:,} bytes, and its index says {end:,}: it is damaged or cut off; "
+            f"{_AGAIN}"
+        )
+    return kind, sizes
+
+
+def check_dataset(prefix: Path, symbols: int | None) -> None:
+    """Refuse a dataset that training cannot use: damaged, empty, or of another vocabulary.
+
+    Args:
+        symbols: of the vocabulary; None: the items are no text. Of long data the first part is
+            looked at.
+
+    Raises:
+        InputError: as `read_sizes`, too.
+    """
+    kind, sizes = read_sizes(prefix)
+    count = int(sizes.sum(dtype=np.int64))
+    tokens = prefix.with_name(f"{prefix.name}{TOKENS}")
+    if not count:
+        raise InputError(f"{tokens} is empty: a split needs items; prepare the data again")
+    if symbols is not None:
+        first = mapped(tokens, kind, min(count, _LOOKED_AT))
+        lowest, highest = int(first.min()), int(first.max())
+        if lowest < 0 or highest >= symbols:
+            raise InputError(
+                f"{tokens} holds the token {lowest if lowest < 0 else highest:,}, and the dictionary "
+                f"has {symbols:,} symbols: one of the two is damaged or of other data; {_AGAIN}"
+            )
+
+
+def mapped(path: Path, kind: np.dtype, count: int, offset: int = 0) -> np.ndarray:
+    """Numbers in a file, not in memory. (An empty file cannot be mapped.)"""
+    return np.memmap(path, kind, "r", offset, (count,)) if count else np.empty(0, kind)
 
 
 class IndexedDatasetWriter:
@@ -72,7 +149,7 @@ class IndexedDatasetWriter:
     def _write_index(self) -> None:
         items = self._sizes.seek(0, os.SEEK_END) // 4
         with open(f"{self._prefix}.idx", "wb") as index:
-            index.write(MAGIC + struct.pack("<QBQ", 1, TYPE_CODES[self._dtype], items))
+            index.write(MAGIC + HEADER.pack(1, TYPE_CODES[self._dtype], items))
             self._sizes.seek(0)
             shutil.copyfileobj(self._sizes, index)
             self._sizes.seek(0)

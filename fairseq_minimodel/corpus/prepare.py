@@ -42,7 +42,7 @@ from .indexed import IndexedDatasetWriter, check_folder_name, token_type
 from .options import PrepareOptions, sequence_length_of
 from .progress import Progress, ProgressFile
 from .reading import TextFile, cut_position, refuse_structure
-from .record import AGAIN
+from .record import AGAIN, RECORD_NAME
 from .vocabulary import (
     EOS,
     SENTENCEPIECE_FILE,
@@ -58,7 +58,6 @@ from .vocabulary import (
 )
 from .workers import bounded_map, usable_cores, worker_pool
 
-RECORD_NAME = "prepare.json"
 LOCK = "lock"  # in the folder of work files
 
 SHARD_BYTES = 4_000_000_000

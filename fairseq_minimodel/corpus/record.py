@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
 from ..records import read_json, record
 
+RECORD_NAME = "prepare.json"
 AGAIN = "prepare the data again"
 
 
@@ -51,3 +53,30 @@ def read_prepared(path: Path) -> dict[str, Any]:
     content = read_json(path, AGAIN)
     record(content, _Record, path, AGAIN, others=True)
     return content
+
+
+def check_dictionary(path: Path, symbols: int) -> None:
+    """Refuse a dict.txt that has lost or gained lines since the data beside it were prepared.
+
+    Args:
+        path: of the dict.txt. The prepare.json of several shards lies in the folder of their folders.
+        symbols: how many it has, with the four special ones.
+
+    Raises:
+        InputError: it has another number than prepare.json says, or that is damaged.
+    """
+    for folder in (path.parent, path.parent.parent):
+        prepared = folder / RECORD_NAME
+        if not prepared.is_file():
+            continue
+        content = read_prepared(prepared)
+        files = content.get("files")
+        of_another = isinstance(files, dict) and str(path.relative_to(folder)) not in files
+        expected = content["counts"].get("vocabulary")
+        if of_another or expected is None:
+            continue
+        if symbols != expected:
+            raise InputError(
+                f"{path} has {symbols:,} symbols, and the data were prepared with {expected:,} "
+                f"({prepared}): it has lost or gained lines; copy it or {AGAIN}"
+            )

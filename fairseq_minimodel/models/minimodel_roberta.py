@@ -469,8 +469,10 @@ def check_labels(task: object) -> None:
         for label in dictionary.symbols[dictionary.nspecial :]
         if label != "<mask>" and not label.startswith("madeupword")
     ]
+    path = Path(task.cfg.data, LABELS)
+    if not labels:
+        raise InputError(f"{path} has no labels: copy it or prepare the data again")
     if classes != len(labels):
-        path = Path(task.cfg.data, LABELS)
         raise InputError(
             f"--num-classes {classes}, and {path} has {len(labels)} labels ({', '.join(labels[:20])}): "
             f"give --num-classes {len(labels)}"

@@ -113,7 +113,8 @@ class SpanQATask(FairseqTask):
 
     def _load(self, name: str, split: str, combine: bool) -> FairseqDataset:
         path = Path(self.cfg.data, name, split)
-        dataset = data_utils.load_indexed_dataset(str(path), self.dictionary, combine=combine)
+        dictionary = self.dictionary if name == WINDOWS else None  # spans are no symbols
+        dataset = data_utils.load_indexed_dataset(str(path), dictionary, combine=combine)
         if dataset is None:
             raise _missing(path.with_suffix(".bin"))
         return dataset

@@ -1,20 +1,15 @@
 """fairseq's binary data, as `corpus/indexed.py` writes it, read with numpy alone."""
 
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ...corpus.indexed import MAGIC
+from ...corpus.indexed import INDEX, TOKENS, mapped, read_sizes
 from ...corpus.progress import Progress
 from ...corpus.vocabulary import EOS, UNK
 from ...errors import InputError
 
-INDEX, TOKENS = ".idx", ".bin"
-HEADER = struct.Struct("<QBQ")  # behind the magic string: version, code of the type, items
-# fairseq's codes of the integer types that tokens may have (its MMapIndexedDataset).
-TYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2", 9: "<u4", 10: "<u8"}
 CHUNK = 1 << 22  # tokens read at a time
 TRAIN = "train"
 
@@ -33,27 +28,9 @@ class Dataset:
 
     def __init__(self, prefix: Path) -> None:
         self.name, self._tokens = prefix.name, prefix.with_name(f"{prefix.name}{TOKENS}")
+        self._type, self.sizes = read_sizes(prefix)
         index = prefix.with_name(f"{prefix.name}{INDEX}")
-        for file in (index, self._tokens):
-            if not file.is_file():
-                raise InputError(f"there is no {file}: a split has both .idx and .bin")
-        with open(index, "rb") as file:
-            head = file.read(len(MAGIC) + HEADER.size)
-        again = "copy it or prepare the data again"
-        if len(head) < len(MAGIC) + HEADER.size or not head.startswith(MAGIC):
-            raise InputError(f"{index} is no index of fairseq's mmap format; {again}")
-        _, code, items = HEADER.unpack_from(head, len(MAGIC))
-        length, stored = index.stat().st_size, self._tokens.stat().st_size
-        if code not in TYPES or length != len(head) + 12 * items:
-            raise InputError(f"{index} is damaged or cut off; {again}")
-        self._type = np.dtype(TYPES[code])
-        self.sizes = _mapped(index, np.dtype("<i4"), items, len(head))
-        self.bytes = length + stored
-        if stored != self.tokens * self._type.itemsize:
-            raise InputError(
-                f"{self._tokens} has {stored:,} bytes, and its index says "
-                f"{self.tokens * self._type.itemsize:,}: it is damaged or cut off; {again}"
-            )
+        self.bytes = index.stat().st_size + self._tokens.stat().st_size
 
     @property
     def tokens(self) -> int:
@@ -65,7 +42,7 @@ class Dataset:
 
     def read(self) -> np.ndarray:
         """The tokens of all items, one after another (tokens,); not in memory."""
-        return _mapped(self._tokens, self._type, self.tokens)
+        return mapped(self._tokens, self._type, self.tokens)
 
     def pairs(self) -> np.ndarray:
         """The tokens of items of two tokens, as labels and spans are: (items, 2)."""
@@ -112,8 +89,3 @@ def unknown_share(parts: Sequence[Dataset]) -> float:
                 pieces += int((chunk != EOS).sum())
                 progress.update(chunk.nbytes)
     return round(unknown / max(pieces, 1), 8)
-
-
-def _mapped(path: Path, kind: np.dtype, count: int, offset: int = 0) -> np.ndarray:
-    """Numbers in a file, not in memory. (An empty file cannot be mapped.)"""
-    return np.memmap(path, kind, "r", offset, (count,)) if count else np.empty(0, kind)
