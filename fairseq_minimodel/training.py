@@ -29,7 +29,7 @@ from .checkpoint.task_module import LABELS
 from .corpus.vocabulary import TOKENIZER_FILES
 from .corpus.window_options import RECORD
 from .errors import InputError
-from .language.pack import DICTIONARY
+from .language.pack import DICTIONARY, check_tokenizer
 from .language.side import EMBEDDING
 from .models.minimodel_roberta import MiniModelRoberta, parse_layers
 from .records import shown
@@ -89,6 +89,13 @@ def training_files(cfg: DictConfig) -> Iterator[tuple[Path, str]]:
         if found:
             yield from ((path, path.name) for path in found)
             return
+
+
+def check_training_files(cfg: DictConfig) -> None:
+    """Refuse a tokenizer of the data that is damaged or another dictionary's with an `InputError`."""
+    files = {name: path for path, name in training_files(cfg)}
+    for name in files.keys() & set(TOKENIZER_FILES):
+        check_tokenizer(files[name], files[DICTIONARY])
 
 
 def leave_training_files(cfg: DictConfig) -> None:
@@ -151,6 +158,7 @@ def _begin_epoch(trainer: Trainer, epoch: int) -> None:
     if not getattr(trainer, "_has_begun", False):
         trainer._has_begun = True
         if distributed.get_global_rank() == 0:
+            check_training_files(trainer.cfg)
             say_what_is_left_out(trainer.task)
             warn_of_a_trained_language(trainer)
     _fairseq_begin_epoch(trainer, epoch)

@@ -18,6 +18,7 @@ from fairseq_minimodel.checkpoint.load import read_checkpoint
 from fairseq_minimodel.checkpoint.surgery import truncate
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.models.minimodel_roberta import check_labels
+from fairseq_minimodel.training import check_training_files
 
 PRETRAINING = ["--task", "masked_lm", "--criterion", "joint_masked_lm", *SMALL_MODEL, *LENGTH]
 FINE_TUNING = [
@@ -49,6 +50,21 @@ def test_dictionary_and_tokenizer_lie_beside_the_checkpoints(moved, source_data,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "packs/en/sentencepiece.bpe.model").is_file()
+
+
+def test_the_tokenizer_of_the_data_is_that_of_its_dictionary(source_data, target_data, tmp_path):
+    data = shutil.copytree(source_data, tmp_path / "data")
+    cfg = OmegaConf.create(
+        {"task": {"data": str(data)}, "checkpoint": {"finetune_from_model": None}}
+    )
+    check_training_files(cfg)
+    tokenizer = data / "sentencepiece.bpe.model"
+    for content in (b"", (target_data / tokenizer.name).read_bytes()):
+        tokenizer.write_bytes(content)
+        with pytest.raises(InputError, match="do not belong together|not a SentencePiece model"):
+            check_training_files(cfg)
+    tokenizer.unlink()
+    check_training_files(cfg)
 
 
 def test_a_run_that_saves_nothing_leaves_nothing(source_data, tmp_path):
