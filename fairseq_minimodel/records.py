@@ -50,7 +50,9 @@ def parse_json(content: bytes, where: str | Path, way_out: str) -> Any:
     """The value of a JSON text; `where` it stands. Arguments and errors as in `read_json`."""
     try:
         text = content.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        value = json.loads(
+            text, object_pairs_hook=with_each_key_once, parse_constant=_refuse_constant
+        )
         _check_levels(value)
         if _SURROGATE.search(text):  # whole pairs are characters, halves cannot be written again
             json.dumps(value, ensure_ascii=False).encode()
@@ -165,7 +167,8 @@ def _below(name: str, key: object) -> str:
     return f"{name}.{key}" if name else key
 
 
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def with_each_key_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object, for `json.loads`. Raises ValueError if it has a key twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()

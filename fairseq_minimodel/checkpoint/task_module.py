@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import safetensors.torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..atomic import atomic_folder
+from ..corpus.vocabulary import SPECIAL_SYMBOLS
 from ..corpus.window_options import RECORD
 from ..errors import InputError
 from ..language.side import EMBEDDING, StateDict, is_language_side
@@ -76,6 +77,7 @@ class Description:
         task: settings of fairseq's task, without its folders.
         updates: optimiser steps of the training.
         versions: of the software that made it.
+        tensors: the shape of each tensor in the other file; modules of version 0.1.0 have none.
     """
 
     settings: dict[str, object]
@@ -89,6 +91,7 @@ class Description:
     task: dict[str, object]
     updates: int
     versions: dict[str, str] = field(default_factory=dict)
+    tensors: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -248,7 +251,8 @@ def save_module(folder: str | Path, checkpoint: Checkpoint, labels: str | Path |
         labels = labels or find_training_file(checkpoint, LABELS)
         if not Path(labels).is_file():
             raise InputError(f"no labels {labels}: check the path (--labels)")
-        read_symbols(labels)  # refused if it is damaged
+        _check_labels(labels)
+    description = replace(description, tensors=_shapes(tensors))
     windows = find_window_record(checkpoint) if SPAN_HEAD in description.heads else None
     with atomic_folder(folder, MODULE) as partial:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -289,14 +293,30 @@ def load_module(folder: str | Path, *, finite: bool = True) -> TaskModule:
     record(description.settings, Settings, settings, AGAIN)
     record(description.task, TaskSettings, f"{folder / DESCRIPTION}, task", AGAIN, others=True)
     if (folder / LABELS).is_file():
-        read_symbols(folder / LABELS)  # refused if it is damaged
+        _check_labels(folder / LABELS)
     tensors = read_safetensors(folder / WEIGHTS, AGAIN)
     if set(tensors) == {MASKS}:
         if tensors[MASKS].dtype != torch.uint8 or tensors[MASKS].dim() != 1:
             raise InputError(f"{folder / WEIGHTS} is damaged ({MASKS} is no row of bytes); {AGAIN}")
     else:
         check_weights(folder / WEIGHTS, tensors, AGAIN, finite=finite)
+    told, found = description.tensors, _shapes(tensors)
+    if told and told != found:
+        name = min(name for name in told | found if told.get(name) != found.get(name))
+        raise InputError(
+            f"{folder / WEIGHTS} is not of this module: {DESCRIPTION} and it do not agree on "
+            f"{shown(name)}; {AGAIN}"
+        )
     return TaskModule(description, tensors, folder)
+
+
+def _shapes(tensors: StateDict) -> dict[str, list[int]]:
+    return {name: list(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _check_labels(path: str | Path) -> None:
+    if len(read_symbols(path)) == len(SPECIAL_SYMBOLS):
+        raise InputError(f"{path} has no labels: give the one that the module was trained with")
 
 
 def structure_of(module: TaskModule) -> list[int]:

@@ -76,10 +76,15 @@ class Vocabulary:
         ]
         # symbols that were added to a vocabulary may be no pieces; those of another are many
         if len(foreign) > max(MOST_ADDED, len(self.symbols) // 100) or own.isdisjoint(ids):
+            reason = "there is no piece of it among the symbols"
+            if foreign:
+                reason = (
+                    f"{len(foreign):,} of {len(self.symbols):,} symbols, {foreign[0]!r} among them, "
+                    "are not pieces of this tokenizer"
+                )
             raise InputError(
-                f"{model} and {dictionary} do not belong together: {len(foreign):,} of "
-                f"{len(self.symbols):,} symbols, {foreign[0]!r} among them, are not pieces of this "
-                "tokenizer; give the dict.txt that was made with it."
+                f"{model} and {dictionary} do not belong together: {reason}; give the dict.txt that "
+                "was made with it."
             )
 
     def __len__(self) -> int:

@@ -344,8 +344,11 @@ def _files_below(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
-        # a link to nothing, or round in a circle, is no file
-        yield from (path for name in files if (path := Path(parent, name)).is_file())
+        for path in (Path(parent, name) for name in files):
+            if path.is_file():
+                yield path
+            elif path.is_symlink():
+                logger.warning("%s is left out: it is a link that leads to no file", path)
 
 
 def _data_folder(option: str) -> str:

@@ -10,7 +10,7 @@ import torch
 from conftest import OPTIMISER, SMALL_MODEL, USER_DIR, run, state_of, train, write_pairs
 from fairseq.models.roberta import RobertaModel
 from models.test_minimodel_roberta import random_tokens
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from fairseq_minimodel.checkpoint.identity import decode, encode
 from fairseq_minimodel.checkpoint.load import read_checkpoint, symbols_of, write_checkpoint
@@ -281,6 +281,20 @@ def test_a_damaged_module_is_named(modules, tmp_path, damage, sentence):
     damage(tmp_path / "mask")
     with pytest.raises(InputError, match=sentence):
         load_module(tmp_path / "mask")
+
+
+def test_parameters_of_another_module_are_refused(modules, tmp_path):
+    copy = shutil.copytree(modules / "lora", tmp_path / "lora")
+    tensors = load_file(copy / "module.safetensors")
+    name = min(tensors)
+    for changed in (
+        {other: tensor for other, tensor in tensors.items() if other != name},
+        {**tensors, "more": torch.ones(2)},
+        {**tensors, name: torch.ones(3)},
+    ):
+        save_file(changed, copy / "module.safetensors")
+        with pytest.raises(InputError, match="module.safetensors is not of this module"):
+            load_module(copy)
 
 
 def test_masks_that_do_not_fit_their_description_are_named(modules, body, tmp_path):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...errors import InputError
+from ...records import with_each_key_once
 from ..examples import check_characters
 from ..reading import decode
 from ..window_options import NEAREST, REFUSE
@@ -174,7 +175,7 @@ def _load(file: SourceFile) -> object:
     with file.lines() as lines:
         text = decode(b"".join(line for _, line in lines), file.path, 1)
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=with_each_key_once)
     except RecursionError:
         raise InputError(
             f"{file.path}: the JSON is nested too deeply; the file is not in the form of SQuAD v1.1."

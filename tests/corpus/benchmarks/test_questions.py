@@ -149,6 +149,7 @@ def changed(key, value):
     ("content", "message"),
     [
         ("{", "dev-v1.1.json: not JSON"),
+        ('{"data": [], "data": []}', "data is there twice"),
         (b'{"data":\n"\xc3"}', "dev-v1.1.json, line 2: not UTF-8"),
         ("[" * 100_000, "dev-v1.1.json: the JSON is nested too deeply"),
         (changed("question", "\ud800"), "question q1: half of a character"),
