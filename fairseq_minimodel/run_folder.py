@@ -27,6 +27,7 @@ from fairseq.file_io import PathManager
 
 from .atomic import atomic_file
 from .errors import InputError
+from .outputs import cause_of
 from .weights import explain_other_file
 
 logger = logging.getLogger(__name__)
@@ -111,10 +112,8 @@ def _written_whole(path: str) -> Iterator[Path]:
         with atomic_file(path) as partial:
             yield partial
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and getattr(cause, "errno", None) not in DISK_FULL:
-            cause = cause.__cause__ or cause.__context__  # PyTorch raises an error of its own
-        if cause is None:
+        cause = cause_of(error)
+        if cause is None or cause.errno not in DISK_FULL:
             raise
         raise InputError(
             f"{path} could not be written: {os.strerror(cause.errno)}. The checkpoints that are there "
