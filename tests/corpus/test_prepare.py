@@ -7,6 +7,7 @@ import json
 import lzma
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -584,3 +585,22 @@ def test_a_link_to_itself_is_one_sentence(text, tmp_path):
     for source, output in ((tmp_path / "loop", tmp_path / "data"), (text, tmp_path / "loop")):
         with pytest.raises(InputError, match="loop is a link that leads back to itself"):
             prepare([source], output, workers=1)
+
+
+def test_a_kill_while_the_work_files_are_removed_is_gone_on_from(text, tmp_path, monkeypatch):
+    """The lock file, by which the next run knows them, goes last."""
+    remove = shutil.rmtree
+
+    def killed(path, *arguments, **options):
+        if Path(path).name == "encoded":
+            raise KeyboardInterrupt
+        remove(path, *arguments, **options)
+
+    with monkeypatch.context() as context:
+        context.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare([text], tmp_path / "data", workers=1)
+    assert (tmp_path / ".data.work" / "encoded").exists()
+    assert (tmp_path / ".data.work" / "lock").exists()
+    prepare([text], tmp_path / "data", workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
