@@ -21,8 +21,11 @@ ROOT = Path(__file__).resolve().parents[2]
 NOT_IN_A_CLONE = (".*", "__pycache__", "build", "dist", "outputs", "verbs", "*.egg-info")
 
 
-def command(words, **options):
+def command(words, path=None, **options):
+    """What the command prints; the folder path stands first on its PATH."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PIP_NO_INDEX")}
+    if path:
+        environment["PATH"] = f"{path}{os.pathsep}{environment['PATH']}"
     words = [str(word) for word in words]
     result = subprocess.run(
         words, env=environment, capture_output=True, text=True, check=False, **options
@@ -105,7 +108,7 @@ def test_the_installed_recipes_are_found_and_can_run(programs, tmp_path):
     )
     assert user_dir.is_relative_to(programs.parent) and examples == user_dir / "examples"
     assert (examples / "hydra" / "pretrain.yaml").is_file()
-    assert command([examples / "xnli" / "run.sh", "--list"], cwd=tmp_path)
+    assert command([examples / "xnli" / "run.sh", "--list"], path=programs, cwd=tmp_path)
 
 
 def test_in_a_clone_the_recipes_are_beside_the_package(capsys):
