@@ -105,7 +105,7 @@ def main() -> None:
     ratios = ratios_of(times)
     print_results(results, ratios)
     if options.json:
-        from fairseq_minimodel.atomic import atomic_file
+        from fairseq_minimodel.files.atomic import atomic_file
 
         with atomic_file(options.json) as partial:
             record = {"machine": machine(), "variants": results, "ratios": ratios}
@@ -405,7 +405,7 @@ def ratios_of(times: dict[str, list[float]]) -> dict[str, float]:
 
 
 def print_results(results: dict, ratios: dict) -> None:
-    from fairseq_minimodel.report.table import format_table
+    from fairseq_minimodel.terminal.table import format_table
 
     print(
         format_table(

@@ -64,10 +64,10 @@ def make_model(folder, layers, width):
     import torch
     from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
-    from fairseq_minimodel.checkpoint.load import read_checkpoint, write_checkpoint
-    from fairseq_minimodel.corpus.vocabulary import load_sentencepiece, train_sentencepiece
+    from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
     from fairseq_minimodel.interop.export_hf import export_hf
     from fairseq_minimodel.interop.import_hf import import_hf
+    from fairseq_minimodel.vocabulary.tokenizers import load_sentencepiece, train_sentencepiece
 
     torch.manual_seed(1)
     (folder / "random").mkdir()
@@ -105,7 +105,7 @@ def make_model(folder, layers, width):
 
 def compare_speed(folder, sentences, turns):
     """Print sentences a second of each variant, and ratios."""
-    from fairseq_minimodel.report.table import format_table
+    from fairseq_minimodel.terminal.table import format_table
 
     workers = {name: Worker(name, folder) for name in VARIANTS}
     seconds = {name: [] for name in VARIANTS}
@@ -232,7 +232,7 @@ def sorted_labels(folder):
 
 def compare_memory(folder, lines, count):
     """Print lines a second and peak memory of the command, on `count` lines and ten times as many."""
-    from fairseq_minimodel.report.table import format_table
+    from fairseq_minimodel.terminal.table import format_table
 
     rows = []
     for number in (count, 10 * count):

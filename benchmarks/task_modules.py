@@ -40,31 +40,26 @@ from types import SimpleNamespace
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported
 
-from fairseq_minimodel import compat  # noqa: F401  isort: skip  (before anything of fairseq)
+from fairseq_minimodel.plugin.compat import patches as compat  # noqa: F401  isort: skip  (before anything of fairseq)
 
 import torch
 from fairseq.data import Dictionary
 from omegaconf import OmegaConf
 
 import fairseq_minimodel
-from fairseq_minimodel.atomic import write_json
-from fairseq_minimodel.checkpoint.load import Checkpoint, read_checkpoint
-from fairseq_minimodel.checkpoint.task_module import (
-    WEIGHTS,
-    load_module,
-    plug_module,
-    save_module,
-)
+from fairseq_minimodel.bodies.checkpoint import Checkpoint, read_checkpoint
 from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
 from fairseq_minimodel.corpus.classification import prepare_classification
-from fairseq_minimodel.corpus.examples import Example
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.evaluation.build import ready_device
 from fairseq_minimodel.evaluation.classify import Classifier, Score
-from fairseq_minimodel.language.pack import load_pack
+from fairseq_minimodel.files.atomic import write_json
+from fairseq_minimodel.inference.build import ready_device
+from fairseq_minimodel.kinds.examples import Example
 from fairseq_minimodel.models.minimodel_roberta import MiniModelRoberta, MiniModelRobertaConfig
-from fairseq_minimodel.nn.task_module import SHARED
-from fairseq_minimodel.report.table import format_table
+from fairseq_minimodel.modules.task_module import SHARED
+from fairseq_minimodel.packs.module import WEIGHTS, load_module, plug_module, save_module
+from fairseq_minimodel.packs.pack import load_pack
+from fairseq_minimodel.terminal.table import format_table
 
 SOURCE = "en"
 BATCH = 32

@@ -12,9 +12,9 @@ from fairseq.tasks import TASK_REGISTRY
 from omegaconf import MISSING
 
 import fairseq_minimodel
+from fairseq_minimodel.bodies.architectures import ARCHITECTURES
 from fairseq_minimodel.models.minimodel_roberta import MiniModelRobertaConfig
 from fairseq_minimodel.models.task_module import TaskModuleConfig
-from fairseq_minimodel.nn.architectures import ARCHITECTURES
 
 PAGE = Path(__file__).parent / "options.md"
 START = """\

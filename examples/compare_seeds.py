@@ -15,8 +15,8 @@ import numpy
 from compare_variants import NAMES, SCORE, describe_match, per_cent, read_run
 from scipy.stats import bootstrap
 
-from fairseq_minimodel.atomic import write_json
 from fairseq_minimodel.errors import InputError, print_input_errors_plainly
+from fairseq_minimodel.files.atomic import write_json
 from fairseq_minimodel.report.curves import (
     NEARLY,
     Curve,
@@ -24,7 +24,7 @@ from fairseq_minimodel.report.curves import (
     draw_score_against_flops,
     mean_curve,
 )
-from fairseq_minimodel.report.table import format_flops, format_seconds, format_table
+from fairseq_minimodel.terminal.table import format_flops, format_seconds, format_table
 
 LANGUAGES = (1, 10)  # among which what is paid once is shared
 CONFIDENCE = 0.95

@@ -12,13 +12,13 @@ import re
 import sys
 from pathlib import Path
 
-from fairseq_minimodel.atomic import write_json
-from fairseq_minimodel.checkpoint.cost import shape_of, training_cost
-from fairseq_minimodel.checkpoint.load import read_checkpoint
-from fairseq_minimodel.checkpoint.surgery import head_layers
-from fairseq_minimodel.compute import masked_lm_flops
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint
+from fairseq_minimodel.bodies.cost import shape_of, training_cost
+from fairseq_minimodel.bodies.surgery import head_layers
+from fairseq_minimodel.cost.flops import masked_lm_flops
 from fairseq_minimodel.errors import InputError, print_input_errors_plainly
-from fairseq_minimodel.language.pack import load_pack
+from fairseq_minimodel.files.atomic import write_json
+from fairseq_minimodel.packs.pack import load_pack
 from fairseq_minimodel.report.curves import (
     NEARLY,
     ComputeToMatch,
@@ -27,7 +27,7 @@ from fairseq_minimodel.report.curves import (
     draw_score_against_flops,
 )
 from fairseq_minimodel.report.scores import VARIANTS, score_curve
-from fairseq_minimodel.report.table import format_flops, format_seconds, format_table
+from fairseq_minimodel.terminal.table import format_flops, format_seconds, format_table
 
 SCORE = "zero-shot accuracy"
 NAMES = {name: VARIANTS[name] for name in ("standard", "minijoint", "minipost")}

@@ -16,9 +16,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from fairseq_minimodel.atomic import atomic_folder
-from fairseq_minimodel.outputs import FolderForm
-from fairseq_minimodel.toy.generate import write_toy
+from fairseq_minimodel.corpus.toy.generate import write_toy
+from fairseq_minimodel.files.atomic import atomic_folder
+from fairseq_minimodel.files.outputs import FolderForm
 
 TARGETS = {"de": 1, "zh": 2}  # with the seed of each
 ROWS = 60

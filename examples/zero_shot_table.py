@@ -15,7 +15,7 @@ from statistics import mean
 
 from fairseq_minimodel.errors import InputError, print_input_errors_plainly
 from fairseq_minimodel.report.scores import VARIANTS, Score, read_score, summarise
-from fairseq_minimodel.report.table import format_table
+from fairseq_minimodel.terminal.table import format_table
 
 # task -> variant -> language -> one score for each seed
 Scores = dict[str, dict[str, dict[str, list[Score]]]]

@@ -9,7 +9,7 @@ import os
 import sys
 from types import TracebackType
 
-from .terminal import plain
+from .terminal.text import plain
 
 
 class InputError(ValueError):

@@ -106,7 +106,9 @@ def _serve(address: str) -> int:
     import fairseq_cli.validate  # noqa: F401
     import torch._dynamo  # noqa: F401
 
-    import fairseq_minimodel  # noqa: F401
+    import fairseq_minimodel
+
+    fairseq_minimodel.register()
 
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{address}.new")

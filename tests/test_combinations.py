@@ -15,20 +15,15 @@ from fairseq.data import Dictionary
 from safetensors.torch import load_file
 from torch import nn
 
-from fairseq_minimodel.checkpoint.load import read_checkpoint, write_checkpoint
-from fairseq_minimodel.checkpoint.surgery import plug
-from fairseq_minimodel.checkpoint.task_module import (
-    is_head,
-    is_layer_norm,
-    load_module,
-    plug_module,
-)
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
+from fairseq_minimodel.bodies.language_side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION
 from fairseq_minimodel.cli import main
-from fairseq_minimodel.evaluation.build import build_model
-from fairseq_minimodel.language.initialise import INITIALISERS
-from fairseq_minimodel.language.pack import load_pack
-from fairseq_minimodel.language.side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION
-from fairseq_minimodel.nn.task_module import is_module_part
+from fairseq_minimodel.inference.build import build_model
+from fairseq_minimodel.modules.task_module import is_module_part
+from fairseq_minimodel.packs.module import is_head, is_layer_norm, load_module, plug_module
+from fairseq_minimodel.packs.pack import load_pack
+from fairseq_minimodel.packs.plug import plug
+from fairseq_minimodel.packs.start.initialise import INITIALISERS
 
 HEAD = "sentence_classification_head"
 LABELS = ["same", "other", "neither"]

@@ -105,7 +105,7 @@ def test_files_of_weights(form, mark, tmp_path, capsys):
         assert main(command) == 2, command
         assert capsys.readouterr().err.count("\n") == 1, command
     from fairseq_minimodel.errors import InputError
-    from fairseq_minimodel.language.helper import read_folder
+    from fairseq_minimodel.packs.start.helper import read_folder
 
     with pytest.raises(InputError, match="pytorch_model.bin"):
         read_folder(model)
@@ -119,9 +119,9 @@ def test_files_of_weights(form, mark, tmp_path, capsys):
      "language.safetensors"],
 )  # fmt: skip
 def test_files_of_a_pack(form, name, mark, tmp_path, capsys):
-    from fairseq_minimodel.language.pack import Description, save_pack
-    from fairseq_minimodel.language.side import LanguageSide
-    from fairseq_minimodel.language.vocabulary import fingerprint, read_symbols
+    from fairseq_minimodel.bodies.language_side import LanguageSide
+    from fairseq_minimodel.packs.pack import Description, save_pack
+    from fairseq_minimodel.vocabulary.symbols import fingerprint, read_symbols
 
     dictionary = tmp_path / "dict.txt"
     dictionary.write_text("a 1\n")

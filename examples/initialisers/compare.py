@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fairseq_minimodel.atomic import write_json
 from fairseq_minimodel.errors import InputError, print_input_errors_plainly
-from fairseq_minimodel.report.table import format_flops, format_table
+from fairseq_minimodel.files.atomic import write_json
+from fairseq_minimodel.terminal.table import format_flops, format_table
 
 HELPED = "clp"  # initialisers whose names begin with this use the helper
 

@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "initialisers"))
 
 from compare import reach, read_records
 
-from fairseq_minimodel.atomic import write_json
 from fairseq_minimodel.errors import InputError, print_input_errors_plainly
-from fairseq_minimodel.report.table import format_table
+from fairseq_minimodel.files.atomic import write_json
+from fairseq_minimodel.terminal.table import format_table
 
 PREPARATION = {
     "plain": "none",

@@ -16,9 +16,17 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import InputError
-from ..outputs import explain
-from ..terminal import PlainStream
-from . import checkpoints, corpus, costs, exchange, reports, scores, serving
+from ..files.outputs import explain
+from ..terminal.text import PlainStream
+from . import (
+    checkpoints,
+    corpus,
+    costs,
+    exchange,
+    reports,
+    scores,
+    serving,
+)
 from .verb import PROGRAM, Verbs, add_verb
 
 

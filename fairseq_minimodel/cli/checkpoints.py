@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-from .options import add_body, add_dictionary, add_labels, add_module, add_output
+from .options import (
+    add_body,
+    add_dictionary,
+    add_labels,
+    add_module,
+    add_output,
+)
 from .verb import Verbs, add_verb
 
 
@@ -20,7 +26,7 @@ def _add_truncate(verbs: Verbs) -> None:
     parser = add_verb(
         verbs,
         "truncate",
-        run="fairseq_minimodel.checkpoint.commands:truncate",
+        run="fairseq_minimodel.packs.commands:truncate",
         help="write the bottom layers of a body and the MLM head after them",
         example="--body checkpoints/en/checkpoint_last.pt --depth 4 --output checkpoints/mini.pt",
     )
@@ -34,7 +40,7 @@ def _add_extend(verbs: Verbs) -> None:
     parser = add_verb(
         verbs,
         "extend",
-        run="fairseq_minimodel.checkpoint.commands:extend",
+        run="fairseq_minimodel.packs.commands:extend",
         help="put new layers and a new head on the bottom layers of a body (MiniPost)",
         example="--body checkpoints/en/checkpoint_last.pt --depth 4 --new-layers 2 --output "
         "checkpoints/extended.pt",
@@ -53,7 +59,7 @@ def _add_pack(verbs: Verbs) -> None:
     parser = add_verb(
         verbs,
         "pack",
-        run="fairseq_minimodel.checkpoint.commands:pack",
+        run="fairseq_minimodel.packs.commands:pack",
         help="write the language side of a checkpoint as a pack",
         example="--checkpoint checkpoints/de/checkpoint_last.pt --language de --output packs/de",
     )
@@ -80,7 +86,7 @@ def _add_plug(verbs: Verbs) -> None:
     parser = add_verb(
         verbs,
         "plug",
-        run="fairseq_minimodel.checkpoint.commands:plug",
+        run="fairseq_minimodel.packs.commands:plug",
         help="write a body with the language of a pack, as a folder that fairseq loads",
         example="--body checkpoints/topics/checkpoint_last.pt --pack packs/de --output "
         "models/de-topics",
@@ -95,7 +101,7 @@ def _add_module(verbs: Verbs) -> None:
     parser = add_verb(
         verbs,
         "module",
-        run="fairseq_minimodel.checkpoint.commands:module",
+        run="fairseq_minimodel.packs.commands:module",
         help="write the task module of a checkpoint, apart from its body",
         example="--checkpoint checkpoints/topics-compacter/checkpoint_last.pt --output "
         "modules/topics-compacter",
@@ -111,7 +117,7 @@ def _add_merge(verbs: Verbs) -> None:
     parser = add_verb(
         verbs,
         "merge",
-        run="fairseq_minimodel.checkpoint.commands:merge",
+        run="fairseq_minimodel.packs.commands:merge",
         help="write a body with a task module (mask, lora, tarp) merged into its weights",
         example="--body checkpoints/en/checkpoint_last.pt --module modules/topics-mask --output "
         "checkpoints/topics-masked.pt",

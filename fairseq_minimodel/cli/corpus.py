@@ -105,7 +105,7 @@ def _add_export_benchmark(verbs: Verbs) -> None:
 
 
 def _add_prepare_questions(verbs: Verbs) -> None:
-    from ..corpus.window_options import add_window_arguments
+    from ..kinds.window_options import add_window_arguments
 
     parser = add_verb(
         verbs,
@@ -137,7 +137,7 @@ def _add_toy(verbs: Verbs) -> None:
     parser = add_verb(
         verbs,
         "toy",
-        run="fairseq_minimodel.toy.generate:write_toy",
+        run="fairseq_minimodel.corpus.toy.generate:write_toy",
         help="generate two small languages and a task, to try everything out with",
         example="--output toy",
     )

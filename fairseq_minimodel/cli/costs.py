@@ -11,8 +11,8 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def _add_flops(verbs: Verbs) -> None:
-    from ..gpus import GPUS
-    from ..nn.architectures import ARCHITECTURES
+    from ..bodies.architectures import ARCHITECTURES
+    from ..cost.gpus import GPUS
 
     parser = add_verb(
         verbs,

@@ -67,7 +67,7 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
 
 def add_answering(parser: argparse.ArgumentParser) -> None:
     """How a body that was fine-tuned for questions answers them."""
-    from ..corpus.window_options import MAX_ANSWER, add_window_arguments
+    from ..kinds.window_options import MAX_ANSWER, add_window_arguments
 
     parser.add_argument(
         "--max-answer",
@@ -81,7 +81,7 @@ def add_answering(parser: argparse.ArgumentParser) -> None:
 
 def add_bad_offsets(parser: argparse.ArgumentParser) -> None:
     """What becomes of answers in a file of questions that stand elsewhere than it says."""
-    from ..corpus.window_options import BAD_OFFSETS, REFUSE
+    from ..kinds.window_options import BAD_OFFSETS, REFUSE
 
     parser.add_argument(
         "--bad-offsets",
@@ -102,7 +102,7 @@ def add_output(
     help: str = "to make",
     former: str = "a former one is replaced, anything else refused",
 ) -> None:
-    """The output, which must come from the same verb where it is there (`outputs.py`)."""
+    """The output, which must come from the same verb where it is there (`files/outputs.py`)."""
     help = f"{help}; {former}"
     parser.add_argument("--output", type=Path, required=True, metavar=metavar, help=help)
 

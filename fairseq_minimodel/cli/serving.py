@@ -2,7 +2,14 @@
 
 from pathlib import Path
 
-from .options import add_answering, add_body, add_device, add_labels, add_module, positive
+from .options import (
+    add_answering,
+    add_body,
+    add_device,
+    add_labels,
+    add_module,
+    positive,
+)
 from .verb import Verbs, add_verb
 
 
@@ -14,7 +21,7 @@ def _add_predict(verbs: Verbs) -> None:
     parser = add_verb(
         verbs,
         "predict",
-        run="fairseq_minimodel.serving.predict:predict",
+        run="fairseq_minimodel.inference.predict:predict",
         help="labels, answers or masked tokens for each line of a text, as JSON Lines",
         example="--body checkpoints/topics/checkpoint_last.pt --pack packs/de --input german.txt "
         "--output topics.jsonl",

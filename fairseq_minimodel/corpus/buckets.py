@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..files.text import TextFile, read_raw_documents
+from ..terminal.progress import Progress
 from .cleaning import KEY_BYTES, Cleaner
 from .options import PrepareOptions
-from .progress import Progress
-from .reading import TextFile, read_raw_documents
 from .workers import bounded_map, worker_pool
 
 BUCKET_BYTES = 32_000_000

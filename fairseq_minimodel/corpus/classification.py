@@ -9,13 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic import atomic_folder
 from ..errors import InputError
-from ..outputs import FolderForm, check_folder
-from .examples import Column, Example, read_examples
+from ..files.atomic import atomic_folder
+from ..files.outputs import FolderForm, check_folder
+from ..kinds.examples import Column, Example, read_examples
+from ..kinds.truncation import kept_lengths
+from ..vocabulary.tokenizers import (
+    EOS,
+    MASK_SYMBOL,
+    SPECIAL_SYMBOLS,
+    Vocabulary,
+    write_dictionary,
+)
 from .indexed import IndexedDatasetWriter, check_folder_name, token_type
-from .truncation import kept_lengths
-from .vocabulary import EOS, MASK_SYMBOL, SPECIAL_SYMBOLS, Vocabulary, write_dictionary
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sacremoses import MosesPunctNormalizer
 
+from ..files.text import LARGEST_DOCUMENT, cut_position, decode, json_text
 from .options import PrepareOptions
-from .reading import LARGEST_DOCUMENT, cut_position, decode, json_text
 
 KEY_BYTES = 16
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..atomic import atomic_file
+from ..files.atomic import atomic_file
+from ..vocabulary.tokenizers import EOS, Vocabulary
 from .buckets import Bucket
-from .vocabulary import EOS, Vocabulary
 
 SPLITS = ("train", "valid")
 _ENCODE_BYTES = 500_000  # of text encoded at a time: a list of Python ints is 20 times as large

@@ -32,18 +32,13 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from ..atomic import atomic_file, atomic_folder
 from ..errors import InputError
-from ..outputs import cause_of
-from ..records import read_json
-from .buckets import JOINERS, LARGE_DOCUMENT, Bucket, bucket_size, distribute, is_json_lines
-from .encode import SPLITS, BucketPlan, encode_bucket, split_texts
-from .indexed import IndexedDatasetWriter, check_folder_name, token_type
-from .options import PrepareOptions, sequence_length_of
-from .progress import Progress, ProgressFile
-from .reading import TextFile, cut_position, refuse_structure
-from .record import AGAIN, RECORD_NAME
-from .vocabulary import (
+from ..files.atomic import atomic_file, atomic_folder
+from ..files.outputs import cause_of
+from ..files.records import read_json
+from ..files.text import TextFile, cut_position, refuse_structure
+from ..terminal.progress import Progress, ProgressFile
+from ..vocabulary.tokenizers import (
     EOS,
     SENTENCEPIECE_FILE,
     SPECIAL_SYMBOLS,
@@ -56,6 +51,18 @@ from .vocabulary import (
     write_dictionary,
     write_sample,
 )
+from .buckets import (
+    JOINERS,
+    LARGE_DOCUMENT,
+    Bucket,
+    bucket_size,
+    distribute,
+    is_json_lines,
+)
+from .encode import SPLITS, BucketPlan, encode_bucket, split_texts
+from .indexed import IndexedDatasetWriter, check_folder_name, token_type
+from .options import PrepareOptions, sequence_length_of
+from .record import AGAIN, RECORD_NAME
 from .workers import bounded_map, usable_cores, worker_pool
 
 LOCK = "lock"  # in the folder of work files
@@ -477,7 +484,7 @@ def _warn_about_joiners(counts: list[int], model: Path) -> None:
 def _warn_about_export(model: Path) -> None:
     """Say before all training what `export-hf` would say after it."""
     if model.name == SENTENCEPIECE_FILE:
-        from ..interop.sentencepiece_model import read_model
+        from ..vocabulary.sentencepiece_model import read_model
 
         try:
             read_model(model)

@@ -18,15 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic import atomic_folder
 from ..errors import InputError
-from ..outputs import FolderForm, check_folder
-from .benchmarks.archive import open_source
-from .benchmarks.questions import Question, read_questions
-from .indexed import IndexedDatasetWriter, check_folder_name, token_type
-from .progress import SHORT, Progress
-from .vocabulary import BOS, EOS, Vocabulary
-from .window_options import (
+from ..files.atomic import atomic_folder
+from ..files.outputs import FolderForm, check_folder
+from ..kinds.window_options import (
     NO_ANSWER,
     RECORD,
     REFUSE,
@@ -35,6 +30,11 @@ from .window_options import (
     WindowOptions,
     write_record,
 )
+from ..terminal.progress import SHORT, Progress
+from ..vocabulary.tokenizers import BOS, EOS, Vocabulary
+from .benchmarks.archive import open_source
+from .benchmarks.questions import Question, read_questions
+from .indexed import IndexedDatasetWriter, check_folder_name, token_type
 
 PREPARED = FolderForm(
     "data of prepare-questions",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..records import read_json, record
+from ..files.records import read_json, record
 
 RECORD_NAME = "prepare.json"
 AGAIN = "prepare the data again"

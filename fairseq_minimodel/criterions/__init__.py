@@ -1,5 +1,5 @@
 """The criterions that fairseq sees."""
 
-from .. import compat  # noqa: F401  isort: skip  (before anything of fairseq)
+from ..plugin.compat import patches  # noqa: F401  isort: skip  (before anything of fairseq)
 
 from . import joint_masked_lm, span_qa  # noqa: F401

@@ -11,7 +11,7 @@ from fairseq.logging import metrics
 from torch import Tensor
 from torch.nn import functional
 
-from ..corpus.window_options import NO_ANSWER
+from ..kinds.window_options import NO_ANSWER
 
 
 @dataclass

@@ -8,11 +8,9 @@ from typing import NamedTuple
 import numpy
 from torch import Tensor, nn
 
-from ..checkpoint.load import Checkpoint, find_window_record
-from ..checkpoint.parts import SPAN_HEAD
-from ..checkpoint.surgery import plug
+from ..bodies.checkpoint import Checkpoint, find_window_record
+from ..bodies.parts import SPAN_HEAD
 from ..corpus.benchmarks.questions import Question
-from ..corpus.progress import counted
 from ..corpus.questions import (
     AlignedText,
     AligningVocabulary,
@@ -20,14 +18,16 @@ from ..corpus.questions import (
     WindowOptions,
     make_windows,
 )
-from ..corpus.vocabulary import Vocabulary
-from ..corpus.window_options import read_record
 from ..errors import InputError
-from ..language.pack import LanguagePack
-from ..report.table import format_table
-from .answer_metrics import exact_match, f1, normaliser
-from .batches import in_batches
-from .build import build_model
+from ..inference.batches import in_batches
+from ..inference.build import build_model
+from ..kinds.answer_metrics import exact_match, f1, normaliser
+from ..kinds.window_options import read_record
+from ..packs.pack import LanguagePack
+from ..packs.plug import plug
+from ..terminal.progress import counted
+from ..terminal.table import format_table
+from ..vocabulary.tokenizers import Vocabulary
 
 N_BEST = 20
 RESAMPLES = 1000
@@ -175,7 +175,7 @@ def windows_of(
 ) -> WindowOptions:
     """The windows to read questions in: the numbers that are given, and the others as in training.
 
-    What training had is in the data that it read, see `corpus/window_options.py`; where that is not
+    What training had is in the data that it read, see `kinds/window_options.py`; where that is not
     known, the defaults of `WindowOptions`.
 
     Raises:

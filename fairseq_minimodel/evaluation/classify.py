@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy
 from torch import Tensor, nn
 
-from ..checkpoint.load import Checkpoint, find_training_file
-from ..checkpoint.surgery import plug
-from ..corpus.examples import Example
-from ..corpus.truncation import kept_lengths
-from ..corpus.vocabulary import EOS, Vocabulary, read_dictionary
+from ..bodies.checkpoint import Checkpoint, find_training_file
 from ..errors import InputError
-from ..language.pack import LanguagePack
-from ..report.table import format_table
-from .batches import in_batches
-from .build import build_model
-from .metrics import accuracy, chance_accuracy, majority_accuracy
+from ..inference.batches import in_batches
+from ..inference.build import build_model
+from ..kinds.examples import Example
+from ..kinds.metrics import accuracy, chance_accuracy, majority_accuracy
+from ..kinds.truncation import kept_lengths
+from ..packs.pack import LanguagePack
+from ..packs.plug import plug
+from ..terminal.table import format_table
+from ..vocabulary.tokenizers import EOS, Vocabulary, read_dictionary
 
 DEFAULT_HEAD = "sentence_classification_head"  # fairseq's name
 

@@ -10,12 +10,13 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..atomic import write_json
-from ..checkpoint.load import Checkpoint, read_checkpoint
-from ..checkpoint.parts import HEAD
-from ..checkpoint.surgery import plug, truncate
-from ..checkpoint.trained_language import unfit_packs
-from ..corpus.reading import (
+from ..bodies.checkpoint import Checkpoint, read_checkpoint
+from ..bodies.parts import HEAD
+from ..bodies.surgery import truncate
+from ..errors import InputError
+from ..files.atomic import write_json
+from ..files.outputs import check_file, json_form
+from ..files.text import (
     LONGEST_JSON_LINE,
     LONGEST_LINE,
     TextFile,
@@ -23,14 +24,14 @@ from ..corpus.reading import (
     json_text,
     refuse_structure,
 )
-from ..corpus.vocabulary import BOS, EOS, MASK_SYMBOL, SPECIAL_SYMBOLS, UNK, Vocabulary
-from ..errors import InputError
-from ..language.pack import LanguagePack, load_pack
-from ..outputs import check_file, json_form
-from ..report.table import format_table
+from ..inference.batches import in_batches
+from ..inference.build import build_model, ready_device
+from ..packs.pack import LanguagePack, load_pack
+from ..packs.plug import plug
+from ..packs.trained_language import unfit_packs
 from ..tasks.masked_blocks import Masking
-from .batches import in_batches
-from .build import build_model, ready_device
+from ..terminal.table import format_table
+from ..vocabulary.tokenizers import BOS, EOS, MASK_SYMBOL, SPECIAL_SYMBOLS, UNK, Vocabulary
 
 SCORES = json_form("a file of perplexities", "language", "pack", "perplexity")
 LARGEST_TEXT = 100_000_000  # bytes

@@ -9,21 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..atomic import write_json
-from ..checkpoint.load import Checkpoint, read_checkpoint
-from ..checkpoint.surgery import plug
-from ..checkpoint.trained_language import unfit_packs
+from ..bodies.checkpoint import Checkpoint, read_checkpoint
 from ..corpus.benchmarks.read import read_benchmark
 from ..corpus.benchmarks.retrieval import Translation
 from ..corpus.benchmarks.rows import Split
-from ..corpus.vocabulary import BOS, EOS, PAD, Vocabulary
 from ..errors import InputError
-from ..language.pack import LanguagePack, load_pack
-from ..outputs import check_file, json_form
-from ..report.table import format_table
-from .batches import in_batches
-from .build import build_model, ready_device
-from .metrics import Accuracy, accuracy, chance_accuracy
+from ..files.atomic import write_json
+from ..files.outputs import check_file, json_form
+from ..inference.batches import in_batches
+from ..inference.build import build_model, ready_device
+from ..kinds.metrics import Accuracy, accuracy, chance_accuracy
+from ..packs.pack import LanguagePack, load_pack
+from ..packs.plug import plug
+from ..packs.trained_language import unfit_packs
+from ..terminal.table import format_table
+from ..vocabulary.tokenizers import BOS, EOS, PAD, Vocabulary
 
 COSINE, CSLS = "cosine", "csls"
 SIMILARITIES = (COSINE, CSLS)

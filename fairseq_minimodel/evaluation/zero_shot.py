@@ -6,24 +6,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..atomic import locked, write_json
-from ..checkpoint.load import Checkpoint, read_checkpoint
-from ..checkpoint.task_module import DESCRIPTION, WEIGHTS, load_module, plug_module
-from ..checkpoint.trained_language import unfit_packs
+from ..bodies.checkpoint import Checkpoint, read_checkpoint
 from ..corpus.benchmarks.read import read_benchmark
 from ..corpus.benchmarks.rows import Split
 from ..corpus.benchmarks.table import BENCHMARKS, CLASSIFICATION, SPAN
-from ..corpus.examples import read_examples
 from ..corpus.questions import read_question_file
 from ..errors import InputError
-from ..language.pack import LanguagePack, load_pack
-from ..outputs import check_file, json_form
-from ..records import read_json, record
-from ..report.table import format_table
+from ..files.atomic import locked, write_json
+from ..files.outputs import check_file, json_form
+from ..files.records import read_json, record
+from ..inference.build import ready_device
+from ..kinds.answer_metrics import normaliser
+from ..kinds.examples import read_examples
+from ..packs.module import DESCRIPTION, WEIGHTS, load_module, plug_module
+from ..packs.pack import LanguagePack, load_pack
+from ..packs.trained_language import unfit_packs
+from ..terminal.table import format_table
 from . import answer, classify
 from .answer import Answerer, AnswerScore, windows_of
-from .answer_metrics import normaliser
-from .build import ready_device
 from .classify import Classifier, Score
 
 logger = logging.getLogger(__name__)

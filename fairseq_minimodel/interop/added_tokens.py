@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ..corpus.vocabulary import MASK_SYMBOL, SPECIAL_SYMBOLS
+from ..bodies.weights import AGAIN
 from ..errors import InputError
-from ..records import read_json, shown
-from ..weights import AGAIN
+from ..files.records import read_json, shown
+from ..vocabulary.tokenizers import MASK_SYMBOL, SPECIAL_SYMBOLS
 
 MOST_UNNAMED = 1_000_000  # ids between the vocabulary and an added token
 FLAGS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True}

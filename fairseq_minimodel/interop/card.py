@@ -15,14 +15,14 @@ from pathlib import Path
 
 import yaml
 
-from ..checkpoint.cost import TrainingCost
-from ..checkpoint.load import Checkpoint
-from ..checkpoint.task_module import Description as ModuleDescription
+from ..bodies.checkpoint import Checkpoint
+from ..bodies.cost import TrainingCost
 from ..errors import InputError
-from ..language.pack import Description
-from ..records import read_json, record
+from ..files.records import read_json, record
+from ..packs.module import Description as ModuleDescription
+from ..packs.pack import Description
 from ..report.scores import AGAIN, Place
-from ..report.table import format_flops, format_seconds, format_table
+from ..terminal.table import format_flops, format_seconds, format_table
 
 KINDS = {  # of the model, by the class that loads it: the library's name of the task
     "ForQuestionAnswering": "question-answering",

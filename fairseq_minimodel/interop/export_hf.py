@@ -12,15 +12,23 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from ..atomic import atomic_folder
-from ..checkpoint import surgery
-from ..checkpoint.cost import training_cost
-from ..checkpoint.load import Checkpoint, read_checkpoint
-from ..checkpoint.parts import SPAN_HEAD
-from ..checkpoint.task_module import load_module, merge_module
-from ..checkpoint.trained_language import unfit_packs
-from ..corpus.progress import waiting
-from ..corpus.vocabulary import (
+from ..bodies import surgery
+from ..bodies.checkpoint import Checkpoint, read_checkpoint
+from ..bodies.cost import training_cost
+from ..bodies.language_side import EMBEDDING, StateDict
+from ..bodies.parts import SPAN_HEAD
+from ..errors import InputError
+from ..evaluation.classify import DEFAULT_HEAD, Classifier
+from ..files.atomic import atomic_folder
+from ..files.outputs import FolderForm, check_folder
+from ..modules.task_module import is_module_part
+from ..packs.module import load_module, merge_module
+from ..packs.pack import LanguagePack, check_tokenizer, load_pack
+from ..packs.plug import plug
+from ..packs.trained_language import unfit_packs
+from ..terminal.progress import waiting
+from ..vocabulary.sentencepiece_model import read_pieces
+from ..vocabulary.tokenizers import (
     BOS,
     EOS,
     FAST_TOKENIZER_FILE,
@@ -30,16 +38,23 @@ from ..corpus.vocabulary import (
     TOKENIZER_FILES,
     UNK,
 )
-from ..errors import InputError
-from ..evaluation.classify import DEFAULT_HEAD, Classifier
-from ..language.pack import LanguagePack, check_tokenizer, load_pack
-from ..language.side import EMBEDDING, StateDict
-from ..nn.task_module import is_module_part
-from ..outputs import FolderForm, check_folder
 from .card import Origin, Statements, model_card, read_scores
-from .names import FIXED, PROBABILITIES, SIZES, TOKEN_TYPES, WORDS, task_names, tensor_names
-from .sentencepiece_model import read_pieces
-from .tokenizer import fast_tokenizer, lost_pieces, settings, special_tokens, template
+from .names import (
+    FIXED,
+    PROBABILITIES,
+    SIZES,
+    TOKEN_TYPES,
+    WORDS,
+    task_names,
+    tensor_names,
+)
+from .tokenizer import (
+    fast_tokenizer,
+    lost_pieces,
+    settings,
+    special_tokens,
+    template,
+)
 
 NEVER = -1e4  # an output bias so low that the symbol has no probability in any precision
 
@@ -96,7 +111,7 @@ def export_hf(
         labels = labels or task_module.labels
     if depth is not None:
         checkpoint = surgery.truncate(checkpoint, depth)[0]
-    plugged = surgery.plug(checkpoint, language)[0]
+    plugged = plug(checkpoint, language)[0]
     _check(plugged, body)
     unfit_packs(checkpoint, [language])
     head, classes = _classes(plugged, body, labels)

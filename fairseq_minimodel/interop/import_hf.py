@@ -5,16 +5,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import compat  # noqa: F401  isort: skip  (before anything of fairseq)
-
 import torch
-from fairseq.dataclass.configs import FairseqConfig
-from fairseq.tasks.masked_lm import MaskedLMConfig
-from omegaconf import OmegaConf
 
-from ..atomic import atomic_folder
-from ..checkpoint.commands import describe
-from ..checkpoint.load import (
+from ..bodies.checkpoint import (
     POSITIONS,
     Checkpoint,
     check_state,
@@ -23,8 +16,26 @@ from ..checkpoint.load import (
     with_present_names,
     write_checkpoint,
 )
-from ..corpus.progress import waiting
-from ..corpus.vocabulary import (
+from ..bodies.language_side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION, StateDict
+from ..bodies.weights import (
+    AGAIN,
+    check_finite,
+    check_weights,
+    read_index,
+    read_safetensors,
+    read_torch,
+)
+from ..errors import InputError
+from ..files.atomic import atomic_folder
+from ..files.outputs import FolderForm, check_folder
+from ..files.records import record, shown
+from ..models.config import masked_lm_config
+from ..packs.commands import describe
+from ..packs.pack import DICTIONARY, check_language, save_pack, tokenizer_in
+from ..packs.pack import PACK as FORM
+from ..terminal.progress import waiting
+from ..vocabulary.sentencepiece_model import read_pieces
+from ..vocabulary.tokenizers import (
     BOS,
     EOS,
     FAST_TOKENIZER_FILE,
@@ -33,21 +44,6 @@ from ..corpus.vocabulary import (
     SPECIAL_SYMBOLS,
     TOKENIZER_FILES,
     write_dictionary,
-)
-from ..errors import InputError
-from ..language.pack import DICTIONARY, check_language, save_pack, tokenizer_in
-from ..language.pack import PACK as FORM
-from ..language.side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION, StateDict
-from ..models.minimodel_roberta import MiniModelRobertaConfig
-from ..outputs import FolderForm, check_folder
-from ..records import read_json, record, shown
-from ..weights import (
-    AGAIN,
-    check_finite,
-    check_weights,
-    read_index,
-    read_safetensors,
-    read_torch,
 )
 from .added_tokens import add_tokens, read_added_tokens
 from .names import (
@@ -61,8 +57,12 @@ from .names import (
     WORDS,
     tensor_names,
 )
-from .sentencepiece_model import read_pieces
-from .tokenizer import of_sentencepiece, renumbered, special_added_tokens, tokens_of
+from .tokenizer import (
+    of_sentencepiece,
+    renumbered,
+    special_added_tokens,
+    tokens_of,
+)
 
 BODY, PACK = "body.pt", "pack"
 WEIGHTS, INDEX, OLD_WEIGHTS = (
@@ -410,29 +410,13 @@ def _write_vocabulary(folder: Path, symbols: list[str], tokens: Tokens, moved: b
 
 def _config(config: dict, output: Path) -> dict:
     """A configuration with which fairseq's own tools load the body."""
-    model = OmegaConf.structured(MiniModelRobertaConfig)
-    for ours, theirs in SIZES.items():
-        model[ours] = config[theirs]
-    for ours, theirs in PROBABILITIES.items():
-        model[ours] = float(config.get(theirs, 0.1))
+    sizes = {ours: config[theirs] for ours, theirs in SIZES.items()}
+    probabilities = {ours: float(config.get(theirs, 0.1)) for ours, theirs in PROBABILITIES.items()}
     # rows for the padding index and the one below it are no positions
-    model.max_positions = config["max_position_embeddings"] - 2
-    task = OmegaConf.structured(MaskedLMConfig)
-    task.data, task.tokens_per_sample = str(output.resolve()), model.max_positions
-    whole = OmegaConf.to_container(OmegaConf.structured(FairseqConfig()), enum_to_str=True)
-    return {
-        **whole,
-        "model": {
-            **OmegaConf.to_container(model, enum_to_str=True),
-            "_name": "minimodel_roberta",
-        },
-        "task": {**_settled(OmegaConf.to_container(task, enum_to_str=True)), "_name": "masked_lm"},
-    }
-
-
-def _settled(settings: dict) -> dict:
-    """Settings without those that are left to others (`II` of OmegaConf), which fairseq fills."""
-    return {name: value for name, value in settings.items() if "${" not in str(value)}
+    positions = config["max_position_embeddings"] - 2
+    return masked_lm_config(
+        {**sizes, **probabilities, "max_positions": positions}, str(output.resolve()), positions
+    )
 
 
 def _read_json(path: Path) -> dict:

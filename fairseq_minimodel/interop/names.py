@@ -1,8 +1,8 @@
 """What tensors and settings of a RoBERTa are called in fairseq and in Hugging Face's library."""
 
-from ..checkpoint.load import ENCODER
-from ..checkpoint.parts import HEAD, SPAN_HEAD
-from ..language.side import EMBEDDING, OUTPUT_BIAS
+from ..bodies.checkpoint import ENCODER
+from ..bodies.language_side import EMBEDDING, OUTPUT_BIAS
+from ..bodies.parts import HEAD, SPAN_HEAD
 
 # RoBERTa, XLM-R and CamemBERT are one architecture, and have one set of names.
 MODEL_TYPES = ("roberta", "xlm-roberta", "camembert")

@@ -12,7 +12,12 @@ embedding. What differs from SentencePiece, by the way the library works:
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..corpus.vocabulary import (
+from ..bodies.weights import AGAIN
+from ..errors import InputError
+from ..files.records import read_json
+from ..packs.pack import LanguagePack
+from ..vocabulary.sentencepiece_model import BPE, SentencePieceModel, read_model
+from ..vocabulary.tokenizers import (
     BOS,
     EOS,
     FAST_TOKENIZER_FILE,
@@ -23,12 +28,7 @@ from ..corpus.vocabulary import (
     dictionary_pieces,
     load_sentencepiece,
 )
-from ..errors import InputError
-from ..language.pack import LanguagePack
-from ..records import read_json
-from ..weights import AGAIN
 from .normaliser import mapping_steps, replace
-from .sentencepiece_model import BPE, SentencePieceModel, read_model
 
 SPACE = "\u2581"
 UNUSED = "NOTUSED"  # as Hugging Face's CamemBERT calls such rows

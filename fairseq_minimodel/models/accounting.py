@@ -8,8 +8,8 @@ import torch
 from fairseq.distributed import utils as distributed
 from fairseq.logging import metrics
 
-from ..checkpoint.cost import FLOPS, SECONDS, TOKENS
-from ..gpus import peak_of
+from ..bodies.cost import FLOPS, SECONDS, TOKENS
+from ..cost.gpus import peak_of
 
 DATA_SECONDS = "_data_seconds"  # spent waiting for batches
 
@@ -18,7 +18,7 @@ def record_flops(flops: float, device: torch.device) -> None:
     """Add a batch to the cost of the run, and show what the run has cost in the log.
 
     All since the first update of the run: `flops`; `tokens`, without padding; `tflops`, 10^12 FLOPs
-    per second of training; on GPUs that are in the table of `gpus.py`, `utilisation`, these in per
+    per second of training; on GPUs that are in the table of `cost/gpus.py`, `utilisation`, these in per
     cent of the peak rate of all GPUs (dense products in 16 bits, whatever the run computes in). The
     other processes are taken to do what this one does.
 

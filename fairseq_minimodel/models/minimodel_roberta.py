@@ -18,19 +18,32 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..checkpoint.identity import LINEAGE, VOCABULARY, decode, encode, lineage_of, new_lineage
-from ..checkpoint.parts import AUXILIARY_HEAD, CLASSIFICATION_HEAD, listed, part_of
-from ..checkpoint.task_module import LABELS, settings_in
-from ..compute import Flops, Shape, classification_flops, masked_lm_flops, span_flops
+from ..bodies.architectures import ARCHITECTURES, complete_sizes
+from ..bodies.identity import (
+    LINEAGE,
+    VOCABULARY,
+    decode,
+    encode,
+    lineage_of,
+    new_lineage,
+)
+from ..bodies.language_side import OUTPUT_BIAS, StateDict, is_language_side
+from ..bodies.parts import AUXILIARY_HEAD, CLASSIFICATION_HEAD, listed, part_of
+from ..cost.flops import (
+    Flops,
+    Shape,
+    classification_flops,
+    masked_lm_flops,
+    span_flops,
+)
+from ..cost.freezing import BODY, BOTTOM, LANGUAGE, parse_freeze
+from ..cost.freezing import NONE as NOTHING
 from ..errors import InputError
-from ..freezing import BODY, BOTTOM, LANGUAGE, parse_freeze
-from ..freezing import NONE as NOTHING
-from ..language.side import OUTPUT_BIAS, StateDict, is_language_side
-from ..language.vocabulary import fingerprint
-from ..nn.architectures import ARCHITECTURES, complete_sizes
+from ..modules.task_module import NONE
 from ..nn.cross_entropy import linear_cross_entropy
 from ..nn.lm_head import LMHeadTransform
-from ..nn.task_module import NONE
+from ..packs.module import LABELS, settings_in
+from ..vocabulary.symbols import fingerprint
 from . import task_module
 from .accounting import record_flops
 from .frozen_encoder import FrozenEncoder
@@ -308,7 +321,7 @@ def _leave_out(state_dict: StateDict, names: list[str]) -> None:
 
 
 class MiniModelEncoder(RobertaEncoder):
-    """RoBERTa's encoder with auxiliary heads and an identity (`checkpoint/identity.py`)."""
+    """RoBERTa's encoder with auxiliary heads and an identity (`bodies/identity.py`)."""
 
     def __init__(self, cfg: DictConfig, dictionary: object) -> None:
         super().__init__(cfg, dictionary)

@@ -13,8 +13,22 @@ from fairseq.models.transformer import TransformerEncoder
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from ..checkpoint.identity import encode
-from ..checkpoint.task_module import (
+from ..bodies.identity import encode
+from ..bodies.language_side import StateDict
+from ..errors import InputError
+from ..modules.binary_mask import fixed_weights
+from ..modules.low_rank import FORMS
+from ..modules.structure import Structure, describe
+from ..modules.task_module import (
+    ADAPTERS,
+    KINDS,
+    NONE,
+    OUTPUT,
+    SHARED,
+    Settings,
+    is_module_part,
+)
+from ..packs.module import (
     NO_BODY,
     TASK_BODY,
     TASK_SETTINGS,
@@ -24,12 +38,6 @@ from ..checkpoint.task_module import (
     is_head,
     is_layer_norm,
 )
-from ..errors import InputError
-from ..language.side import StateDict
-from ..nn.binary_mask import fixed_weights
-from ..nn.low_rank import FORMS
-from ..nn.structure import Structure, describe
-from ..nn.task_module import ADAPTERS, KINDS, NONE, OUTPUT, SHARED, Settings, is_module_part
 
 logger = logging.getLogger(__name__)
 

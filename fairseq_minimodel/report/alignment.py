@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..corpus.vocabulary import read_counts
-from ..language.matching import matches, spelled_out, texts
-from ..language.pack import LanguagePack
-from ..language.vocabulary import SPECIAL_SYMBOLS
+from ..packs.pack import LanguagePack
+from ..vocabulary.matching import matches, spelled_out, texts
+from ..vocabulary.symbols import SPECIAL_SYMBOLS
+from ..vocabulary.tokenizers import read_counts
 
 _CHUNK = 512  # rows compared with all others at once
 _LETTERS = ("L", "M")  # Unicode's categories of letters, and of marks that belong to them

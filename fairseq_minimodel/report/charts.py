@@ -21,8 +21,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from ..atomic import atomic_file
-from ..outputs import PICTURE
+from ..files.atomic import atomic_file
+from ..files.outputs import PICTURE
 from .curves import COLOURS
 
 INK, FAINT, CONTROL = "#444441", "#deddd8", "#75756f"

@@ -4,7 +4,18 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
-from .blocks import Block, Cell, Charts, Section, Table, Text, in_order, label_styles, shown
+from ..terminal.table import flops_unit, format_flops
+from .blocks import (
+    Block,
+    Cell,
+    Charts,
+    Section,
+    Table,
+    Text,
+    in_order,
+    label_styles,
+    shown,
+)
 from .charts import Line, Panel, Style
 from .curves import (
     NEARLY,
@@ -15,7 +26,6 @@ from .curves import (
 )
 from .gather import Label, Result, Run
 from .scores import Summary, score_curve, summarise
-from .table import flops_unit, format_flops
 
 MATCH = "compute to match"
 

@@ -14,10 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 from matplotlib.ticker import LogFormatter, PercentFormatter
 
-from ..atomic import atomic_file
 from ..errors import InputError
-from ..outputs import PICTURE
-from .table import flops_unit
+from ..files.atomic import atomic_file
+from ..files.outputs import PICTURE
+from ..terminal.table import flops_unit
 
 # Okabe and Ito (2008): told apart with any common colour blindness, and in grey by their markers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..checkpoint.cost import training_cost
-from ..checkpoint.load import Checkpoint, read_checkpoint
-from ..corpus.progress import SHORT, Progress
+from ..bodies.checkpoint import Checkpoint, read_checkpoint
+from ..bodies.cost import training_cost
 from ..corpus.record import read_prepared
 from ..errors import InputError
-from ..language.pack import DESCRIPTION, Description, read_description
-from ..language.vocabulary import fingerprint, read_symbols
-from ..records import read_json, record
+from ..files.records import read_json, record
+from ..packs.pack import DESCRIPTION, Description, read_description
+from ..terminal.progress import SHORT, Progress
+from ..vocabulary.symbols import fingerprint, read_symbols
 from .logs import TrainingLog, flat, read_log
 from .scores import AGAIN as SCORED_AGAIN
 from .scores import Place, Score, read_score

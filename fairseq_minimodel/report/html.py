@@ -15,15 +15,20 @@ import markupsafe
 
 import fairseq_minimodel
 
-from ..atomic import atomic_file
-from ..corpus.progress import SHORT, Progress
 from ..errors import InputError
-from ..outputs import FileForm, check_file
+from ..files.atomic import atomic_file
+from ..files.outputs import FileForm, check_file
+from ..terminal.progress import SHORT, Progress
 from .blocks import Charts, Section, charts_in
 from .charts import draw_png, legend_of, svg
 from .comparison import comparison_section
 from .gather import Run, gather
-from .languages import alignment_section, in_language_order, source_language, tokenizer_section
+from .languages import (
+    alignment_section,
+    in_language_order,
+    source_language,
+    tokenizer_section,
+)
 from .learning import learning_section
 from .options import options_section
 

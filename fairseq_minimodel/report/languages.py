@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from ..corpus.progress import SHORT, Progress
 from ..errors import InputError
-from ..language.pack import load_pack
+from ..packs.pack import load_pack
+from ..terminal.progress import SHORT, Progress
 from .alignment import Alignment, Neighbour, align
 from .blocks import Block, Cell, Folded, Section, Table, Text, in_order, shown
 from .gather import Data, Label, Pack, Run

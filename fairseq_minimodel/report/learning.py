@@ -5,11 +5,22 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy
 
-from .blocks import Block, Cell, Charts, Folded, Section, Table, Text, in_order, label_styles, shown
+from ..terminal.table import flops_unit, format_flops, format_seconds
+from .blocks import (
+    Block,
+    Cell,
+    Charts,
+    Folded,
+    Section,
+    Table,
+    Text,
+    in_order,
+    label_styles,
+    shown,
+)
 from .charts import Line, Panel, Style, thinned
 from .gather import Label, Run, Training
 from .logs import HEAD, Figures
-from .table import flops_unit, format_flops, format_seconds
 
 UNITS = {
     "masked_lm": "bits a masked token",

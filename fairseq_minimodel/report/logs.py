@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..corpus.progress import Progress
+from ..terminal.progress import Progress
 
 _SETTINGS = "{'_name': "  # how they begin, after the name of a logger, which --log-file leaves out
 _UPDATES = "num_updates"

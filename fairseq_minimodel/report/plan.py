@@ -1,6 +1,6 @@
 """What adaptation will cost, before anything runs: FLOPs, memory and time of every step.
 
-From shapes alone (`compute.py`, `memory.py`), without torch, unless the sizes are read off a
+From shapes alone (`cost/flops.py`, `cost/memory.py`), without torch, unless the sizes are read off a
 checkpoint.
 """
 
@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..atomic import write_json
-from ..compute import (
+from ..bodies.architectures import ARCHITECTURES
+from ..cost.flops import (
     MOST,
     MOST_LAYERS,
     Flops,
@@ -20,13 +20,13 @@ from ..compute import (
     masked_lm_flops,
     span_flops,
 )
+from ..cost.gpus import GPUS
+from ..cost.memory import Memory, parameter_count, training_memory
 from ..errors import InputError
-from ..gpus import GPUS
-from ..memory import Memory, parameter_count, training_memory
-from ..nn.architectures import ARCHITECTURES
-from ..outputs import check_file, json_form
-from ..records import shown
-from .table import format_flops, format_seconds, format_table
+from ..files.atomic import write_json
+from ..files.outputs import check_file, json_form
+from ..files.records import shown
+from ..terminal.table import format_flops, format_seconds, format_table
 
 PLAN = json_form("a plan of flops", "target_vocabulary", "runs", "steps", "totals")
 MOST_TOKENS, LONGEST_NUMBER = 10**15, 15  # no run has had more
@@ -387,8 +387,8 @@ def _named_shape(arch: str, vocabulary: int) -> Shape:
 
 
 def _shape_of_body(body: Path) -> Shape:
-    from ..checkpoint.cost import shape_of  # imports torch
-    from ..checkpoint.load import read_checkpoint
+    from ..bodies.checkpoint import read_checkpoint
+    from ..bodies.cost import shape_of  # imports torch
 
     return shape_of(read_checkpoint(body))
 

@@ -6,7 +6,7 @@ from math import isfinite
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from ..records import shown
+from ..files.records import shown
 from .curves import Curve
 
 AGAIN = "make the scores again with --json"

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch
 from matplotlib.path import Path as Curve
 
-from ..atomic import atomic_file
-from ..checkpoint.task_module import load_module, structure_of
-from ..nn.structure import EDGES, OPERATIONS, describe, node_name
-from ..outputs import PICTURE, check_file
+from ..files.atomic import atomic_file
+from ..files.outputs import PICTURE, check_file
+from ..modules.structure import EDGES, OPERATIONS, describe, node_name
+from ..packs.module import load_module, structure_of
 
 # Okabe and Ito (2008), as in `curves.py`; the first two, which compute nothing, are greys
 _COLOURS = ("#bbbbbb", "#555555", "#D55E00", "#009E73", "#0072B2", "#CC79A7")

@@ -8,10 +8,10 @@ from typing import Any
 import numpy
 
 from ..corpus.indexed import token_type
-from ..corpus.vocabulary import EOS, UNK
 from ..errors import InputError
-from ..language.matching import matches, spelled_out, texts
-from ..language.vocabulary import SPECIAL_SYMBOLS, read_symbols
+from ..vocabulary.matching import matches, spelled_out, texts
+from ..vocabulary.symbols import SPECIAL_SYMBOLS, read_symbols
+from ..vocabulary.tokenizers import EOS, UNK
 
 _UNKNOWN = "\ufffd"
 

@@ -1,5 +1,5 @@
 """The tasks that fairseq sees."""
 
-from .. import compat  # noqa: F401  isort: skip  (before anything of fairseq)
+from ..plugin.compat import patches  # noqa: F401  isort: skip  (before anything of fairseq)
 
 from . import language_adaptation, lengths, meta_masked_lm, span_qa  # noqa: F401

@@ -15,21 +15,21 @@ from fairseq.tasks import register_task
 from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 from omegaconf import II, DictConfig, open_dict
 
-from ..checkpoint.identity import lineage_of, with_identity
-from ..checkpoint.load import Checkpoint, find_training_file, read_checkpoint, symbols_of
-from ..checkpoint.surgery import truncate
+from ..bodies.architectures import ARCHITECTURES
+from ..bodies.checkpoint import Checkpoint, find_training_file, read_checkpoint, symbols_of
+from ..bodies.identity import lineage_of, with_identity
+from ..bodies.language_side import EMBEDDING, LanguageSide, with_language_side
+from ..bodies.surgery import truncate
 from ..errors import InputError
-from ..language.combine import clp_weights, sparsemax
-from ..language.helper import read_folder
-from ..language.initialise import INITIALISERS, initialise
-from ..language.matching import spelled_out
-from ..language.side import EMBEDDING, LanguageSide, with_language_side
-from ..language.vectors import TokenVectors, vectors_from_text
-from ..language.vocabulary import fingerprint
 from ..models.accounting import record_waiting
 from ..nn import cpu
-from ..nn.architectures import ARCHITECTURES
-from ..run_folder import restored_path
+from ..packs.start.combine import clp_weights, sparsemax
+from ..packs.start.helper import read_folder
+from ..packs.start.initialise import INITIALISERS, initialise
+from ..packs.start.vectors import TokenVectors, vectors_from_text
+from ..plugin.compat.run_folder import restored_path
+from ..vocabulary.matching import spelled_out
+from ..vocabulary.symbols import fingerprint
 from .masked_blocks import MaskedBlocks, masking_of
 from .timed_batches import TimedBatches
 

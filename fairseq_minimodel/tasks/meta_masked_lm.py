@@ -22,16 +22,16 @@ from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 from omegaconf import II, DictConfig
 from torch import Tensor, nn
 
-from ..checkpoint.identity import encode
-from ..checkpoint.task_module import NO_BODY, is_head
+from ..bodies.architectures import ARCHITECTURES
+from ..bodies.identity import encode
 from ..errors import InputError
-from ..language.vocabulary import fingerprint
 from ..models.accounting import record_waiting
 from ..models.minimodel_roberta import frozen_parameters
 from ..models.task_module import embed_task, forget_task
-from ..nn.architectures import ARCHITECTURES
+from ..modules.task_module import NONE, OUTPUT, WEIGHT
 from ..nn.first_order import adapted
-from ..nn.task_module import NONE, OUTPUT, WEIGHT
+from ..packs.module import NO_BODY, is_head
+from ..vocabulary.symbols import fingerprint
 from .episodes import Episodes
 from .lengths import too_long, ways_out
 from .masked_blocks import MaskedBlocks, Masking, masking_of

@@ -20,9 +20,9 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING, DictConfig
 
-from ..corpus.window_options import SPANS, WINDOWS
+from ..bodies.architectures import ARCHITECTURES
 from ..errors import InputError
-from ..nn.architectures import ARCHITECTURES
+from ..kinds.window_options import SPANS, WINDOWS
 
 
 @dataclass

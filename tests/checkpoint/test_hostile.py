@@ -13,11 +13,11 @@ import pytest
 import torch
 from conftest import USER_DIR, run
 
-from fairseq_minimodel.checkpoint.load import read_checkpoint, write_checkpoint
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
+from fairseq_minimodel.bodies.language_side import EMBEDDING, OUTPUT_BIAS
+from fairseq_minimodel.bodies.weights import check_weights
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.language.side import EMBEDDING, OUTPUT_BIAS
-from fairseq_minimodel.weights import check_weights
 
 LAYERS = "encoder.sentence_encoder.layers."
 FC1 = f"{LAYERS}1.fc1.weight"
@@ -277,8 +277,8 @@ def test_heads_that_do_not_divide_the_width(joint_checkpoint):
 
 
 def test_a_model_with_missing_parts_is_not_built(joint_checkpoint, tmp_path):
-    from fairseq_minimodel.checkpoint.load import symbols_of
-    from fairseq_minimodel.evaluation.build import build_model
+    from fairseq_minimodel.bodies.checkpoint import symbols_of
+    from fairseq_minimodel.inference.build import build_model
 
     checkpoint = read_checkpoint(joint_checkpoint)
     state = {name: one for name, one in checkpoint.state.items() if "k_proj" not in name}

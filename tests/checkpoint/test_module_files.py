@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fairseq_minimodel.checkpoint.task_module import load_module, structure_of
 from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.packs.module import load_module, structure_of
 
 DESCRIPTION = {
     "settings": {"task_module": "lora", "module_layers": "", "module_rank": 2},

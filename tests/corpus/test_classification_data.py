@@ -15,9 +15,9 @@ from fairseq_cli import preprocess
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.classification import prepare_classification
 from fairseq_minimodel.corpus.prepare import prepare
-from fairseq_minimodel.corpus.truncation import kept_lengths
-from fairseq_minimodel.corpus.vocabulary import Vocabulary, load_sentencepiece
 from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.kinds.truncation import kept_lengths
+from fairseq_minimodel.vocabulary.tokenizers import Vocabulary, load_sentencepiece
 
 LABELS = ["world news", "sport", "art"]
 

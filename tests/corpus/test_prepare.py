@@ -22,12 +22,13 @@ from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 from fairseq_cli import preprocess
 
 from fairseq_minimodel.cli import main
-from fairseq_minimodel.corpus import buckets, encode, reading
+from fairseq_minimodel.corpus import buckets, encode
 from fairseq_minimodel.corpus import prepare as module
 from fairseq_minimodel.corpus.encode import encode_lines
 from fairseq_minimodel.corpus.prepare import prepare
-from fairseq_minimodel.corpus.vocabulary import Vocabulary
 from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.files import text as reading
+from fairseq_minimodel.vocabulary.tokenizers import Vocabulary
 
 PACKAGE = Path(module.__file__).parents[2]
 

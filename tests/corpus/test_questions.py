@@ -18,10 +18,10 @@ from fairseq_minimodel.corpus.questions import (
     prepare_questions,
     read_question_file,
 )
-from fairseq_minimodel.corpus.vocabulary import dictionary_pieces, load_sentencepiece
-from fairseq_minimodel.corpus.window_options import WindowOptions, read_record
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.evaluation.answer_metrics import exact_match, normalise_squad
+from fairseq_minimodel.kinds.answer_metrics import exact_match, normalise_squad
+from fairseq_minimodel.kinds.window_options import WindowOptions, read_record
+from fairseq_minimodel.vocabulary.tokenizers import dictionary_pieces, load_sentencepiece
 
 # Characters that Unicode's NFKC, and with it SentencePiece, turns into none, one or more others.
 STRANGE = (

@@ -24,7 +24,7 @@ from fairseq_minimodel.evaluation.answer import (
     context_spans,
     token_scores,
 )
-from fairseq_minimodel.evaluation.batches import padded_batches
+from fairseq_minimodel.inference.batches import padded_batches
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 7, 40])

@@ -10,15 +10,15 @@ from conftest import LENGTH, SMALL_MODEL, run, state_of, train, write_pairs
 from fairseq.tasks import setup_task
 from omegaconf import OmegaConf
 
-from fairseq_minimodel.checkpoint.load import read_checkpoint
-from fairseq_minimodel.checkpoint.trained_language import was_language_trained
-from fairseq_minimodel.compute import Shape, masked_lm_flops
-from fairseq_minimodel.corpus.vocabulary import Vocabulary
-from fairseq_minimodel.evaluation.build import build_model
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint
+from fairseq_minimodel.bodies.language_side import EMBEDDING, OUTPUT_BIAS
+from fairseq_minimodel.cost.flops import Shape, masked_lm_flops
 from fairseq_minimodel.evaluation.classify import predict, token_sequence
-from fairseq_minimodel.language.pack import load_pack
-from fairseq_minimodel.language.side import EMBEDDING, OUTPUT_BIAS
-from fairseq_minimodel.language.vocabulary import read_symbols
+from fairseq_minimodel.inference.build import build_model
+from fairseq_minimodel.packs.pack import load_pack
+from fairseq_minimodel.packs.trained_language import was_language_trained
+from fairseq_minimodel.vocabulary.symbols import read_symbols
+from fairseq_minimodel.vocabulary.tokenizers import Vocabulary
 
 SOURCE_WORDS = [f"word{index}" for index in range(60)]
 TARGET_WORDS = [f"wort{index}" for index in range(70)]

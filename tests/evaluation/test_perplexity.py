@@ -13,24 +13,24 @@ import torch
 from conftest import make_sentence, state_of
 from fairseq.data import Dictionary, MaskTokensDataset, data_utils
 
-from fairseq_minimodel.checkpoint.identity import lineage_of
-from fairseq_minimodel.checkpoint.load import read_checkpoint, write_checkpoint
-from fairseq_minimodel.checkpoint.surgery import HEAD, truncate
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
+from fairseq_minimodel.bodies.identity import lineage_of
+from fairseq_minimodel.bodies.language_side import LanguageSide, language_side_of
+from fairseq_minimodel.bodies.surgery import HEAD, truncate
 from fairseq_minimodel.cli import main
-from fairseq_minimodel.corpus.vocabulary import Vocabulary
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.evaluation import perplexity
-from fairseq_minimodel.evaluation.build import build_model
 from fairseq_minimodel.evaluation.perplexity import (
     mask_lines,
     masked_bits,
     ratio_interval,
     read_lines,
 )
-from fairseq_minimodel.language.pack import Description, save_pack
-from fairseq_minimodel.language.side import LanguageSide, language_side_of
-from fairseq_minimodel.language.vocabulary import fingerprint, read_symbols
+from fairseq_minimodel.inference.build import build_model
+from fairseq_minimodel.packs.pack import Description, save_pack
 from fairseq_minimodel.tasks.masked_blocks import Masking
+from fairseq_minimodel.vocabulary.symbols import fingerprint, read_symbols
+from fairseq_minimodel.vocabulary.tokenizers import Vocabulary
 
 WORDS = [f"word{index}" for index in range(60)]
 MASKING = Masking(mask=64, random_from=4, random_to=65)

@@ -10,12 +10,10 @@ import pytest
 import torch
 from conftest import make_sentence, state_of, write_corpus
 
-from fairseq_minimodel.checkpoint.identity import lineage_of
-from fairseq_minimodel.checkpoint.load import read_checkpoint
-from fairseq_minimodel.checkpoint.surgery import plug
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint
+from fairseq_minimodel.bodies.identity import lineage_of
+from fairseq_minimodel.bodies.language_side import LanguageSide, language_side_of
 from fairseq_minimodel.cli import main
-from fairseq_minimodel.corpus.vocabulary import Vocabulary
-from fairseq_minimodel.evaluation.build import build_model
 from fairseq_minimodel.evaluation.retrieval import (
     FROM_ENGLISH,
     TO_ENGLISH,
@@ -25,9 +23,11 @@ from fairseq_minimodel.evaluation.retrieval import (
     middle_layer,
     sentence_vectors,
 )
-from fairseq_minimodel.language.pack import Description, load_pack, save_pack
-from fairseq_minimodel.language.side import LanguageSide, language_side_of
-from fairseq_minimodel.language.vocabulary import fingerprint, read_symbols
+from fairseq_minimodel.inference.build import build_model
+from fairseq_minimodel.packs.pack import Description, load_pack, save_pack
+from fairseq_minimodel.packs.plug import plug
+from fairseq_minimodel.vocabulary.symbols import fingerprint, read_symbols
+from fairseq_minimodel.vocabulary.tokenizers import Vocabulary
 
 WORDS = [f"word{index}" for index in range(60)]
 GERMAN = [f"wort{index}" for index in range(60)]

@@ -12,18 +12,18 @@ import pytest
 import torch
 from corpus.generated_questions import write_questions
 
-from fairseq_minimodel.checkpoint.identity import lineage_of
-from fairseq_minimodel.checkpoint.load import read_checkpoint, write_checkpoint
-from fairseq_minimodel.checkpoint.task_module import load_module, plug_module, save_module
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
+from fairseq_minimodel.bodies.identity import lineage_of
+from fairseq_minimodel.bodies.language_side import LanguageSide, language_side_of
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.benchmarks.questions import Answer, Question
 from fairseq_minimodel.corpus.questions import WindowOptions, read_question_file
-from fairseq_minimodel.corpus.window_options import write_record
 from fairseq_minimodel.evaluation.answer import Answerer, windows_of
-from fairseq_minimodel.evaluation.build import build_model
-from fairseq_minimodel.language.pack import Description, load_pack, save_pack
-from fairseq_minimodel.language.side import LanguageSide, language_side_of
-from fairseq_minimodel.language.vocabulary import fingerprint, read_symbols
+from fairseq_minimodel.inference.build import build_model
+from fairseq_minimodel.kinds.window_options import write_record
+from fairseq_minimodel.packs.module import load_module, plug_module, save_module
+from fairseq_minimodel.packs.pack import Description, load_pack, save_pack
+from fairseq_minimodel.vocabulary.symbols import fingerprint, read_symbols
 
 WORDS = {
     "en": [f"word{index}" for index in range(1, 60)],

@@ -8,11 +8,11 @@ from interop.models import generated_texts, make_model, randomise
 from safetensors.torch import load_file
 
 from fairseq_minimodel.cli import main
-from fairseq_minimodel.corpus.vocabulary import Vocabulary
 from fairseq_minimodel.interop.export_hf import export_hf
 from fairseq_minimodel.interop.import_hf import import_hf
 from fairseq_minimodel.interop.names import WORDS
-from fairseq_minimodel.language.pack import load_pack
+from fairseq_minimodel.packs.pack import load_pack
+from fairseq_minimodel.vocabulary.tokenizers import Vocabulary
 
 transformers = pytest.importorskip("transformers")
 

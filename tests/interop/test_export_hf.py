@@ -22,14 +22,24 @@ from interop.models import (
     train_sentencepiece,
 )
 
-from fairseq_minimodel.checkpoint import surgery
-from fairseq_minimodel.checkpoint.load import read_checkpoint, write_checkpoint
-from fairseq_minimodel.checkpoint.surgery import extend
-from fairseq_minimodel.checkpoint.task_module import load_module, merge_module, save_module
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
+from fairseq_minimodel.bodies.language_side import EMBEDDING, LanguageSide
+from fairseq_minimodel.bodies.surgery import extend
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.benchmarks.questions import Answer, Question
 from fairseq_minimodel.corpus.questions import AligningVocabulary, WindowOptions
-from fairseq_minimodel.corpus.vocabulary import (
+from fairseq_minimodel.evaluation.answer import Answerer
+from fairseq_minimodel.evaluation.classify import predict, token_sequence
+from fairseq_minimodel.inference.build import build_model
+from fairseq_minimodel.interop.export_hf import export_hf
+from fairseq_minimodel.interop.import_hf import import_hf
+from fairseq_minimodel.interop.tokenizer import fast_tokenizer
+from fairseq_minimodel.modules.task_module import is_module_part
+from fairseq_minimodel.packs.module import load_module, merge_module, save_module
+from fairseq_minimodel.packs.pack import LanguagePack, load_pack, save_pack
+from fairseq_minimodel.packs.plug import plug
+from fairseq_minimodel.vocabulary.symbols import fingerprint
+from fairseq_minimodel.vocabulary.tokenizers import (
     MASK_SYMBOL,
     SPECIAL_SYMBOLS,
     Vocabulary,
@@ -37,16 +47,6 @@ from fairseq_minimodel.corpus.vocabulary import (
     load_sentencepiece,
     write_dictionary,
 )
-from fairseq_minimodel.evaluation.answer import Answerer
-from fairseq_minimodel.evaluation.build import build_model
-from fairseq_minimodel.evaluation.classify import predict, token_sequence
-from fairseq_minimodel.interop.export_hf import export_hf
-from fairseq_minimodel.interop.import_hf import import_hf
-from fairseq_minimodel.interop.tokenizer import fast_tokenizer
-from fairseq_minimodel.language.pack import LanguagePack, load_pack, save_pack
-from fairseq_minimodel.language.side import EMBEDDING, LanguageSide
-from fairseq_minimodel.language.vocabulary import fingerprint
-from fairseq_minimodel.nn.task_module import is_module_part
 
 transformers = pytest.importorskip("transformers")
 
@@ -501,7 +501,7 @@ def test_pieces_that_the_dictionary_lacks_are_read_as_unknown(folder, tmp_path, 
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     model = load("AutoModelForMaskedLM", tmp_path / "out")
     vocabulary = Vocabulary(tmp_path / "pack/sentencepiece.bpe.model", tmp_path / "dict.txt")
-    ours = build_model(surgery.plug(body, load_pack(tmp_path / "pack"))[0], symbols)
+    ours = build_model(plug(body, load_pack(tmp_path / "pack"))[0], symbols)
     met = 0
     for text in TEXTS[:40]:
         ids = torch.tensor([[0, *vocabulary.encode(text), 2]])

@@ -8,16 +8,16 @@ import pytest
 import sentencepiece
 from interop.models import is_a_tie, train_sentencepiece
 
-from fairseq_minimodel.corpus.vocabulary import (
+from fairseq_minimodel.interop.normaliser import mapping_steps, read_rules
+from fairseq_minimodel.interop.tokenizer import fast_tokenizer
+from fairseq_minimodel.packs.pack import LanguagePack
+from fairseq_minimodel.vocabulary.sentencepiece_model import read_model
+from fairseq_minimodel.vocabulary.tokenizers import (
     MASK_SYMBOL,
     SPECIAL_SYMBOLS,
     Vocabulary,
     write_dictionary,
 )
-from fairseq_minimodel.interop.normaliser import mapping_steps, read_rules
-from fairseq_minimodel.interop.sentencepiece_model import read_model
-from fairseq_minimodel.interop.tokenizer import fast_tokenizer
-from fairseq_minimodel.language.pack import LanguagePack
 
 tokenizers = pytest.importorskip("tokenizers")
 

@@ -11,9 +11,9 @@ from models.test_minimodel_roberta import make_model, random_tokens
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fairseq_minimodel.checkpoint.cost import training_cost
-from fairseq_minimodel.checkpoint.load import read_checkpoint
-from fairseq_minimodel.compute import Shape, masked_lm_flops
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint
+from fairseq_minimodel.bodies.cost import training_cost
+from fairseq_minimodel.cost.flops import Shape, masked_lm_flops
 from fairseq_minimodel.models import accounting
 from fairseq_minimodel.models.accounting import record_flops
 

@@ -11,7 +11,7 @@ from fairseq.criterions.masked_lm import MaskedLmConfig, MaskedLmLoss
 from models.test_minimodel_roberta import make_dictionary, make_model, random_tokens
 from torch.nn import functional
 
-from fairseq_minimodel.language.side import is_language_side
+from fairseq_minimodel.bodies.language_side import is_language_side
 from fairseq_minimodel.nn import frozen_body
 
 PAD, MASK = 1, 44

@@ -8,15 +8,15 @@ from fairseq.data import Dictionary
 from fairseq.models.roberta.model import RobertaEncoder, RobertaModel
 from omegaconf import OmegaConf
 
-from fairseq_minimodel.checkpoint.identity import VOCABULARY, decode
+from fairseq_minimodel.bodies.architectures import ARCHITECTURES
+from fairseq_minimodel.bodies.identity import VOCABULARY, decode
+from fairseq_minimodel.bodies.language_side import is_language_side
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.language.side import is_language_side
 from fairseq_minimodel.models.minimodel_roberta import (
     MiniModelRoberta,
     MiniModelRobertaConfig,
     parse_layers,
 )
-from fairseq_minimodel.nn.architectures import ARCHITECTURES
 
 SIZES = {
     "encoder_layers": 4,

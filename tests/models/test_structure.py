@@ -6,9 +6,9 @@ import pytest
 import torch
 from models.test_minimodel_roberta import make_model, random_tokens, trainable
 
-from fairseq_minimodel.checkpoint.task_module import is_layer_norm
-from fairseq_minimodel.nn.structure import Cell
-from fairseq_minimodel.nn.task_module import Settings, is_module_part
+from fairseq_minimodel.modules.structure import Cell
+from fairseq_minimodel.modules.task_module import Settings, is_module_part
+from fairseq_minimodel.packs.module import is_layer_norm
 
 KINDS = ("tams", "tarp+tams")
 EMBEDDING = "encoder.sentence_encoder.task_shared.embedding"

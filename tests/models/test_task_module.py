@@ -10,17 +10,17 @@ from models.test_minimodel_roberta import SIZES, make_model, random_tokens, trai
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fairseq_minimodel.checkpoint.identity import LINEAGE, decode, lineage_of
-from fairseq_minimodel.checkpoint.task_module import (
+from fairseq_minimodel.bodies.identity import LINEAGE, decode, lineage_of
+from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.modules.binary_mask import fixed_weights
+from fairseq_minimodel.modules.task_module import is_module_part
+from fairseq_minimodel.packs.module import (
     NO_BODY,
     TASK_BODY,
     TASK_SETTINGS,
     body_digest,
     is_layer_norm,
 )
-from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.nn.binary_mask import fixed_weights
-from fairseq_minimodel.nn.task_module import is_module_part
 
 HEAD = "sentence_classification_head"
 ALL = "q_proj,k_proj,v_proj,out_proj,fc1,fc2"

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from fairseq_minimodel.compute import Shape, masked_lm_flops
+from fairseq_minimodel.bodies.language_side import LanguageSide
+from fairseq_minimodel.cost.flops import Shape, masked_lm_flops
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.language.pack import Description, save_pack
-from fairseq_minimodel.language.side import LanguageSide
-from fairseq_minimodel.language.vocabulary import fingerprint, read_symbols
+from fairseq_minimodel.packs.pack import Description, save_pack
 from fairseq_minimodel.report.curves import Curve, compute_to_match
+from fairseq_minimodel.vocabulary.symbols import fingerprint, read_symbols
 
 ROOT = Path(__file__).resolve().parents[2]
 MEGA = 1e6

@@ -7,11 +7,11 @@ import torch
 from conftest import LENGTH, SMALL_MODEL, USER_DIR, run, state_of, train
 from corpus.generated_questions import write_questions
 
-from fairseq_minimodel.checkpoint.cost import training_cost
-from fairseq_minimodel.checkpoint.load import read_checkpoint
-from fairseq_minimodel.compute import Shape, span_flops
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint
+from fairseq_minimodel.bodies.cost import training_cost
+from fairseq_minimodel.bodies.language_side import EMBEDDING, OUTPUT_BIAS
 from fairseq_minimodel.corpus.questions import prepare_questions
-from fairseq_minimodel.language.side import EMBEDDING, OUTPUT_BIAS
+from fairseq_minimodel.cost.flops import Shape, span_flops
 
 SOURCE_WORDS = [f"word{index}" for index in range(1, 60)]
 TARGET_WORDS = [f"wort{index}" for index in range(70)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fairseq_minimodel.compat import INSTALL_COMMANDS
+from fairseq_minimodel.plugin.compat.patches import INSTALL_COMMANDS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/troubleshooting.md"
 QUOTED = re.findall(r"^> (`+) ?(.+?) ?\1$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)

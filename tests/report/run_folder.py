@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from fairseq_minimodel.language.pack import Description, save_pack
-from fairseq_minimodel.language.side import LanguageSide
-from fairseq_minimodel.language.vocabulary import fingerprint, read_symbols
+from fairseq_minimodel.bodies.language_side import LanguageSide
+from fairseq_minimodel.packs.pack import Description, save_pack
+from fairseq_minimodel.vocabulary.symbols import fingerprint, read_symbols
 
 TERA = 1e12
 # (updates, TFLOP, accuracy) of each evaluation. Standard's best is 0.8 after 200; MiniJoint has 0.85

@@ -4,8 +4,8 @@ import pytest
 import torch
 from report.run_folder import write_pack
 
-from fairseq_minimodel.language.pack import load_pack
-from fairseq_minimodel.language.side import LanguageSide
+from fairseq_minimodel.bodies.language_side import LanguageSide
+from fairseq_minimodel.packs.pack import load_pack
 from fairseq_minimodel.report.alignment import align, is_word
 
 

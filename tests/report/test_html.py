@@ -290,7 +290,7 @@ def test_a_checkpoint_tells_of_training_that_has_no_log(joint_checkpoint, tmp_pa
 
 
 def _save_dir(checkpoint):
-    from fairseq_minimodel.checkpoint.load import read_checkpoint
+    from fairseq_minimodel.bodies.checkpoint import read_checkpoint
 
     return read_checkpoint(checkpoint).config["checkpoint"]["save_dir"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fairseq_minimodel.cli import main
-from fairseq_minimodel.compute import Shape
-from fairseq_minimodel.memory import Memory
+from fairseq_minimodel.cost.flops import Shape
+from fairseq_minimodel.cost.memory import Memory
 from fairseq_minimodel.report.plan import VARIANTS, Step, plan_totals
 
 

@@ -3,10 +3,10 @@ import pytest
 import sentencepiece
 
 from fairseq_minimodel.corpus.indexed import IndexedDatasetWriter, token_type
-from fairseq_minimodel.corpus.vocabulary import EOS, UNK, Vocabulary, write_dictionary
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.language.vocabulary import read_symbols
 from fairseq_minimodel.report.tokenizer_statistics import count_text, tokenizer_statistics
+from fairseq_minimodel.vocabulary.symbols import read_symbols
+from fairseq_minimodel.vocabulary.tokenizers import EOS, UNK, Vocabulary, write_dictionary
 
 SYMBOLS = ["▁the", "▁ca", "t", "s", "▁", "<0xC3>", "<0xA9>"]  # ids from 4 on
 THE, CA, T, S, SPACE, C3, A9 = range(4, 11)

@@ -10,7 +10,7 @@ from conftest import LENGTH, SMALL_MODEL, state_of, train
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, setup_task
 from omegaconf import OmegaConf
 
-from fairseq_minimodel.checkpoint.identity import LINEAGE
+from fairseq_minimodel.bodies.identity import LINEAGE
 
 SPANS = {"mask_multiple_length": 2}  # what language_adaptation leaves to fairseq
 TASKS = {

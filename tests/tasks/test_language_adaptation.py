@@ -10,8 +10,8 @@ import torch
 from conftest import LENGTH, OPTIMISER, USER_DIR, run, state_of, train, write_corpus
 from fairseq.models.roberta import RobertaModel
 
-from fairseq_minimodel.checkpoint.identity import LINEAGE
-from fairseq_minimodel.language.side import EMBEDDING, OUTPUT_BIAS, is_language_side
+from fairseq_minimodel.bodies.identity import LINEAGE
+from fairseq_minimodel.bodies.language_side import EMBEDDING, OUTPUT_BIAS, is_language_side
 
 IDENTITY = {"encoder.vocabulary"}
 

@@ -13,8 +13,14 @@ from recipes.test_training import losses, run_two_processes, same_weights
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from fairseq_minimodel.checkpoint.load import read_checkpoint, symbols_of
-from fairseq_minimodel.checkpoint.task_module import (
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint, symbols_of
+from fairseq_minimodel.cli import main
+from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.inference.build import build_model
+from fairseq_minimodel.models.minimodel_roberta import MiniModelRobertaConfig
+from fairseq_minimodel.modules.structure import describe
+from fairseq_minimodel.modules.task_module import is_module_part
+from fairseq_minimodel.packs.module import (
     is_layer_norm,
     load_module,
     merge_module,
@@ -22,12 +28,6 @@ from fairseq_minimodel.checkpoint.task_module import (
     save_module,
     structure_of,
 )
-from fairseq_minimodel.cli import main
-from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.evaluation.build import build_model
-from fairseq_minimodel.models.minimodel_roberta import MiniModelRobertaConfig
-from fairseq_minimodel.nn.structure import describe
-from fairseq_minimodel.nn.task_module import is_module_part
 from fairseq_minimodel.tasks.episodes import Episodes
 from fairseq_minimodel.tasks.meta_masked_lm import MetaMaskedLMConfig, MetaMaskedLMTask
 

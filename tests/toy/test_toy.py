@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 
 from fairseq_minimodel.cli import main
-from fairseq_minimodel.toy.generate import SPLITS, draw_document, draw_task, write_toy
-from fairseq_minimodel.toy.grammar import ALIKE, LANGUAGES, TOPICS
+from fairseq_minimodel.corpus.toy.generate import SPLITS, draw_document, draw_task, write_toy
+from fairseq_minimodel.corpus.toy.grammar import ALIKE, LANGUAGES, TOPICS
 
 SHARED = {pair[0] for topic in TOPICS.values() for slot in ALIKE for pair in topic.words[slot]}
 UNITS = {"°C", "%", "km/h", "g", "ml", "km", "h", "€"}

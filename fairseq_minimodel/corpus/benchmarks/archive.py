@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ...errors import InputError
-from ..progress import SHORT, Progress
-from ..reading import COMPRESSED, TextFile, shown
+from ...files.text import COMPRESSED, TextFile, shown
+from ...terminal.progress import SHORT, Progress
 
 Lines = Iterator[tuple[int, bytes]]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...errors import InputError
-from ..examples import Column, Example, check_characters
-from ..reading import decode, is_json_lines
+from ...files.text import decode, is_json_lines
+from ...kinds.examples import Column, Example, check_characters
 from .archive import Lines, SourceFile
 from .rows import UNLABELLED, UNTRANSLATED, Reading
 

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from ...atomic import atomic_file
 from ...errors import InputError
-from ...outputs import check_file, json_lines_form
-from ..examples import Example
+from ...files.atomic import atomic_file
+from ...files.outputs import check_file, json_lines_form
+from ...kinds.examples import Example
 from .read import read_benchmark
 from .table import BENCHMARKS, CLASSIFICATION, SPAN
 

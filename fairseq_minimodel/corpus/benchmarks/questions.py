@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...errors import InputError
-from ...records import with_each_key_once
-from ..examples import check_characters
-from ..reading import decode
-from ..window_options import NEAREST, REFUSE
+from ...files.records import with_each_key_once
+from ...files.text import decode
+from ...kinds.examples import check_characters
+from ...kinds.window_options import NEAREST, REFUSE
 from .archive import SourceFile
 from .rows import MISPLACED, UNLABELLED, Reading
 

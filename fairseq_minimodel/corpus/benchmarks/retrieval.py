@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from ...errors import InputError
-from ..reading import decode
+from ...files.text import decode
 from .archive import SourceFile
 from .rows import Reading
 

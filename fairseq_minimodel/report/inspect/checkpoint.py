@@ -3,24 +3,24 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ...checkpoint.cost import TrainingCost, training_cost
-from ...checkpoint.identity import LINEAGE, VOCABULARY, decode, lineage_of
-from ...checkpoint.load import (
+from ...bodies.checkpoint import (
     UNSUPPORTED,
     Checkpoint,
     find_training_file,
     read_checkpoint,
     symbols_of,
 )
-from ...checkpoint.parts import HEAD, SPAN_HEAD
-from ...checkpoint.surgery import head_layers
-from ...checkpoint.task_module import LABELS, TASK_BODY, settings_in, task_heads
-from ...corpus.vocabulary import TOKENIZER_FILES, read_dictionary
+from ...bodies.cost import TrainingCost, training_cost
+from ...bodies.identity import LINEAGE, VOCABULARY, decode, lineage_of
+from ...bodies.language_side import EMBEDDING
+from ...bodies.parts import HEAD, SPAN_HEAD
+from ...bodies.surgery import head_layers
+from ...cost.freezing import BOTTOM, parse_freeze
 from ...errors import InputError
-from ...freezing import BOTTOM, parse_freeze
-from ...language.pack import DICTIONARY
-from ...language.side import EMBEDDING
-from ...nn.task_module import NONE
+from ...modules.task_module import NONE
+from ...packs.module import LABELS, TASK_BODY, settings_in, task_heads
+from ...packs.pack import DICTIONARY
+from ...vocabulary.tokenizers import TOKENIZER_FILES, read_dictionary
 from .facts import (
     Description,
     Fact,

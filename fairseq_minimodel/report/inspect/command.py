@@ -4,21 +4,26 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ...atomic import write_json
-from ...checkpoint.commands import MODEL
-from ...checkpoint.task_module import DESCRIPTION as MODULE
-from ...corpus.vocabulary import FAST_TOKENIZER_FILE
-from ...corpus.window_options import SPANS, WINDOWS
 from ...errors import InputError
-from ...language.pack import DESCRIPTION as PACK
-from ...outputs import FileForm, check_file, json_form
-from ...recognise import UNKNOWN, recognise
+from ...files.atomic import write_json
+from ...files.outputs import FileForm, check_file, json_form
+from ...files.recognise import UNKNOWN, recognise
+from ...kinds.window_options import SPANS, WINDOWS
+from ...packs.commands import MODEL
+from ...packs.module import DESCRIPTION as MODULE
+from ...packs.pack import DESCRIPTION as PACK
+from ...vocabulary.tokenizers import FAST_TOKENIZER_FILE
 from . import data
 from .checkpoint import describe_checkpoint
 from .compare import compare as compare_two
 from .dataset import shards_in
 from .facts import Description
-from .folders import CONFIG, describe_hugging_face, describe_module, describe_pack
+from .folders import (
+    CONFIG,
+    describe_hugging_face,
+    describe_module,
+    describe_pack,
+)
 
 _DESCRIBED = json_form("", "path", "kind", "title", "warnings")
 _COMPARED = json_form("", "a", "b", "verdict")

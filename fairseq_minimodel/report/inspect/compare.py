@@ -8,17 +8,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...checkpoint.commands import MODEL
-from ...checkpoint.identity import VOCABULARY, decode, lineage_of
-from ...checkpoint.parts import listed, part_of, place_of
-from ...checkpoint.task_module import DESCRIPTION as MODULE
-from ...checkpoint.task_module import load_module
-from ...corpus.progress import Progress
+from ...bodies.identity import VOCABULARY, decode, lineage_of
+from ...bodies.language_side import EMBEDDING, OUTPUT_BIAS, StateDict
+from ...bodies.parts import listed, part_of, place_of
 from ...errors import InputError
-from ...language.pack import DESCRIPTION as PACK
-from ...language.pack import load_pack
-from ...language.side import EMBEDDING, OUTPUT_BIAS, StateDict
-from ..table import format_table
+from ...packs.commands import MODEL
+from ...packs.module import DESCRIPTION as MODULE
+from ...packs.module import load_module
+from ...packs.pack import DESCRIPTION as PACK
+from ...packs.pack import load_pack
+from ...terminal.progress import Progress
+from ...terminal.table import format_table
 from .checkpoint import read_whole
 from .facts import wrapped
 from .weights import precisions, weights_of

@@ -8,17 +8,17 @@ import numpy as np
 
 from ...corpus.prepare import RECORD_NAME
 from ...corpus.record import read_prepared
-from ...corpus.vocabulary import (
+from ...errors import InputError
+from ...kinds.window_options import NO_ANSWER, SPANS, WINDOWS
+from ...packs.pack import DICTIONARY
+from ...vocabulary.symbols import fingerprint, read_symbols
+from ...vocabulary.tokenizers import (
     SPECIAL_SYMBOLS,
     TOKENIZER_FILES,
     dictionary_pieces,
     load_tokenizer,
     read_dictionary,
 )
-from ...corpus.window_options import NO_ANSWER, SPANS, WINDOWS
-from ...errors import InputError
-from ...language.pack import DICTIONARY
-from ...language.vocabulary import fingerprint, read_symbols
 from .dataset import Dataset, shards_in, splits_in, unknown_share
 from .facts import (
     FIRST_PIECES,

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from ...corpus.indexed import INDEX, TOKENS, mapped, read_sizes
-from ...corpus.progress import Progress
-from ...corpus.vocabulary import EOS, UNK
 from ...errors import InputError
+from ...terminal.progress import Progress
+from ...vocabulary.tokenizers import EOS, UNK
 
 CHUNK = 1 << 22  # tokens read at a time
 TRAIN = "train"

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...corpus.vocabulary import SPECIAL_SYMBOLS
-from ..table import format_flops, format_seconds
+from ...terminal.table import format_flops, format_seconds
+from ...vocabulary.tokenizers import SPECIAL_SYMBOLS
 
 WIDTH = 100  # characters of a line
 FIRST_PIECES = 5  # of a vocabulary that are shown

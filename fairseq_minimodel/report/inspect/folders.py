@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from ...checkpoint.task_module import load_module
-from ...corpus.vocabulary import read_dictionary
-from ...language.pack import load_pack
-from ...records import read_record
-from ...weights import AGAIN, open_safetensors
+from ...bodies.weights import AGAIN, open_safetensors
+from ...files.records import read_record
+from ...packs.module import load_module
+from ...packs.pack import load_pack
+from ...vocabulary.tokenizers import read_dictionary
 from .checkpoint import MASKED, heads_fact, purpose
 from .facts import (
     Description,

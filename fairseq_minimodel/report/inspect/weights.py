@@ -4,8 +4,9 @@ from collections import Counter
 
 import torch
 
-from ...checkpoint.load import Checkpoint
-from ...checkpoint.parts import (
+from ...bodies.checkpoint import Checkpoint
+from ...bodies.language_side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION, StateDict
+from ...bodies.parts import (
     ANSWERER,
     CLASSIFIER,
     EMBEDDING_NORM,
@@ -18,8 +19,7 @@ from ...checkpoint.parts import (
     is_identity,
     part_of,
 )
-from ...language.side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION, StateDict
-from ...weights import FLOATS, count_not_finite
+from ...bodies.weights import FLOATS, count_not_finite
 
 BODY, MLM_HEADS, TASK_HEADS = "body", "MLM heads", "task heads"
 SHOWN_TENSORS = 3  # of those that hold NaN or infinities

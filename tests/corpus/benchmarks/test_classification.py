@@ -6,8 +6,8 @@ import pytest
 from corpus.benchmarks.published import SHAPES, publish, tsv
 
 from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
-from fairseq_minimodel.corpus.examples import Example
 from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.kinds.examples import Example
 
 PARSES = ("sentence1_binary_parse", "sentence2_binary_parse", "sentence1_parse", "sentence2_parse")
 XNLI_HEADER = (

@@ -8,7 +8,7 @@ from corpus.benchmarks.published import publish, tsv
 
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
-from fairseq_minimodel.corpus.examples import read_examples
+from fairseq_minimodel.kinds.examples import read_examples
 
 NLI = tsv(
     ("gold_label", "sentence1", "sentence2"),

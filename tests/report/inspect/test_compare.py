@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fairseq_minimodel.checkpoint.commands import extend, pack, truncate
-from fairseq_minimodel.checkpoint.load import read_checkpoint, write_checkpoint
-from fairseq_minimodel.checkpoint.parts import listed
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
+from fairseq_minimodel.bodies.language_side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION
+from fairseq_minimodel.bodies.parts import listed
 from fairseq_minimodel.cli import main
-from fairseq_minimodel.language.side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION
+from fairseq_minimodel.packs.commands import extend, pack, truncate
 from fairseq_minimodel.report.inspect.compare import compare
 
 LAYER = "encoder.sentence_encoder.layers.{}."

@@ -8,9 +8,9 @@ import torch
 from checkpoint.test_released import released
 from conftest import LENGTH, SMALL_MODEL, train
 
-from fairseq_minimodel.checkpoint.commands import module, pack, plug
-from fairseq_minimodel.checkpoint.commands import truncate as write_truncated
 from fairseq_minimodel.cli import main
+from fairseq_minimodel.packs.commands import module, pack, plug
+from fairseq_minimodel.packs.commands import truncate as write_truncated
 from fairseq_minimodel.report.inspect.command import describe
 
 # Of the model of 3 layers, width 16 and feed-forward 32 that the tests train.

@@ -1,0 +1,1 @@
+"""Bodies: pretrained models, and one made out of another. Nothing here needs fairseq."""

@@ -1,0 +1,66 @@
+"""Whether a checkpoint fits the model that a run has built, said before it is loaded."""
+
+from collections.abc import Collection, Mapping
+
+from ..errors import InputError
+from .checkpoint import Checkpoint
+from .identity import VOCABULARY
+from .language_side import EMBEDDING
+from .parts import HEAD
+from .surgery import head_layers
+
+SIZES = (
+    "encoder_layers",
+    "encoder_embed_dim",
+    "encoder_ffn_embed_dim",
+    "encoder_attention_heads",
+    "max_positions",
+    "activation_fn",
+)
+
+
+def check_fits(
+    checkpoint: Checkpoint,
+    settings: Mapping[str, object],
+    rows: int,
+    auxiliary_heads: Collection[int],
+) -> None:
+    """Refuse a checkpoint of another model than the run's.
+
+    Args:
+        settings: of the run's model, by fairseq's names.
+        rows: of its embedding.
+        auxiliary_heads: layers after which it has an MLM head besides the last one's.
+
+    Raises:
+        InputError: it does not fit. The number of attention heads and the activation function are
+            in no tensor: loaded with others, a model computes something else without a word.
+    """
+    found = checkpoint.body_settings()
+    different = [name for name in SIZES if found[name] != settings[name]]
+    if different:
+        own, its = (
+            ", ".join(f"--{name.replace('_', '-')} {values[name]}" for name in different)
+            for values in (settings, found)
+        )
+        raise InputError(f"{checkpoint.path} has {its}, and this run has {own}: give {its}")
+    if not any(name.startswith(HEAD) for name in checkpoint.state):
+        raise InputError(
+            f"{checkpoint.path} has no MLM head, which this run's model has: give a checkpoint that "
+            "kept it, as those of fairseq-train do"
+        )
+    its_heads = head_layers(checkpoint)
+    missing = sorted(set(auxiliary_heads) - set(its_heads))
+    if missing:
+        layers = ", ".join(map(str, missing))
+        raise InputError(
+            f"{checkpoint.path} has no MLM head after layer {layers}, which --auxiliary-head-layers "
+            f"asks for, only after {', '.join(map(str, its_heads))}: name only heads that it has, or "
+            "pretrain with that option"
+        )
+    if VOCABULARY not in checkpoint.state and checkpoint.state[EMBEDDING].size(0) != rows:
+        raise InputError(
+            f"{checkpoint.path} has a vocabulary of {checkpoint.state[EMBEDDING].size(0)} symbols and "
+            f"the data one of {rows}: use the dict.txt of the checkpoint's training data, or the task "
+            "language_adaptation to give the model another language"
+        )

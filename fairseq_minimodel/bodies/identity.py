@@ -1,0 +1,63 @@
+"""What a model is, written into its own state: its lineage and its vocabulary.
+
+Both are short identifiers in hexadecimal digits. They are kept as buffers of the model, so that they
+travel with every checkpoint that fairseq writes, whichever option it was loaded by. The buffers
+hold one small whole number a digit, as floating point: fairseq averages (EMA) and halves (fp16)
+buffers like weights, and a digit survives both.
+"""
+
+import hashlib
+import uuid
+
+import torch
+from torch import Tensor
+
+from .language_side import StateDict, is_language_side
+
+LINEAGE = "encoder.lineage"
+VOCABULARY = "encoder.vocabulary"
+TASK_BODY = "encoder.task_body"  # the digest of the body that a task module is trained over
+IDENTIFIERS = (LINEAGE, VOCABULARY, TASK_BODY)
+DIGITS = 16
+
+
+def encode(identifier: str) -> Tensor:
+    """The buffer for an identifier of `DIGITS` hexadecimal digits."""
+    return torch.tensor([float(int(digit, 16)) for digit in identifier])
+
+
+def is_identifier(buffer: Tensor) -> bool:
+    """Whether a buffer from a file holds an identifier."""
+    return buffer.shape == (DIGITS,) and bool(((buffer > -0.5) & (buffer < 15.5)).all())
+
+
+def decode(buffer: Tensor) -> str:
+    """The identifier in a buffer."""
+    return "".join(f"{round(digit):x}" for digit in buffer.tolist())
+
+
+def new_lineage() -> str:
+    """A lineage for a body that is pretrained from nothing. Draws from no seeded generator."""
+    return uuid.uuid4().hex[:DIGITS]
+
+
+def lineage_of(state: StateDict) -> str:
+    """The lineage of a model's state dict.
+
+    A model that was not trained with this package (fairseq's `roberta`) has none written down; its
+    lineage is the digest of its body, so that everybody who starts from a published model gets the
+    same one.
+    """
+    if LINEAGE in state:
+        return decode(state[LINEAGE])
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        if name.startswith("encoder.") and not is_language_side(name):
+            digest.update(name.encode())
+            digest.update(state[name].detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()[:DIGITS]
+
+
+def with_identity(state: StateDict, lineage: str, vocabulary: str) -> StateDict:
+    """The state dict with both identifiers written into it."""
+    return {**state, LINEAGE: encode(lineage), VOCABULARY: encode(vocabulary)}

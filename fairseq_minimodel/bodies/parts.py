@@ -1,0 +1,79 @@
+"""The parts of a model, in a reader's words, and which tensor belongs to which."""
+
+import re
+from collections.abc import Iterable
+
+from ..modules.task_module import is_module_part
+from .checkpoint import LAYER
+from .language_side import is_language_side
+
+AUXILIARY_HEAD = re.compile(r"encoder\.auxiliary_lm_heads\.(\d+)\.")
+HEAD = "encoder.lm_head."
+CLASSIFICATION_HEAD = re.compile(r"classification_heads\.([^.]+)\.")
+SPAN_HEAD = "span_head"
+
+# The parts.
+LANGUAGE_SIDE, TASK_MODULE = "language side", "task module"
+POSITIONS, EMBEDDING_NORM = "position embeddings", "embedding LayerNorm"
+LAST_HEAD, MIDDLE_HEAD = "last MLM head", "MLM head"
+CLASSIFIER, ANSWERER = "classification head", "span head"
+# As an input meets them, by how their names begin.
+ORDER = (
+    LANGUAGE_SIDE,
+    POSITIONS,
+    EMBEDDING_NORM,
+    "layer ",
+    MIDDLE_HEAD,
+    LAST_HEAD,
+    CLASSIFIER,
+    ANSWERER,
+    TASK_MODULE,
+)
+
+
+def part_of(name: str) -> str:
+    """The part that a tensor belongs to: "language side", "layer 2"; its own name if to none."""
+    if is_language_side(name):
+        return LANGUAGE_SIDE
+    if match := AUXILIARY_HEAD.match(name):
+        return f"{MIDDLE_HEAD} after layer {match[1]}"
+    if name.startswith(HEAD):
+        return LAST_HEAD
+    if match := CLASSIFICATION_HEAD.match(name):
+        return f"{CLASSIFIER} {match[1]}"
+    if name.startswith(f"{SPAN_HEAD}."):
+        return ANSWERER
+    if is_module_part(name):
+        return TASK_MODULE
+    if match := LAYER.match(name):
+        return f"layer {int(match[1]) + 1}"
+    if "embed_positions" in name:
+        return POSITIONS
+    if "layernorm_embedding" in name:
+        return EMBEDDING_NORM
+    return name
+
+
+def is_identity(name: str) -> bool:
+    """Whether a tensor is a buffer that says what a model is, and no weight: lineage, vocabulary."""
+    return name.count(".") == 1 and name.startswith("encoder.") or name.endswith(".version")
+
+
+def place_of(part: str) -> tuple[int, int]:
+    """Where a part stands among the others of a model, to sort by."""
+    kind = next((place for place, start in enumerate(ORDER) if part.startswith(start)), len(ORDER))
+    number = part.rpartition(" ")[2]
+    return kind, int(number) if number.isdigit() else 0
+
+
+def listed(parts: Iterable[str]) -> str:
+    """The names of parts, with layers that follow each other in one: "language side, layers 1-4"."""
+    runs: list[tuple[str, int, int]] = []
+    for part in parts:
+        kind, _, number = part.partition(" ")
+        layer = int(number) if kind == "layer" else 0
+        if layer and runs and runs[-1][2] == layer - 1 > 0:
+            runs[-1] = ("", runs[-1][1], layer)
+        else:
+            runs.append((part, layer, layer))
+    return ", ".join(name or f"layers {first}-{last}" for name, first, last in runs)

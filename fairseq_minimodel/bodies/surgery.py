@@ -1,0 +1,154 @@
+"""Making one model out of another: cut it, put layers on top, give it another language.
+
+Every operation takes a checkpoint and returns a new one with a report; the tensors that it keeps are
+the same tensors, by bits. Nothing here reads or writes files.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from ..errors import InputError
+from ..modules.task_module import is_module_part
+from .checkpoint import LAYER, Checkpoint
+from .language_side import StateDict, is_language_side
+from .parts import (
+    AUXILIARY_HEAD,
+    HEAD,
+    is_identity,
+    listed,
+    part_of,
+    place_of,
+)
+
+INITIAL_STANDARD_DEVIATION = 0.02  # BERT's, as in fairseq's init_bert_params
+
+
+@dataclass(frozen=True)
+class SurgeryReport:
+    """The names of the tensors that an operation kept, made and dropped."""
+
+    kept: tuple[str, ...]
+    made: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = []
+        for action in ("kept", "made", "dropped"):
+            names = getattr(self, action)
+            parts = {part_of(name) for name in names if not is_identity(name)}
+            if parts:
+                lines.append(f"{action}: {listed(sorted(parts, key=place_of))}")
+        return "; ".join(lines)
+
+
+def head_layers(checkpoint: Checkpoint) -> list[int]:
+    """The layers (counted from 1) after which the checkpoint has an MLM head, in order."""
+    middle = {int(match[1]) for name in checkpoint.state if (match := AUXILIARY_HEAD.match(name))}
+    return sorted(middle | {checkpoint.layers})
+
+
+def truncate(checkpoint: Checkpoint, depth: int) -> tuple[Checkpoint, SurgeryReport]:
+    """The bottom `depth` layers with the MLM head that was trained after them (MiniJoint's step 2).
+
+    The result is a plain model of `depth` layers: the middle head becomes its last-layer head.
+
+    Raises:
+        InputError: the checkpoint has no such layer, or no MLM head after it.
+    """
+    _check_depth(checkpoint, depth)
+    heads = head_layers(checkpoint)
+    if depth not in heads:
+        raise InputError(
+            f"{checkpoint.path} has no MLM head after layer {depth}, only after "
+            f"{', '.join(map(str, heads))}: choose one of these, pretrain with "
+            f"--auxiliary-head-layers {depth}, or put a head on with `fairseq-minimodel extend`"
+        )
+    last = depth == checkpoint.layers
+    head = HEAD if last else f"encoder.auxiliary_lm_heads.{depth}."
+    state = _bottom(checkpoint.state, depth)
+    kept = list(state)
+    for name, tensor in checkpoint.state.items():
+        if name.startswith(head):
+            state[HEAD + name.removeprefix(head)] = tensor
+            kept.append(name)
+    dropped = tuple(name for name in checkpoint.state if name not in kept)
+    report = SurgeryReport(kept=tuple(kept), made=(), dropped=dropped)
+    return _plain_model(checkpoint, state, depth), report
+
+
+def extend(
+    checkpoint: Checkpoint, depth: int, new_layers: int, seed: int = 1
+) -> tuple[Checkpoint, SurgeryReport]:
+    """The bottom `depth` layers with `new_layers` new ones and a new head (MiniPost's step 1b).
+
+    New weights are drawn as BERT's are: N(0, 0.02), biases 0, LayerNorms the identity. The language
+    side stays; train the rest with `--freeze bottom:DEPTH`.
+
+    Raises:
+        InputError: the checkpoint has fewer layers than `depth`, or `new_layers` is less than 1.
+    """
+    _check_depth(checkpoint, depth)
+    if new_layers < 1:
+        raise InputError(f"{new_layers} new layers: give 1 or more")
+    generator = torch.Generator().manual_seed(seed)
+    state = _bottom(checkpoint.state, depth)
+    dropped = tuple(name for name in checkpoint.state if name not in state)
+    kept = tuple(state)
+    for name in dropped:
+        if name.startswith(HEAD):
+            state[name] = _fresh(name, checkpoint.state[name], generator)
+    first_layer = [name for name in kept if (match := LAYER.match(name)) and match[1] == "0"]
+    for index in range(depth, depth + new_layers):
+        for name in first_layer:
+            like = state[name]
+            state[name.replace(".layers.0.", f".layers.{index}.")] = _fresh(name, like, generator)
+    made = tuple(name for name in state if name not in kept)
+    report = SurgeryReport(kept=kept, made=made, dropped=dropped)
+    return _plain_model(checkpoint, state, depth + new_layers), report
+
+
+def _plain_model(checkpoint: Checkpoint, state: StateDict, layers: int) -> Checkpoint:
+    """A `minimodel_roberta` of so many layers and the last layer's head alone.
+
+    Raises:
+        InputError: the checkpoint has a task module, which belongs to the whole body.
+    """
+    if any(is_module_part(name) for name in checkpoint.state):
+        raise InputError(
+            f"{checkpoint.path} has a task module inside: take the body that it was trained over"
+        )
+    settings = {**checkpoint.body_settings(), "encoder_layers": layers}
+    return checkpoint.replaced(
+        state, _name="minimodel_roberta", auxiliary_head_layers="", freeze="none", **settings
+    )
+
+
+def _check_depth(checkpoint: Checkpoint, depth: int) -> None:
+    if not 1 <= depth <= checkpoint.layers:
+        raise InputError(
+            f"depth {depth} is not between 1 and {checkpoint.layers}, the layers of {checkpoint.path}"
+        )
+
+
+def _bottom(state: StateDict, depth: int) -> StateDict:
+    """Language side, positions, embedding LayerNorm, identity and the bottom `depth` layers."""
+
+    def belongs(name: str) -> bool:
+        if layer := LAYER.match(name):
+            return int(layer[1]) < depth
+        if is_language_side(name):
+            return True
+        in_encoder = name.startswith("encoder.")
+        return in_encoder and not name.startswith(HEAD) and not AUXILIARY_HEAD.match(name)
+
+    return {name: tensor for name, tensor in state.items() if belongs(name)}
+
+
+def _fresh(name: str, like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    if "layer_norm" in name:
+        return torch.full_like(like, 1.0 if name.endswith("weight") else 0.0)
+    if name.endswith("bias"):
+        return torch.zeros_like(like)
+    drawn = torch.empty(like.shape).normal_(0.0, INITIAL_STANDARD_DEVIATION, generator=generator)
+    return drawn.to(like.dtype)

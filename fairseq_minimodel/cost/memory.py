@@ -1,0 +1,211 @@
+"""Memory of a training step on one GPU, from shapes alone: fairseq's own path, dropout and Adam.
+
+**Parameters, gradients, optimiser.** In bytes a parameter, after fairseq's optimisers
+(`fairseq/optim/fp16_optimizer.py`, `adam.py`); 16 bits are --fp16 or --bf16:
+
+                  parameters   gradients   optimiser
+    16 bits       2            2           16: 32-bit copies of both, two means of Adam
+    32 bits       4            4           8: two means of Adam
+
+What is frozen has its parameter and nothing else.
+
+**Activations** are what the forward pass keeps for the backward pass. With d the width, f the
+feed-forward width, h the heads, V the vocabulary, e the bytes of a number (2 or 4), and dropout
+masks of a byte an element as on a GPU, in bytes:
+
+    a layer, per token
+        attention                    4 e d + 4 h     q, k, v, output; log-sum-exp of the scores
+        two layer norms              2 (e d + 8)     input; mean and deviation
+        two dropouts                 2 d             masks
+        GELU                         4 f             its input, which fairseq copies to 32 bits
+        if the layer is trained      e (2 d + f)     inputs of its products, but for the attention's
+                                                     output, which is kept anyway
+    embeddings, per token            e d + 8 + d     layer norm and dropout, if trained
+    an MLM head, per masked token    4 d + e d + 8   GELU, layer norm
+        if the heads are trained     e d             input of the dense layer
+        if the language side is      e d             input of the projection
+        cross-entropy                4 V             log-probabilities, in 32 bits
+    a task's head, per token         e d             the last layer's output
+
+Layers below the lowest trained part keep nothing. On a GPU attention is one fused kernel that keeps
+no scores. Without a fused kernel (on CPU with dropout on attention weights), a layer keeps
+3 e d + h T (2 e + mask) instead of its first line, with T the tokens of a sequence, and e d more if
+it is trained.
+
+**Loss.** The backward pass begins with the gradients of the log-probabilities and of the logits,
+(4 + e) V per masked token, when nothing has been freed yet. That is the peak.
+
+Left out: what CUDA, cuBLAS and NCCL take for themselves (about 1 GB), gradient buckets of
+distributed training, fragmentation, and indices of a few bytes a token.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import InputError
+from .flops import Shape, Trained
+
+OBJECTIVES = ("masked_lm", "classification", "span")
+SPECIAL_POSITIONS = 2  # fairseq numbers positions from the padding index on, which is 1
+STATISTICS = 8  # mean and deviation of a layer norm, 32 bits each
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes at the peak of a training step, by what they are for. See the head of this file."""
+
+    parameters: int
+    gradients: int
+    optimiser: int
+    activations: int
+    loss: int
+
+    @property
+    def total(self) -> int:
+        return self.parameters + self.gradients + self.optimiser + self.activations + self.loss
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Bytes that training takes for a number, and for a parameter's state in the optimiser."""
+
+    number: int
+    optimiser: int
+
+
+BITS_16 = Precision(number=2, optimiser=16)
+BITS_32 = Precision(number=4, optimiser=8)
+
+
+def training_memory(
+    shape: Shape,
+    sequences: int,
+    sequence_length: int,
+    *,
+    freeze: str = "none",
+    auxiliary_head_layers: Sequence[int] = (),
+    masked_fraction: float = 0.15,
+    objective: str = "masked_lm",
+    classes: int = 2,
+    precision: Precision = BITS_16,
+) -> Memory:
+    """Memory of a training step over `sequences` x `sequence_length` tokens at once.
+
+    Args:
+        shape: of the layers that run, as in `compute.masked_lm_flops`, and so the next four.
+        sequences: in a batch as the GPU sees it, before gradients are accumulated.
+        sequence_length: T, which is also the number of positions that the model knows.
+        objective: masked_lm, classification (on <s>) or span (two scores a token).
+        classes: of classification.
+        precision: BITS_16 or BITS_32.
+
+    Raises:
+        InputError: a value is outside its range.
+    """
+    trained, frozen = parameter_count(
+        shape,
+        sequence_length,
+        freeze=freeze,
+        auxiliary_heads=len(auxiliary_head_layers),
+        objective=objective,
+        classes=classes,
+    )
+    heads = 1 + len(auxiliary_head_layers) if objective == "masked_lm" else 0
+    masked = masked_fraction * sequences * sequence_length
+    return Memory(
+        parameters=(trained + frozen) * precision.number,
+        gradients=trained * precision.number,
+        optimiser=trained * precision.optimiser,
+        activations=activation_bytes(
+            shape,
+            sequences,
+            sequence_length,
+            freeze=freeze,
+            mlm_heads=heads,
+            masked_fraction=masked_fraction,
+            number=precision.number,
+        ),
+        # one head after the other
+        loss=round(masked * shape.vocabulary * (4 + precision.number)) if heads else 0,
+    )
+
+
+def parameter_count(
+    shape: Shape,
+    positions: int,
+    *,
+    freeze: str = "none",
+    auxiliary_heads: int = 0,
+    objective: str = "masked_lm",
+    classes: int = 2,
+) -> tuple[int, int]:
+    """How many parameters of `minimodel_roberta` are trained, and how many are frozen.
+
+    The MLM head stays in the model when a task's head is trained, and fairseq keeps an optimiser's
+    state for it. Arguments and errors as in `training_memory`.
+    """
+    if objective not in OBJECTIVES:
+        raise InputError(f'objective "{objective}" is none of: {", ".join(OBJECTIVES)}')
+    trained, d = Trained.parse(freeze, shape.layers), shape.width
+    layer = 4 * (d * d + d) + 2 * d * shape.ffn + shape.ffn + d + 2 * 2 * d
+    task_head = {
+        "masked_lm": 0,
+        "classification": d * d + d + d * classes + classes,
+        "span": 2 * d + 2,
+    }[objective]
+    parts = [  # parameters, and whether they are trained
+        (shape.vocabulary * d + shape.vocabulary, trained.language),
+        ((positions + SPECIAL_POSITIONS) * d + 2 * d, trained.positions),
+        (trained.frozen_layers * layer, False),
+        ((shape.layers - trained.frozen_layers) * layer, True),
+        ((1 + auxiliary_heads) * (d * d + d + 2 * d), trained.heads),
+        (task_head, True),
+    ]
+    count = sum(size for size, is_trained in parts if is_trained)
+    return count, sum(size for size, _ in parts) - count
+
+
+def activation_bytes(
+    shape: Shape,
+    sequences: int,
+    sequence_length: int,
+    *,
+    freeze: str = "none",
+    mlm_heads: int = 1,
+    masked_fraction: float = 0.15,
+    number: int = 2,
+    mask: int = 1,
+    fused_attention: bool = True,
+) -> int:
+    """Bytes that the forward pass keeps for the backward pass.
+
+    Arguments and errors as in `training_memory`, and besides:
+
+    Args:
+        mlm_heads: heads that predict the masked tokens; 0: the head of a task instead.
+        number: bytes of a number, e.
+        mask: bytes of an element of a dropout mask: 1 on a GPU, e on CPU.
+        fused_attention: attention keeps no scores.
+    """
+    if sequences < 1 or sequence_length < 1:
+        raise InputError(f"{sequences} sequences of {sequence_length} tokens are no batch")
+    trained, d, e = Trained.parse(freeze, shape.layers), shape.width, number
+    tokens = sequences * sequence_length
+    norm = e * d + STATISTICS
+    inputs = e * (2 * d + shape.ffn)
+    if fused_attention:
+        attention = 4 * e * d + 4 * shape.heads
+    else:
+        attention = 3 * e * d + shape.heads * sequence_length * (2 * e + mask)
+        inputs += e * d
+    passed = attention + 2 * norm + 2 * mask * d + 4 * shape.ffn
+
+    size = tokens * (norm + mask * d) if trained.embeddings else 0
+    for layer in range(1, shape.layers + 1):
+        if trained.output_needs_gradient(layer):
+            size += tokens * (passed + inputs * trained.is_trained(layer))
+    head = 4 * d + norm + e * d * trained.heads + e * d * trained.language + 4 * shape.vocabulary
+    size += masked_fraction * tokens * mlm_heads * head
+    if mlm_heads == 0:
+        size += tokens * e * d
+    return round(size)

@@ -1,0 +1,125 @@
+"""A model ready to predict, from a checkpoint and a vocabulary alone, and where it predicts."""
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ..bodies.checkpoint import Checkpoint
+from ..bodies.identity import encode
+from ..bodies.language_side import LanguageSide
+from ..errors import InputError
+from ..models.config import dictionary_of
+from ..models.minimodel_roberta import MiniModelRoberta, MiniModelRobertaConfig
+from ..modules.task_module import NONE
+from ..nn import cpu
+from ..packs.module import TASK_BODY, settings_in
+from ..vocabulary.symbols import fingerprint
+
+
+def build_model(
+    checkpoint: Checkpoint, symbols: Sequence[str], device: str = "cpu"
+) -> MiniModelRoberta:
+    """The checkpoint's model in evaluation mode, with its classification heads and its task module.
+
+    Needs neither the data that the checkpoint was trained on nor its configuration of a task.
+
+    Args:
+        symbols: the vocabulary, one symbol for each row of the embedding.
+        device: of PyTorch, where the model is to be.
+    """
+    config = OmegaConf.structured(MiniModelRobertaConfig)
+    config.update(checkpoint.body_settings())
+    config.update(settings_in(checkpoint.model_config).used())
+    config.auxiliary_head_layers = ",".join(
+        sorted({name.split(".")[2] for name in checkpoint.state if ".auxiliary_lm_heads." in name})
+    )
+    config.load_checkpoint_heads = True
+    config.pooler_activation_fn = checkpoint.model_config.get("pooler_activation_fn") or "tanh"
+    task = SimpleNamespace(source_dictionary=dictionary_of(symbols))
+    # a task module that is named, but not in the checkpoint, is as at the start of training
+    is_complete = config.task_module == NONE or TASK_BODY in checkpoint.state
+    with _Unfilled() if is_complete else nullcontext():
+        model = MiniModelRoberta.build_model(config, task)
+    try:
+        model.load_state_dict(dict(checkpoint.state), strict=True)
+    except RuntimeError as error:
+        reason = (str(error).split("\n")[1:2] or [str(error)])[0].strip()[:200]
+        raise InputError(
+            f"{checkpoint.path} is no whole minimodel_roberta ({reason}): it is damaged, or of another "
+            "form of RoBERTa"
+        ) from None
+    return model.to(device).eval()
+
+
+_RANDOM = (
+    Tensor.normal_, Tensor.uniform_,
+    nn.init.normal_, nn.init.uniform_, nn.init.xavier_uniform_, nn.init.kaiming_uniform_,
+)  # fmt: skip
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves new tensors as they are: filling XLM-R's at random takes seconds, and all are loaded."""
+
+    def __torch_function__(
+        self, function: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        kwargs = kwargs or {}
+        if function in _RANDOM:
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **kwargs)
+
+
+def in_another_language(
+    model: MiniModelRoberta, side: LanguageSide, symbols: Sequence[str]
+) -> MiniModelRoberta:
+    """A model of its own with another language, over the same body in memory.
+
+    All tensors are those of `model`, but for the language side: its tensors are taken as they are,
+    where they have the device and the type of the body.
+
+    Args:
+        symbols: of the language, one for each row of the embedding.
+    """
+    encoder = model.encoder
+    former = encoder.sentence_encoder.embed_tokens.weight
+    embedding, bias = (tensor.to(former) for tensor in (side.embedding, side.bias))
+    shared = (*model.parameters(), *model.buffers(), model.args)
+    # What deepcopy finds here it takes instead of making a copy.
+    instead = {id(one): one for one in shared} | {
+        id(former): nn.Parameter(embedding),
+        id(encoder.lm_head.bias): nn.Parameter(bias),
+        id(encoder.vocabulary): encode(fingerprint(symbols)).to(encoder.vocabulary),
+        id(encoder.dictionary): dictionary_of(symbols),
+    }
+    other = copy.deepcopy(model, instead)
+    other.encoder.sentence_encoder.embed_tokens.num_embeddings = len(symbols)
+    return other
+
+
+def ready_device(name: str | None) -> str:
+    """The device to predict on; for a CPU the settings of the process are made, see `nn/cpu.py`.
+
+    Args:
+        name: as PyTorch calls it ("cuda:1"); None: a GPU if there is one.
+
+    Raises:
+        InputError: there is no such device, or it cannot be used here.
+    """
+    device = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=device).cpu()  # back, too: the device "meta" has no values
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).split("\n")[0].split(". ")[0][:120]
+        raise InputError(
+            f"--device {device} cannot be used here ({reason}); give cpu, or leave it out to take a "
+            "GPU if there is one"
+        ) from None
+    if torch.device(device).type == "cpu":
+        cpu.prepare_process()
+    return device

@@ -1,0 +1,88 @@
+"""How questions and contexts are cut into windows, and where these are kept.
+
+Kept apart from `questions.py` so that neither `--help` nor training imports what only preparing
+needs.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..files import records
+
+# Folders with a dataset of fairseq each, an item a window: its tokens; and the positions of the first
+# and the last token of the answer in it.
+WINDOWS, SPANS = "windows", "spans"
+RECORD = "windows.json"  # beside them: the options that the windows were made with
+# Where the whole answer is not in the window: at <s>, which every window has and no answer.
+NO_ANSWER = (0, 0)
+# What becomes of an answer that does not stand in its context where the file says.
+REFUSE, SKIP, NEAREST = BAD_OFFSETS = ("refuse", "skip", "nearest")
+MAX_ANSWER = 30  # tokens of the longest answer; Devlin et al. 2019, in their code for SQuAD
+SPECIAL_TOKENS = 4  # of a window: <s> question </s> </s> context </s>
+
+
+@dataclass(frozen=True)
+class WindowOptions:
+    """How long windows are. The defaults are those of Devlin et al. 2019, in their code for SQuAD.
+
+    Raises:
+        InputError: nothing is left for the context, or a number is less than 1.
+    """
+
+    max_length: int = field(
+        default=384, metadata={"help": "tokens of a window, special tokens included"}
+    )
+    stride: int = field(
+        default=128,
+        metadata={"help": "tokens from the beginning of a window's context to that of the next"},
+    )
+    max_question: int = field(
+        default=64, metadata={"help": "tokens of a question, which is cut there"}
+    )
+
+    def __post_init__(self) -> None:
+        for option, value in (("stride", self.stride), ("max-question", self.max_question)):
+            if value < 1:
+                raise InputError(f"--{option} is {value}, but it must be at least 1.")
+        least = self.max_question + SPECIAL_TOKENS + 1
+        if self.max_length < least:
+            raise InputError(
+                f"--max-length {self.max_length} leaves no room for a context: with --max-question "
+                f"{self.max_question} it must be at least {least}."
+            )
+
+
+def write_record(folder: Path, options: WindowOptions) -> None:
+    """Write `RECORD` into the data that were prepared with these options."""
+    (folder / RECORD).write_text(json.dumps(asdict(options), indent=2) + "\n", encoding="utf-8")
+
+
+def read_record(path: Path) -> dict[str, int]:
+    """The options in a `RECORD`, by name.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    return asdict(records.read_record(path, WindowOptions, "prepare the questions again"))
+
+
+def add_window_arguments(parser: Any, number: Callable[[str], int], recorded: bool) -> None:
+    """Add one command-line argument for each field of `WindowOptions`.
+
+    Args:
+        number: the type of the arguments.
+        recorded: the defaults are those of the data that a model was trained on.
+    """
+    for option in fields(WindowOptions):
+        default = "as the training data was prepared" if recorded else "%(default)s"
+        parser.add_argument(
+            "--" + option.name.replace("_", "-"),
+            type=number,
+            default=None if recorded else option.default,
+            metavar="N",
+            help=f"{option.metadata['help']} (default: {default})",
+        )

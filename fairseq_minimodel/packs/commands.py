@@ -1,0 +1,188 @@
+"""The verbs that make one model, or one language pack, out of another."""
+
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from .. import __version__
+from ..bodies import surgery
+from ..bodies.checkpoint import (
+    CHECKPOINT,
+    Checkpoint,
+    find_training_file,
+    find_window_record,
+    identified,
+    is_without_training,
+    read_checkpoint,
+    symbols_of,
+    write_checkpoint,
+)
+from ..bodies.cost import training_cost
+from ..bodies.identity import lineage_of
+from ..errors import InputError
+from ..files.atomic import atomic_folder
+from ..files.outputs import FolderForm, check_file, check_folder
+from ..kinds.window_options import RECORD
+from ..vocabulary.symbols import fingerprint
+from ..vocabulary.tokenizers import TOKENIZER_FILES
+from .module import MODULE, load_module, merge_module, plug_module, save_module
+from .pack import (
+    DICTIONARY,
+    PACK,
+    Description,
+    check_language,
+    check_tokenizer,
+    load_pack,
+    save_pack,
+)
+from .plug import plug as plug_language
+from .trained_language import unfit_packs
+
+MODEL = "model.pt"  # the checkpoint's name in a plugged folder, as fairseq's from_pretrained has it
+PLUGGED = FolderForm(
+    "a plugged model",
+    (MODEL, DICTIONARY),
+    (*TOKENIZER_FILES, f"input0/{DICTIONARY}", f"label/{DICTIONARY}", RECORD),
+    lambda folder: is_without_training(folder / MODEL),
+)
+
+
+def truncate(body: Path, depth: int, output: Path, dictionary: Path | None) -> None:
+    """Write the bottom `depth` layers of a body, with the MLM head after them, as a checkpoint."""
+    check_file(output, CHECKPOINT, body)
+    checkpoint = identified(read_checkpoint(body), dictionary)
+    _write(output, *surgery.truncate(checkpoint, depth))
+
+
+def extend(
+    body: Path, depth: int, new_layers: int, seed: int, output: Path, dictionary: Path | None
+) -> None:
+    """Write the bottom `depth` layers of a body with new layers and a new head (MiniPost, 1b)."""
+    check_file(output, CHECKPOINT, body)
+    checkpoint = identified(read_checkpoint(body), dictionary)
+    _write(output, *surgery.extend(checkpoint, depth, new_layers, seed))
+
+
+def pack(
+    checkpoints: Sequence[Path],
+    language: str,
+    output: Path,
+    dictionary: Path | None,
+    sentencepiece_model: Path | None,
+) -> None:
+    """Write the language side of a checkpoint as a language pack.
+
+    The dictionary and the tokenizer are by default those of the checkpoint's training data. Of
+    several checkpoints, `output` is the folder of their packs, each named as its checkpoint.
+    """
+    check_language(language)
+    folders = [output if len(checkpoints) == 1 else output / path.stem for path in checkpoints]
+    for path, folder in zip(checkpoints, folders, strict=True):
+        if folders.count(folder) > 1:
+            raise InputError(
+                f"several checkpoints are called {path.name}, and their packs would all be {folder}: "
+                "write them one by one"
+            )
+        check_folder(folder, PACK, path)
+    for path, folder in zip(checkpoints, folders, strict=True):
+        checkpoint = read_checkpoint(path)
+        description = describe(checkpoint, language, symbols_of(checkpoint, dictionary))
+        symbols_file = dictionary or find_training_file(checkpoint, DICTIONARY)
+        tokenizer = sentencepiece_model or find_training_file(checkpoint, *TOKENIZER_FILES)
+        check_tokenizer(tokenizer, symbols_file)
+        save_pack(folder, checkpoint.language_side(), description, symbols_file, tokenizer)
+        print(
+            f"{folder}: {language}, {description.vocabulary_size} x {description.width}, trained "
+            f"over {description.depth} layers, lineage {description.lineage}"
+        )
+
+
+def describe(checkpoint: Checkpoint, language: str, symbols: Sequence[str]) -> Description:
+    """What is known of the language side of a checkpoint."""
+    side, cost = checkpoint.language_side(), training_cost(checkpoint)
+    return Description(
+        language=language,
+        lineage=lineage_of(checkpoint.state),
+        vocabulary=fingerprint(symbols),
+        vocabulary_size=side.vocabulary_size,
+        width=side.width,
+        depth=checkpoint.layers,
+        updates=cost.updates,
+        tokens=cost.tokens,
+        seconds=cost.seconds,
+        flops=cost.flops,
+        validation_loss=checkpoint.extra_state.get("val_loss"),
+        versions={
+            "fairseq_minimodel": __version__,
+            "fairseq": _version("fairseq-fixed", "fairseq"),
+            "torch": torch.__version__,
+        },
+    )
+
+
+def _version(*names: str) -> str | None:
+    """Of an installed package, by the first of its names that is there."""
+    for name in names:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def plug(body: Path, pack: Path, output: Path, module: Path | None = None) -> None:
+    """Write a folder that fairseq loads: the body with the language of the pack, and a task module.
+
+    The folder holds the checkpoint (model.pt), the pack's dictionary and tokenizer and, for a body
+    that was fine-tuned for classification, the dictionary of its labels; for one that answers
+    questions, the record of its windows.
+    """
+    check_folder(output, PLUGGED, body, pack, module)
+    checkpoint, language, labels = read_checkpoint(body), load_pack(pack), None
+    if module:
+        task = load_module(module)
+        checkpoint, labels = plug_module(checkpoint, task)[0], task.labels
+    plugged, report = plug_language(checkpoint, language)
+    check_tokenizer(language.tokenizer, language.dictionary)
+    unfit_packs(checkpoint, [language])
+    with atomic_folder(output, PLUGGED) as partial:
+        write_checkpoint(partial / MODEL, plugged)
+        shutil.copyfile(language.tokenizer, partial / language.tokenizer.name)
+        shutil.copyfile(language.dictionary, partial / DICTIONARY)
+        if checkpoint.config.get("task", {}).get("_name") == "sentence_prediction":
+            # where fairseq's task looks for them
+            for part, file in (
+                ("input0", language.dictionary),
+                ("label", labels or find_training_file(checkpoint, "label/dict.txt")),
+            ):
+                (partial / part).mkdir()
+                shutil.copyfile(file, partial / part / DICTIONARY)
+        if record := find_window_record(checkpoint):
+            shutil.copyfile(record, partial / RECORD)
+    print(f"{output}: {report}")
+
+
+def module(checkpoint: Path, output: Path, labels: Path | None) -> None:
+    """Write the task module of a checkpoint that was trained with --task-module as a folder."""
+    check_folder(output, MODULE, checkpoint, labels)
+    save_module(output, read_checkpoint(checkpoint), labels)
+    saved = load_module(output)
+    about, size = saved.description, sum(tensor.nbytes for tensor in saved.tensors.values())
+    print(
+        f"{output}: {saved.settings.task_module}, {about.parameters:,} parameters in {size:,} bytes, "
+        f"lineage {about.lineage}, body {about.body}"
+    )
+
+
+def merge(body: Path, module: Path, output: Path) -> None:
+    """Write a body with a task module merged into its weights: a plain model, as a checkpoint."""
+    check_file(output, CHECKPOINT, body)
+    _write(output, *merge_module(read_checkpoint(body), load_module(module)))
+
+
+def _write(output: Path, checkpoint: Checkpoint, report: surgery.SurgeryReport) -> None:
+    write_checkpoint(output, checkpoint)
+    print(f"{output}: {report}")

@@ -1,0 +1,571 @@
+"""A task module: the folder in which a task is kept, apart from the body that it was learned over.
+
+module.safetensors   the module's own parameters; of masks, their bits
+module.json          what the module is, and the body that it belongs to
+label/dict.txt       for classification: the labels, in the order of the classes
+windows.json         for questions: the windows of the training data, where that is known
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from .. import __version__
+from ..bodies.checkpoint import (
+    ENCODER,
+    Checkpoint,
+    TaskSettings,
+    find_training_file,
+    find_window_record,
+)
+from ..bodies.identity import TASK_BODY, decode, encode, lineage_of
+from ..bodies.language_side import EMBEDDING, StateDict, is_language_side
+from ..bodies.parts import CLASSIFICATION_HEAD, SPAN_HEAD
+from ..bodies.surgery import SurgeryReport
+from ..bodies.weights import check_weights, read_safetensors
+from ..errors import InputError
+from ..files.atomic import atomic_folder
+from ..files.outputs import FolderForm
+from ..files.records import parse_json, read_record, record, shown
+from ..kinds.window_options import RECORD
+from ..modules.binary_mask import fixed_weights, pack_bits, unpack_bits
+from ..modules.structure import Structure
+from ..modules.task_module import (
+    DEFAULT_REDUCTION,
+    NONE,
+    SHARED,
+    WEIGHT,
+    Settings,
+    is_module_part,
+    option,
+)
+from ..vocabulary.symbols import read_symbols
+from ..vocabulary.tokenizers import SPECIAL_SYMBOLS
+from .trained_language import LAST_CHECKPOINT, was_language_trained
+
+NO_BODY = "0" * 16
+TASK_SETTINGS = "encoder.task_settings"  # buffer: the module's settings (`encode_settings`)
+
+WEIGHTS = "module.safetensors"
+DESCRIPTION = "module.json"
+LABELS = "label/dict.txt"  # where fairseq's sentence_prediction looks for it
+MODULE = FolderForm("a task module", (WEIGHTS, DESCRIPTION), (LABELS, RECORD))
+MASKS = "masks"
+MOST_OUTPUTS = 10_000  # of a head
+AGAIN = "make the module again with `fairseq-minimodel module`"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What module.json holds.
+
+    Attributes:
+        settings: of the module, by the names of their options (`modules/task_module.py`).
+        lineage: identifier of the family of bodies (`bodies/identity.py`).
+        body: digest of the one body that the module was trained over.
+        layers, width: of that body.
+        parameters: how many the module has; of masks, their elements.
+        heads: number of outputs of each of the task's heads.
+        pooler_activation_fn: of classification heads.
+        task: settings of fairseq's task, without its folders.
+        updates: optimiser steps of the training.
+        versions: of the software that made it.
+        tensors: the shape of each tensor in the other file; modules of version 0.1.0 have none.
+    """
+
+    settings: dict[str, object]
+    lineage: str
+    body: str
+    layers: int
+    width: int
+    parameters: int
+    heads: dict[str, int]
+    pooler_activation_fn: str
+    task: dict[str, object]
+    updates: int
+    versions: dict[str, str] = field(default_factory=dict)
+    tensors: dict[str, list[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskModule:
+    """The parameters of a task, what is known of them, and where they were read from."""
+
+    description: Description
+    tensors: StateDict
+    folder: Path
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(**self.description.settings)
+
+    @property
+    def labels(self) -> Path | None:
+        """dict.txt of the labels; None for a task without labels."""
+        path = self.folder / LABELS
+        return path if path.is_file() else None
+
+
+def is_layer_norm(name: str) -> bool:
+    """Whether a parameter belongs to a LayerNorm of the body, the MLM heads' not among them."""
+    return name.startswith(ENCODER) and ("layer_norm." in name or "layernorm_embedding." in name)
+
+
+def is_head(name: str) -> bool:
+    """Whether a tensor belongs to a head of a task."""
+    return name.startswith(("classification_heads.", f"{SPAN_HEAD}."))
+
+
+def body_digest(state: StateDict) -> str:
+    """16 hexadecimal digits that identify the weights of a body, without its language and heads.
+
+    Two bodies of one lineage have different ones as soon as one was trained further.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        belongs = name.startswith(ENCODER) and not is_language_side(name)
+        if belongs and not name.endswith("version"):
+            digest.update(name.encode())
+            digest.update(state[name].detach().cpu().float().contiguous().numpy())
+    return digest.hexdigest()[:16]
+
+
+def extract(checkpoint: Checkpoint) -> tuple[Description, StateDict]:
+    """The task module in a checkpoint that was trained with one.
+
+    Raises:
+        InputError: there is none, or it was trained over no body.
+    """
+    state = checkpoint.state
+    if TASK_BODY not in state:
+        raise InputError(
+            f"{checkpoint.path} was not trained with a task module: give fairseq-train "
+            "--task-module, or use the checkpoint as a body"
+        )
+    body = decode(state[TASK_BODY])
+    if body == NO_BODY:
+        raise InputError(
+            f"{checkpoint.path} was trained over a body that was never loaded, or that meta-training "
+            "changed: give fairseq-train --finetune-from-model with a pretrained checkpoint (and in "
+            "meta-training --meta-shared module), or use the checkpoint itself as it is"
+        )
+    settings = settings_in(checkpoint.model_config)
+    heads = task_heads(state)
+    own = {name: tensor for name, tensor in state.items() if _is_own(name, settings)}
+    parameters = sum(tensor.numel() for tensor in own.values())
+    if settings.masks_heads:
+        own = {MASKS: pack_bits(_masks_in(state, settings, checkpoint.layers, heads))}
+    task = dict(checkpoint.config.get("task", {}))
+    task.pop("data", None)
+    description = Description(
+        settings=settings.used(),
+        lineage=lineage_of(state),
+        body=body,
+        layers=checkpoint.layers,
+        width=checkpoint.body_settings()["encoder_embed_dim"],
+        parameters=parameters,
+        heads=heads,
+        pooler_activation_fn=checkpoint.model_config.get("pooler_activation_fn") or "tanh",
+        task=task,
+        updates=checkpoint.updates,
+        versions={"fairseq_minimodel": __version__, "torch": torch.__version__},
+    )
+    return description, own
+
+
+def settings_in(model_config: Mapping[str, object]) -> Settings:
+    """The settings of the task module in a checkpoint's configuration; absent ones by default."""
+    known = {name: model_config.get(name) for name in Settings.__dataclass_fields__}
+    return Settings(**{name: value for name, value in known.items() if value is not None})
+
+
+def encode_settings(settings: Settings, layers: int) -> Tensor:
+    """The buffer for a task module's settings, in a body of so many layers.
+
+    fairseq loads a state dict and nothing else of the checkpoint, so what a run must have in common
+    with the one that it goes on from stands in there. JSON, a number for each byte, as floating point
+    for the reason that identifiers are (`bodies/identity.py`).
+    """
+    spelled_out = settings.used()
+    spelled_out["module_layers"] = ",".join(map(str, settings.layers(layers)))
+    if "module_targets" in spelled_out:
+        names = [target.rpartition(".")[2] for target in settings.targets()]
+        spelled_out["module_targets"] = ",".join(names)
+    if "module_reduction" in spelled_out:
+        default = DEFAULT_REDUCTION[settings.task_module]
+        spelled_out["module_reduction"] = settings.module_reduction or default
+    if settings.has_tarp and settings.tarp_form != "kronecker":
+        del spelled_out["module_divisions"]  # the other forms do not read it
+    return torch.tensor([float(byte) for byte in json.dumps(spelled_out).encode()])
+
+
+def check_settings(found: Tensor, own: Tensor) -> None:
+    """Refuse to go on with a module under other settings, with an `InputError`.
+
+    Settings that come to the same, as "1-3" and "" of three layers do, are the same.
+
+    Args:
+        found, own: the buffers (`encode_settings`) of a checkpoint and of the model that loads it.
+    """
+    theirs, ours = (
+        parse_json(
+            bytes(round(byte) % 256 for byte in buffer.tolist()),
+            f"{TASK_SETTINGS} of the checkpoint",
+            "take another checkpoint",
+        )
+        for buffer in (found, own)
+    )
+    if not isinstance(theirs, dict):
+        raise InputError(f"{TASK_SETTINGS} of the checkpoint is damaged: take another checkpoint")
+    other = [name for name in theirs if name in ours and theirs[name] != ours[name]]
+    if other:
+        then, now = (
+            " ".join(f"{option(name)} {settings[name]}" for name in other)
+            for settings in (theirs, ours)
+        )
+        raise InputError(
+            f"the task module in the checkpoint was trained with {then}, and this run has {now}: give "
+            f"{then} to go on with it; another module needs a plain body (--finetune-from-model) and "
+            "a --save-dir of its own"
+        )
+
+
+def save_module(folder: str | Path, checkpoint: Checkpoint, labels: str | Path | None) -> None:
+    """Write the task module of a checkpoint, replacing a former one at the same place in one step.
+
+    Args:
+        labels: dict.txt of the labels, for classification; None: that of the training data.
+
+    Raises:
+        InputError: as in `extract`, or the labels are not there.
+    """
+    description, tensors = extract(checkpoint)
+    if description.task.get("_name") == "sentence_prediction":
+        labels = labels or find_training_file(checkpoint, LABELS)
+        if not Path(labels).is_file():
+            raise InputError(f"no labels {labels}: check the path (--labels)")
+        _check_labels(labels)
+    description = replace(description, tensors=_shapes(tensors))
+    windows = find_window_record(checkpoint) if SPAN_HEAD in description.heads else None
+    with atomic_folder(folder, MODULE) as partial:
+        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        safetensors.torch.save_file(contiguous, partial / WEIGHTS)
+        if labels:
+            (partial / LABELS).parent.mkdir()
+            shutil.copyfile(labels, partial / LABELS)
+        if windows:
+            shutil.copyfile(windows, partial / RECORD)
+        text = json.dumps(asdict(description), indent=2, ensure_ascii=False)
+        (partial / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+
+
+def load_module(folder: str | Path, *, finite: bool = True) -> TaskModule:
+    """Read a task module.
+
+    Args:
+        finite: refuse parameters that are NaN or infinite.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    folder = Path(folder)
+    for name in (DESCRIPTION, WEIGHTS):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder} is not a task module: it has no {name}; "
+                "make one with `fairseq-minimodel module`"
+            )
+    description = read_record(folder / DESCRIPTION, Description, AGAIN)
+    for head, outputs in description.heads.items():
+        if not 1 <= outputs <= MOST_OUTPUTS:
+            raise InputError(
+                f"{folder / DESCRIPTION} is damaged (the head {shown(head)} has {outputs} outputs); "
+                f"{AGAIN}"
+            )
+    settings = f"{folder / DESCRIPTION}, settings"
+    record(description.settings, Settings, settings, AGAIN)
+    record(description.task, TaskSettings, f"{folder / DESCRIPTION}, task", AGAIN, others=True)
+    if (folder / LABELS).is_file():
+        _check_labels(folder / LABELS)
+    tensors = read_safetensors(folder / WEIGHTS, AGAIN)
+    if set(tensors) == {MASKS}:
+        if tensors[MASKS].dtype != torch.uint8 or tensors[MASKS].dim() != 1:
+            raise InputError(f"{folder / WEIGHTS} is damaged ({MASKS} is no row of bytes); {AGAIN}")
+    else:
+        check_weights(folder / WEIGHTS, tensors, AGAIN, finite=finite)
+    told, found = description.tensors, _shapes(tensors)
+    if told and told != found:
+        name = min(name for name in told | found if told.get(name) != found.get(name))
+        raise InputError(
+            f"{folder / WEIGHTS} is not of this module: {DESCRIPTION} and it do not agree on "
+            f"{shown(name)}; {AGAIN}"
+        )
+    return TaskModule(description, tensors, folder)
+
+
+def _shapes(tensors: StateDict) -> dict[str, list[int]]:
+    return {name: list(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _check_labels(path: str | Path) -> None:
+    if len(read_symbols(path)) == len(SPECIAL_SYMBOLS):
+        raise InputError(f"{path} has no labels: give the one that the module was trained with")
+
+
+def structure_of(module: TaskModule) -> list[int]:
+    """The operation that TAMS has chosen for each edge of its cells (`modules/structure.py`).
+
+    Raises:
+        InputError: the module has no such cells.
+    """
+    if not module.settings.has_structure:
+        raise InputError(
+            f"{module.folder} has no structure that was chosen: it is {module.settings.task_module}, "
+            "and tams or tarp+tams (--task-module) have one"
+        )
+    prefix, width = f"{ENCODER}{SHARED}.", module.description.width
+    own = {
+        name.removeprefix(prefix): tensor.float()
+        for name, tensor in module.tensors.items()
+        if name.startswith(prefix)
+    }
+    if "embedding" not in own or own["embedding"].shape != (width,):
+        raise InputError(
+            f"{module.folder / WEIGHTS} has no structure for the width of {width} that {DESCRIPTION} "
+            f"tells of; {AGAIN}"
+        )
+    structure = Structure(width)
+    _load_strictly(structure, own, module)
+    return structure.chosen()
+
+
+def plug_module(checkpoint: Checkpoint, module: TaskModule) -> tuple[Checkpoint, SurgeryReport]:
+    """The body with the task of the module: by other weights where the method allows, else beside.
+
+    Raises:
+        InputError: the module was trained over another body.
+    """
+    if module.settings.merges:
+        return merge_module(checkpoint, module)
+    check_fits(checkpoint, module)
+    made = {**module.tensors, TASK_BODY: encode(module.description.body)}
+    return _with_task(checkpoint, module, made, module.settings.used())
+
+
+def merge_module(checkpoint: Checkpoint, module: TaskModule) -> tuple[Checkpoint, SurgeryReport]:
+    """The body with the module's change made to its weights: a plain model of the same outputs.
+
+    Raises:
+        InputError: the module was trained over another body, or its change is none of weights.
+    """
+    check_merges(module)
+    check_fits(checkpoint, module)
+    return _with_task(checkpoint, module, dict(merged_tensors(checkpoint.state, module)), {})
+
+
+def merged_tensors(state: StateDict, module: TaskModule) -> Iterator[tuple[str, Tensor]]:
+    """The tensors, with their names, that differ from the body's once a module is merged into it.
+
+    Weights of the body in the type that the body has; heads in float32. One at a time.
+    """
+    description, settings = module.description, module.settings
+    names = changed_weights(settings, description.layers)
+    if settings.masks_heads:
+        heads = fixed_heads(description)
+        shapes = [(state | heads)[f"{name}.weight"].shape for name in (*names, *heads_of(heads))]
+        masks = _unpacked(module, shapes)
+        for name, mask in zip(names, masks, strict=False):
+            yield f"{name}.weight", state[f"{name}.weight"] * mask
+        for name, mask in zip(heads_of(heads), masks[len(names) :], strict=True):
+            yield f"{name}.weight", heads[f"{name}.weight"] * mask
+            yield f"{name}.bias", heads[f"{name}.bias"]
+        return
+    for name in names:
+        weight, prefix = state[f"{name}.weight"], f"{name}.{WEIGHT}."
+        change = settings.weight_change(*weight.shape)
+        own = {key.removeprefix(prefix): tensor for key, tensor in module.tensors.items()
+               if key.startswith(prefix)}  # fmt: skip
+        _load_strictly(change, own, module)
+        with torch.no_grad():
+            yield f"{name}.weight", change(weight.float()).to(weight.dtype)
+    for name, tensor in module.tensors.items():
+        if not is_module_part(name):
+            yield name, tensor
+
+
+def _load_strictly(part: nn.Module, tensors: StateDict, module: TaskModule) -> None:
+    """Load tensors of the module into a part of it that its description tells of."""
+    try:
+        part.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).split("\n")[1:2] or [str(error)]
+        raise InputError(
+            f"{module.folder / WEIGHTS} does not hold what {DESCRIPTION} tells of "
+            f"({reason[0].strip()[:120]}); {AGAIN}"
+        ) from None
+
+
+def changed_names(module: TaskModule) -> set[str]:
+    """The names of the body's tensors that differ once a module is merged into it."""
+    names = changed_weights(module.settings, module.description.layers)
+    return {f"{name}.weight" for name in names} | {
+        name for name in module.tensors if is_layer_norm(name) and not is_module_part(name)
+    }
+
+
+def check_merges(module: TaskModule) -> None:
+    """Refuse a module whose effect no weight of a plain model has with an `InputError`."""
+    settings = module.settings
+    if not settings.merges:
+        reason = (
+            "changes a layer's output by what the token is"
+            if settings.is_dynamic
+            else "adds layers, and no weight of the body can do what they do"
+        )
+        raise InputError(
+            f"{module.folder} cannot be merged: {settings.task_module} {reason}; evaluate takes the "
+            "module as it is (--module)"
+        )
+
+
+def check_fits(checkpoint: Checkpoint, module: TaskModule) -> None:
+    """Refuse a module that was trained over another body with an `InputError`."""
+    if TASK_BODY in checkpoint.state:
+        raise InputError(
+            f"{checkpoint.path} has a task module inside: give the body that it was trained over, "
+            "or evaluate it without --module"
+        )
+    about, lineage = module.description, lineage_of(checkpoint.state)
+    if about.lineage != lineage:
+        raise InputError(
+            f"the module {module.folder} belongs to the lineage {about.lineage} and the body "
+            f"{checkpoint.path} to the lineage {lineage}: give the body that it was trained over"
+        )
+    body = body_digest(checkpoint.state)
+    if about.body != body:
+        raise InputError(
+            f"the module {module.folder} was trained over the body {about.body} "
+            f"({about.layers} layers), and {checkpoint.path} is the body {body} "
+            f"({checkpoint.layers} layers): of one lineage, with other weights; give the checkpoint "
+            "that was its --finetune-from-model"
+        )
+    sizes = checkpoint.layers, checkpoint.state[EMBEDDING].size(1)
+    if (about.layers, about.width) != sizes:
+        raise InputError(
+            f"{module.folder / DESCRIPTION} is damaged ({about.layers} layers of the width "
+            f"{about.width}, and its body has {sizes[0]} of the width {sizes[1]}); {AGAIN}"
+        )
+
+
+def changed_weights(settings: Settings, layers: int) -> list[str]:
+    """The names of the linear layers of the body whose weight a module changes, in order."""
+    return [
+        f"{ENCODER}layers.{number - 1}.{target}"
+        for number in settings.layers(layers)
+        for target in settings.targets()
+    ]
+
+
+def fixed_heads(description: Description) -> StateDict:
+    """The random heads that go with masks, under their names in a state dict, in order."""
+    heads: StateDict = {}
+    for head, outputs in description.heads.items():
+        if head == SPAN_HEAD:
+            shapes = {SPAN_HEAD: (outputs, description.width)}
+        else:
+            prefix, width = f"classification_heads.{head}", description.width
+            shapes = {f"{prefix}.dense": (width, width), f"{prefix}.out_proj": (outputs, width)}
+        drawn = fixed_weights(list(shapes.values()))
+        for name, weight in zip(shapes, drawn, strict=True):
+            heads[f"{name}.weight"] = weight
+            heads[f"{name}.bias"] = torch.zeros(len(weight))
+    return heads
+
+
+def heads_of(heads: StateDict) -> list[str]:
+    """The names of the linear layers in `fixed_heads`, in order."""
+    return [name.removesuffix(".weight") for name in heads if name.endswith(".weight")]
+
+
+def _is_own(name: str, settings: Settings) -> bool:
+    """Whether a tensor of a checkpoint is the module's, not the body's."""
+    if is_module_part(name):
+        return True
+    if settings.masks_heads:
+        return False
+    return is_head(name) or (settings.trains_layer_norms and is_layer_norm(name))
+
+
+def task_heads(state: StateDict) -> dict[str, int]:
+    """The heads of tasks in a model, and how many outputs each has."""
+    heads = {}
+    for name in state:
+        if (match := CLASSIFICATION_HEAD.match(name)) and name.endswith(".out_proj.weight"):
+            heads[match[1]] = state[name].size(0)
+        elif name == f"{SPAN_HEAD}.weight":
+            heads[SPAN_HEAD] = state[name].size(0)
+    return heads
+
+
+def _masks_in(
+    state: StateDict, settings: Settings, layers: int, heads: dict[str, int]
+) -> Iterator[Tensor]:
+    """The masks of the body's weights, then of the heads'; the order of `merged_tensors`."""
+    names = changed_weights(settings, layers)
+    for head in heads:
+        prefix = f"classification_heads.{head}"
+        names += [SPAN_HEAD] if head == SPAN_HEAD else [f"{prefix}.dense", f"{prefix}.out_proj"]
+    for name in names:
+        yield state[f"{name}.{WEIGHT}.scores"] > settings.mask_threshold
+
+
+def _unpacked(module: TaskModule, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    try:
+        return unpack_bits(module.tensors[MASKS], shapes)
+    except (KeyError, ValueError) as error:
+        raise InputError(
+            f"{module.folder / WEIGHTS} does not hold the masks that {DESCRIPTION} tells of "
+            f"({error}); make the module again with `fairseq-minimodel module`"
+        ) from None
+
+
+def _with_task(
+    checkpoint: Checkpoint, module: TaskModule, made: StateDict, settings: dict[str, object]
+) -> tuple[Checkpoint, SurgeryReport]:
+    """The checkpoint with some tensors replaced, no other head, and the module's task."""
+    kept = {
+        name: tensor
+        for name, tensor in checkpoint.state.items()
+        if name not in made and not is_head(name)
+    }
+    report = SurgeryReport(
+        kept=tuple(kept),
+        made=tuple(made),
+        dropped=tuple(name for name in checkpoint.state if name not in kept),
+    )
+    config = {
+        **checkpoint.body_settings(),
+        "task_module": NONE,
+        "freeze": "none",
+        "pooler_activation_fn": module.description.pooler_activation_fn,
+        **settings,
+    }
+    plugged = checkpoint.replaced({**kept, **made}, _name="minimodel_roberta", **config)
+    plugged.config["task"] = {**module.description.task, "data": str(module.folder.resolve())}
+    if not was_language_trained(
+        checkpoint
+    ):  # and what the body began with says nothing of the task
+        start = plugged.config.get("checkpoint") or {}
+        plugged.config["checkpoint"] = {
+            **start,
+            "finetune_from_model": None,
+            "restore_file": LAST_CHECKPOINT,
+        }
+    return plugged, report

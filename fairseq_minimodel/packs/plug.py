@@ -1,0 +1,41 @@
+"""Giving a body another language."""
+
+from ..bodies.checkpoint import Checkpoint
+from ..bodies.identity import VOCABULARY, encode, lineage_of
+from ..bodies.language_side import is_language_side, with_language_side
+from ..bodies.surgery import SurgeryReport
+from ..errors import InputError
+from .pack import LanguagePack
+
+
+def plug(checkpoint: Checkpoint, pack: LanguagePack) -> tuple[Checkpoint, SurgeryReport]:
+    """The body of `checkpoint` with the language of `pack`; everything else stays (step 4).
+
+    Raises:
+        InputError: the pack is of another lineage or another width than the body, or the body has no
+            MLM head.
+    """
+    description = pack.description
+    width = checkpoint.language_side().width
+    if description.width != width:
+        raise InputError(
+            f"the pack {pack.folder} is {description.width} wide and the body {checkpoint.path} is "
+            f"{width} wide: a pack plugs into bodies of the width it was trained with"
+        )
+    lineage = lineage_of(checkpoint.state)
+    if description.lineage != lineage:
+        raise InputError(
+            f"the pack {pack.folder} belongs to the lineage {description.lineage} and the body "
+            f"{checkpoint.path} to the lineage {lineage}: a pack plugs into the bodies that derive "
+            "from the one it was trained over"
+        )
+    state = with_language_side(checkpoint.state, pack.side)
+    if VOCABULARY in state:
+        state[VOCABULARY] = encode(description.vocabulary)
+    replaced = tuple(name for name in state if is_language_side(name))
+    report = SurgeryReport(
+        kept=tuple(name for name in state if not is_language_side(name)),
+        made=replaced,
+        dropped=replaced,
+    )
+    return checkpoint.replaced(state), report

@@ -1,0 +1,190 @@
+"""What this package adds to every training run of fairseq, whatever its task and model.
+
+fairseq calls three methods of its trainer at the right moments: `load_checkpoint` once the model
+stands; `begin_epoch` when data and model are complete; `save_checkpoint` in the one process that saves.
+"""
+
+import filecmp
+import logging
+import shutil
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from fairseq.distributed import utils as distributed
+from fairseq.trainer import Trainer
+from omegaconf import DictConfig
+
+from ..bodies.checkpoint import (
+    AGAIN,
+    Checkpoint,
+    check_state,
+    plain_config,
+    with_present_names,
+)
+from ..bodies.fit import check_fits
+from ..bodies.language_side import EMBEDDING
+from ..bodies.weights import check_weights
+from ..errors import InputError
+from ..files.atomic import atomic_file
+from ..files.records import shown
+from ..kinds.window_options import RECORD
+from ..models.minimodel_roberta import MiniModelRoberta, parse_layers
+from ..packs.module import LABELS
+from ..packs.pack import DICTIONARY, check_tokenizer
+from ..tasks.lengths import say_what_is_left_out
+from ..vocabulary.tokenizers import TOKENIZER_FILES
+
+logger = logging.getLogger(__name__)
+
+# Parts of a checkpoint besides the model, where it has them.
+PARTS = {
+    "optimizer_history": list,
+    "extra_state": dict,
+    "last_optimizer_state": dict,
+    "cfg": dict | DictConfig,
+    "args": Namespace,
+}
+FINE_TUNING = ("sentence_prediction", "span_qa")
+
+
+def warn_of_a_trained_language(trainer: Trainer) -> None:
+    """Say that packs will not fit, where fine-tuning changes the language side of a given body."""
+    model = trainer.get_model()
+    if (
+        trainer.cfg.task._name in FINE_TUNING
+        and isinstance(model, MiniModelRoberta)
+        and model.is_restored
+        and model.get_parameter(EMBEDDING).requires_grad
+    ):
+        logger.warning(
+            "this run trains the language side (token embeddings, output bias) together with the "
+            "body, so that language packs will not fit the result: give --freeze language, unless "
+            "the source language is all that you need"
+        )
+
+
+def training_files(cfg: DictConfig) -> Iterator[tuple[Path, str]]:
+    """What belongs to the checkpoints of a run: files, and their names beside a checkpoint.
+
+    The dictionary and the tokenizer of the training data, or of the body that is fine-tuned if the
+    data have no tokenizer and the same dictionary; the labels; the record of a question's windows.
+    """
+    data = Path(str(getattr(cfg.task, "data", None) or "").split(":")[0])
+    dictionaries = [data / DICTIONARY, data / "input0" / DICTIONARY]
+    dictionary = next((path for path in dictionaries if path.is_file()), None)
+    if dictionary is None:
+        return
+    yield dictionary, DICTIONARY
+    for name in (LABELS, RECORD):
+        if (data / name).is_file():
+            yield data / name, name
+    folders = [data]
+    body = Path(cfg.checkpoint.finetune_from_model or "").parent
+    if cfg.checkpoint.finetune_from_model and _are_equal(dictionary, body / DICTIONARY):
+        folders.append(body)
+    for folder in folders:
+        found = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+        if found:
+            yield from ((path, path.name) for path in found)
+            return
+
+
+def check_training_files(cfg: DictConfig) -> None:
+    """Refuse a tokenizer of the data that is damaged or another dictionary's with an `InputError`."""
+    files = {name: path for path, name in training_files(cfg)}
+    for name in files.keys() & set(TOKENIZER_FILES):
+        check_tokenizer(files[name], files[DICTIONARY])
+
+
+def leave_training_files(cfg: DictConfig) -> None:
+    """Copy `training_files` beside the checkpoints, which then do without the training data."""
+    for path, name in training_files(cfg):
+        beside = Path(cfg.checkpoint.save_dir, name)
+        if not _are_equal(path, beside):
+            with atomic_file(beside) as partial:
+                shutil.copyfile(path, partial)
+
+
+def check_checkpoint(trainer: Trainer, path: str | Path) -> None:
+    """Refuse a checkpoint that is not whole or does not fit the model, before it is loaded.
+
+    Only its settings and the shapes of its tensors are read from the disk.
+
+    Raises:
+        InputError: it lacks a part or has one of another type, is of another size, lacks a head, or
+            has another vocabulary.
+    """
+    model = trainer.get_model()
+    if not isinstance(model, MiniModelRoberta) or not Path(path).is_file():
+        return
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # of the older form, or damaged: compat/patches.py says so when it is loaded
+        return
+    check_parts(path, content)
+    check_weights(path, content["model"], AGAIN, finite=False)
+    state = with_present_names(content["model"])
+    checkpoint = Checkpoint(Path(path), state, plain_config(Path(path), content), 0)
+    if EMBEDDING in state:
+        check_state(Path(path), state)
+        rows = model.get_parameter(EMBEDDING).size(0)
+        heads = parse_layers(model.args.auxiliary_head_layers)
+        check_fits(checkpoint, model.args, rows, heads)
+
+
+def check_parts(path: str | Path, content: object) -> None:
+    """Refuse what is no checkpoint of fairseq, or lacks what fairseq reads of one.
+
+    Raises:
+        InputError: it is something else, or a part is of another type.
+    """
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+        raise InputError(f"{path} is no fairseq checkpoint: it has no model; {AGAIN}")
+    for name, kind in PARTS.items():
+        part = content.get(name)
+        if not isinstance(part, kind | None):
+            raise InputError(f"{path} is damaged ({name} is {shown(part)}); {AGAIN}")
+
+
+def _are_equal(first: Path, second: Path) -> bool:
+    return second.is_file() and filecmp.cmp(first, second, shallow=False)
+
+
+def _begin_epoch(trainer: Trainer, epoch: int) -> None:
+    if not getattr(trainer, "_has_begun", False):
+        trainer._has_begun = True
+        if distributed.get_global_rank() == 0:
+            check_training_files(trainer.cfg)
+            say_what_is_left_out(trainer.task)
+            warn_of_a_trained_language(trainer)
+    _fairseq_begin_epoch(trainer, epoch)
+
+
+def _save_checkpoint(trainer: Trainer, filename: str, extra_state: dict) -> str | None:
+    if trainer.should_save_checkpoint_on_current_rank and distributed.get_global_rank() == 0:
+        leave_training_files(trainer.cfg)
+    return _fairseq_save_checkpoint(trainer, filename, extra_state)
+
+
+def _load_checkpoint(trainer: Trainer, filename: str, *args: object, **kwargs: object) -> object:
+    check_checkpoint(trainer, filename)
+    try:
+        return _fairseq_load_checkpoint(trainer, filename, *args, **kwargs)
+    except Exception as error:
+        # fairseq puts one of its own in the place of what the model says
+        if isinstance(error.__context__, InputError):
+            raise error.__context__ from None
+        if "Cannot load model parameters" not in str(error):
+            raise
+        reason = " ".join(str(error.__context__).split())[:200]
+        raise InputError(f"{filename} does not fit the model of this run: {reason}") from None
+
+
+_fairseq_begin_epoch = Trainer.begin_epoch
+_fairseq_save_checkpoint = Trainer.save_checkpoint
+_fairseq_load_checkpoint = Trainer.load_checkpoint
+Trainer.begin_epoch = _begin_epoch
+Trainer.save_checkpoint = _save_checkpoint
+Trainer.load_checkpoint = _load_checkpoint

@@ -1,0 +1,240 @@
+import pytest
+import torch
+
+from fairseq_minimodel.bodies.language_side import LanguageSide
+from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.packs.start.combine import sparsemax
+from fairseq_minimodel.packs.start.initialise import initialise
+from fairseq_minimodel.packs.start.vectors import TokenVectors
+
+# the special symbols stand at different rows, and <mask> last in both
+SOURCE = ["<s>", "<pad>", "</s>", "<unk>", "a", "b", "c", "<mask>"]
+TARGET = ["<s>", "<pad>", "</s>", "<unk>", "c", "x", "a", *(f"y{i}" for i in range(2000)), "<mask>"]
+
+
+@pytest.fixture
+def source():
+    generator = torch.Generator().manual_seed(0)
+    return LanguageSide(
+        torch.randn(len(SOURCE), 16, generator=generator),
+        torch.randn(len(SOURCE), generator=generator),
+    )
+
+
+def start(rule, source, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return initialise(rule, source, SOURCE, TARGET, generator)
+
+
+def test_random_copies_the_special_symbols_alone_and_by_symbol(source):
+    side, report = start("random", source)
+    for symbol in ("<s>", "<pad>", "</s>", "<unk>", "<mask>"):
+        here, there = TARGET.index(symbol), SOURCE.index(symbol)
+        assert torch.equal(side.embedding[here], source.embedding[there])
+        assert side.bias[here] == source.bias[there]
+    drawn = side.embedding[4:-1]
+    assert drawn.mean().item() == pytest.approx(0, abs=5e-4)
+    assert drawn.std().item() == pytest.approx(0.02, rel=0.02)
+    assert not side.bias[4:-1].any()
+    assert (report.special, report.copied, report.drawn) == (5, 0, 2003)
+
+
+def test_overlap_copies_rows_of_equal_strings_as_well(source):
+    side, report = start("overlap", source)
+    random, _ = start("random", source)
+    for symbol in ("a", "c", "<mask>"):
+        here, there = TARGET.index(symbol), SOURCE.index(symbol)
+        assert torch.equal(side.embedding[here], source.embedding[there])
+        assert side.bias[here] == source.bias[there]
+    assert torch.equal(side.embedding[5], random.embedding[5])
+    assert torch.equal(side.embedding[7:-1], random.embedding[7:-1])
+    assert (report.special, report.copied, report.drawn) == (5, 2, 2001)
+
+
+def test_the_seed_decides_what_is_drawn(source):
+    assert torch.equal(start("random", source)[0].embedding, start("random", source)[0].embedding)
+    other = start("random", source, seed=2)[0]
+    assert not torch.equal(start("random", source)[0].embedding[5], other.embedding[5])
+
+
+def test_an_unknown_rule_is_an_error(source):
+    with pytest.raises(ValueError, match="no initialiser"):
+        start("clever", source)
+
+
+# Combining: "▁a", "b" and "c" are in both vocabularies; the source is a byte-level BPE.
+BYTE_LEVEL = ["<s>", "<pad>", "</s>", "<unk>", "Ġa", "b", "Ġz", "c", "Ġin", "<mask>"]
+MARKED = ["<s>", "<pad>", "</s>", "<unk>", "c", "▁x", "▁a", "▁y", "b", "▁z2", "in", "<mask>"]
+
+
+def source_of(symbols, width=6, seed=3):
+    generator = torch.Generator().manual_seed(seed)
+    return LanguageSide(
+        torch.randn(len(symbols), width, generator=generator),
+        torch.randn(len(symbols), generator=generator),
+    )
+
+
+def helper_of(symbols, seed=4, shift=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    return TokenVectors(torch.randn(len(symbols), 5, generator=generator) + shift, symbols, "H")
+
+
+def by_hand(token, helper, source):
+    """Row and bias of `token` in MARKED by the rule of CLP-Transfer, in float64."""
+    common = {"c": "c", "▁a": "Ġa", "b": "b"}
+    vector = {s: v.double() for s, v in zip(helper.symbols, helper.vectors, strict=True)}
+    row, bias, total = torch.zeros(source.width, dtype=torch.float64), 0.0, 0.0
+    for here, there in common.items():
+        weight = torch.cosine_similarity(vector[token], vector[here], dim=0).item()
+        row += weight * source.embedding[BYTE_LEVEL.index(there)].double()
+        bias += weight * source.bias[BYTE_LEVEL.index(there)].item()
+        total += weight
+    return row / total, bias / total
+
+
+def test_clp_is_the_rule_of_the_paper_and_so_is_the_bias():
+    source, helper = source_of(BYTE_LEVEL), helper_of(MARKED)
+    side, report = initialise(
+        "clp", source, BYTE_LEVEL, MARKED, torch.Generator().manual_seed(1), helper
+    )
+    for token in ("▁x", "▁y", "▁z2", "in"):
+        row, bias = by_hand(token, helper, source)
+        here = MARKED.index(token)
+        torch.testing.assert_close(side.embedding[here].double(), row, atol=1e-5, rtol=1e-5)
+        assert side.bias[here].item() == pytest.approx(bias, abs=1e-5)
+    copies = {"<s>": "<s>", "<pad>": "<pad>", "</s>": "</s>", "<unk>": "<unk>", "<mask>": "<mask>"}
+    for here, there in {**copies, "c": "c", "▁a": "Ġa", "b": "b"}.items():
+        here, there = MARKED.index(here), BYTE_LEVEL.index(there)
+        assert torch.equal(side.embedding[here], source.embedding[there])
+        assert side.bias[here] == source.bias[there]
+    assert (report.special, report.copied, report.combined, report.drawn) == (5, 3, 4, 0)
+
+
+def test_the_order_of_the_helpers_rows_does_not_matter():
+    source, helper = source_of(BYTE_LEVEL), helper_of(MARKED)
+    order = torch.randperm(len(MARKED), generator=torch.Generator().manual_seed(0))
+    shuffled = TokenVectors(helper.vectors[order], [MARKED[i] for i in order.tolist()], "H")
+    # in another family's spelling
+    spelled = ["Ġ" + s[1:] if s.startswith("▁") else s for s in shuffled.symbols]
+    respelled = TokenVectors(shuffled.vectors, spelled, "H")
+    sides = [
+        initialise("clp", source, BYTE_LEVEL, MARKED, torch.Generator().manual_seed(1), vectors)[0]
+        for vectors in (helper, shuffled, respelled)
+    ]
+    torch.testing.assert_close(sides[0].embedding, sides[1].embedding)
+    torch.testing.assert_close(sides[0].embedding, sides[2].embedding)
+
+
+def test_what_has_no_mean_is_drawn_and_counted():
+    """▁x has no vector, the weights of ▁y sum to less than 0; the other 1,000 are combined."""
+    many = [f"▁n{index}" for index in range(1000)]
+    target = [*MARKED, *many]
+    source, helper = source_of(BYTE_LEVEL), helper_of(target)
+    near = [target.index(token) for token in ("c", "▁a", "b")]
+    helper.vectors[target.index("▁y")] = -helper.vectors[near].mean(0)
+    kept = [row for row, symbol in enumerate(target) if symbol != "▁x"]
+    helper = TokenVectors(helper.vectors[kept], [target[row] for row in kept], "H")
+    side, report = initialise(
+        "clp", source, BYTE_LEVEL, target, torch.Generator().manual_seed(1), helper
+    )
+    assert report.without_vector == 1
+    assert report.cancelled >= 1
+    assert report.combined + report.drawn == 1004
+    assert report.drawn == report.without_vector + report.cancelled
+    assert "rows drawn (1 without a vector, " in str(report)
+    drawn = initialise("clp", source, BYTE_LEVEL, target, torch.Generator().manual_seed(2), helper)[
+        0
+    ]
+    changed = (side.embedding != drawn.embedding).any(1)
+    assert changed[target.index("▁x")] and changed[target.index("▁y")]
+    assert changed.sum() == report.drawn
+    assert (side.bias != drawn.bias).sum() == report.drawn
+
+
+def test_drawn_rows_have_mean_and_spread_of_the_source_in_every_dimension():
+    source = LanguageSide(
+        torch.tensor([[1.0, 10.0], [3.0, 10.5]]).repeat(5, 1), torch.tensor([0.0, -4.0]).repeat(5)
+    )
+    target = [*BYTE_LEVEL, *(f"Ġn{index}" for index in range(20000))]
+    with_vectors = [*BYTE_LEVEL, *(f"Ġn{index}" for index in range(12000))]
+    vectors = TokenVectors(torch.ones(len(with_vectors), 2), with_vectors, "H")
+    side, report = initialise(
+        "clp", source, BYTE_LEVEL, target, torch.Generator().manual_seed(1), vectors
+    )
+    assert (report.combined, report.drawn, report.without_vector) == (12000, 8000, 8000)
+    drawn = torch.cat([side.embedding, side.bias.unsqueeze(1)], 1)[-8000:]
+    assert drawn.mean(0).tolist() == pytest.approx([2.0, 10.25, -2.0], abs=0.07)
+    assert drawn.std(0).tolist() == pytest.approx([1.0, 0.25, 2.0], rel=0.03)
+
+
+def test_mean_gives_every_other_row_the_mean_of_all(source):
+    side, report = start("mean", source)
+    for row in (5, 7, 2000):
+        torch.testing.assert_close(side.embedding[row], source.embedding.mean(0))
+        torch.testing.assert_close(side.bias[row], source.bias.mean())
+    assert torch.equal(side.embedding[6], source.embedding[4])
+    assert (report.special, report.copied, report.combined, report.drawn) == (5, 2, 2001, 0)
+    assert "2001 rows combined, 0 rows drawn" in str(report)
+
+
+def test_overlap_sees_through_the_marks_of_tokenizers():
+    source = source_of(BYTE_LEVEL)
+    side, report = initialise(
+        "overlap", source, BYTE_LEVEL, MARKED, torch.Generator().manual_seed(1)
+    )
+    assert report.copied == 3
+    assert torch.equal(side.embedding[MARKED.index("▁a")], source.embedding[4])
+    assert str(report) == (
+        "initialise overlap: 5 special symbols copied, 3 other rows copied, 4 rows drawn"
+    )
+
+
+def test_focus_takes_sparse_weights():
+    source, helper = source_of(BYTE_LEVEL), helper_of(MARKED, shift=0.0)
+    side, report = initialise(
+        "focus", source, BYTE_LEVEL, MARKED, torch.Generator().manual_seed(1), helper, sparsemax
+    )
+    near = [MARKED.index(token) for token in ("c", "▁a", "b")]
+    rows = source.embedding[[7, 4, 5]]
+    for token in ("▁x", "▁y", "▁z2", "in"):
+        here = MARKED.index(token)
+        cosines = torch.cosine_similarity(helper.vectors[here], helper.vectors[near])
+        torch.testing.assert_close(side.embedding[here], sparsemax(cosines[None])[0] @ rows)
+    assert (report.copied, report.combined, report.drawn) == (3, 4, 0)
+
+
+def test_focus_may_lack_most_vectors_but_a_helper_may_not():
+    source, few = source_of(BYTE_LEVEL), helper_of(["▁x", "b", "c"])
+    options = (source, BYTE_LEVEL, MARKED, torch.Generator().manual_seed(1), few)
+    report = initialise("focus", *options, sparsemax)[1]
+    assert (report.combined, report.drawn, report.without_vector) == (1, 3, 3)
+    with pytest.raises(InputError, match="H has 3 of the 7 tokens .* vocabulary of the target"):
+        initialise("clp", *options)
+
+
+def test_nothing_in_common_is_refused():
+    target = [*MARKED[:4], "▁q", "▁r", "<mask>"]
+    with pytest.raises(InputError, match="has 0 tokens in common with the source"):
+        initialise(
+            "clp",
+            source_of(BYTE_LEVEL),
+            BYTE_LEVEL,
+            target,
+            torch.Generator(),
+            helper_of(target),
+        )
+
+
+@pytest.mark.parametrize(("rule", "vectors"), [("clp", None), ("overlap", helper_of(MARKED))])
+def test_vectors_are_for_rules_that_combine(rule, vectors):
+    with pytest.raises(ValueError, match="clp, focus take them, and only these"):
+        initialise(rule, source_of(MARKED), MARKED, MARKED, torch.Generator(), vectors)
+
+
+@pytest.mark.parametrize("rule", ["random", "overlap"])
+def test_what_is_drawn_at_random_is_what_it_always_was(rule, source):
+    """Seeds of earlier versions keep their meaning."""
+    generator = torch.Generator().manual_seed(1)
+    drawn = torch.empty(len(TARGET), 16).normal_(0.0, 0.02, generator=generator)
+    assert torch.equal(start(rule, source)[0].embedding[7:-1], drawn[7:-1])
