@@ -11,11 +11,11 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import forked
 import numpy
 import pytest
 import sentencepiece
 import torch
+from support import forked
 
 import fairseq_minimodel
 

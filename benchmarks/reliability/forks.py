@@ -24,9 +24,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 GRACE = 20.0  # seconds that worker processes have to notice that their command is gone
-MOST_MEMORY = (
-    4 << 30
-)  # bytes of address space beyond what this process has: the machine is kept usable
+# Bytes of address space beyond what this process has: the machine is kept usable.
+MOST_MEMORY = 4 << 30
 MOST_OUTPUT = 4 << 20  # bytes of each stream that are kept
 PRELOADED = ("fairseq_cli.train", "fairseq_minimodel", "torch._dynamo", "fairseq_minimodel.cli")
 
@@ -63,7 +62,10 @@ def preload() -> None:
     # fairseq_cli.train first: it sets up the log before anything else does.
     for name in PRELOADED:
         importlib.import_module(name)
+    import fairseq_minimodel
     from fairseq_minimodel.cli import build_parser
+
+    fairseq_minimodel.register()
 
     (verbs,) = (a for a in build_parser()._actions if a.dest == "verb")
     for parser in verbs.choices.values():

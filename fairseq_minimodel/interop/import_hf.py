@@ -28,7 +28,7 @@ from ..bodies.weights import (
 from ..errors import InputError
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm, check_folder
-from ..files.records import record, shown
+from ..files.records import read_json, record, shown
 from ..models.config import masked_lm_config
 from ..packs.commands import describe
 from ..packs.pack import DICTIONARY, check_language, save_pack, tokenizer_in

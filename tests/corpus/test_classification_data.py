@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from corpus.generated_text import contents, make_documents
 from fairseq.data import Dictionary, indexed_dataset
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
 from fairseq_cli import preprocess
+from support.generated_text import contents, make_documents
 
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.classification import prepare_classification

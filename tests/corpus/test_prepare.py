@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import sentencepiece
 import zstandard
-from corpus.generated_text import contents, make_documents
 from fairseq.data import Dictionary, indexed_dataset
 from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 from fairseq_cli import preprocess
+from support.generated_text import contents, make_documents
 
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus import buckets, encode

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from corpus.generated_text import contents, make_documents
+from support.generated_text import contents, make_documents
 
 from fairseq_minimodel.corpus import prepare as module
 

@@ -5,9 +5,9 @@ import json
 import numpy
 import pytest
 import sentencepiece
-from corpus.generated_questions import MARKER, write_questions
-from corpus.generated_text import contents
 from fairseq.data.indexed_dataset import MMapIndexedDataset
+from support.generated_questions import MARKER, write_questions
+from support.generated_text import contents
 
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.benchmarks.read import read_benchmark

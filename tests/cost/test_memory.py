@@ -6,8 +6,8 @@ from fairseq import modules
 from fairseq.optim.adam import FairseqAdam
 from fairseq.optim.fp16_optimizer import FP16Optimizer
 from omegaconf import OmegaConf
-from test_compute import build_model as build_with_own_paths
-from test_compute import random_batch
+from cost.test_flops import build_model as build_with_own_paths
+from cost.test_flops import random_batch
 
 from fairseq_minimodel.cost.flops import Shape
 from fairseq_minimodel.cost.memory import (

@@ -5,8 +5,8 @@ import math
 import numpy
 import pytest
 import torch
-from corpus.generated_questions import MARKER, write_questions
 from models.test_span_head import make_span_model
+from support.generated_questions import MARKER, write_questions
 
 from fairseq_minimodel.corpus.questions import (
     AlignedText,

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from corpus.generated_questions import write_questions
+from support.generated_questions import write_questions
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
 from fairseq_minimodel.bodies.identity import lineage_of

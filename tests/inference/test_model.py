@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from corpus.generated_questions import write_questions
-from interop.models import generated_texts, make_model
-from serving.bodies import HEAD, LABELS, WINDOWS, WORDS, sentences, write_module_body
+from support.bodies import HEAD, LABELS, WINDOWS, WORDS, sentences, write_module_body
+from support.generated_questions import write_questions
+from support.huggingface_models import generated_texts, make_model
 
 import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint

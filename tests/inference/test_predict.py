@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from serving.bodies import WINDOWS, sentences
+from support.bodies import WINDOWS, sentences
 
 import fairseq_minimodel
 from fairseq_minimodel.cli import main

@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
-from interop.models import generated_texts, make_model, randomise
 from safetensors.torch import load_file
+from support.huggingface_models import generated_texts, make_model, randomise
 
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.interop.export_hf import export_hf

@@ -12,7 +12,7 @@ import sentencepiece
 import tokenizers
 import torch
 import yaml
-from interop.models import (
+from support.huggingface_models import (
     HARD,
     LANGUAGES,
     generated_texts,

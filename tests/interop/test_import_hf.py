@@ -6,8 +6,8 @@ import shutil
 import numpy
 import pytest
 import torch
-from interop.models import HARD, generated_texts, make_model, train_sentencepiece
 from safetensors.torch import load_file, save_file
+from support.huggingface_models import HARD, generated_texts, make_model, train_sentencepiece
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
 from fairseq_minimodel.cli import main

@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 import sentencepiece
-from interop.models import is_a_tie, train_sentencepiece
+from support.huggingface_models import is_a_tie, train_sentencepiece
 
 from fairseq_minimodel.interop.normaliser import mapping_steps, read_rules
 from fairseq_minimodel.interop.tokenizer import fast_tokenizer

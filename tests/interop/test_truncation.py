@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from interop.models import generated_texts, make_model
+from support.huggingface_models import generated_texts, make_model
 
 import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint

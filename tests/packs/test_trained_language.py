@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from serving.bodies import WINDOWS, sentences, write_bodies, write_module_body
+from support.bodies import WINDOWS, sentences, write_bodies, write_module_body
 
 import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint

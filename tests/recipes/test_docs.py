@@ -16,8 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import forked
 import pytest
+from support import forked
 
 from fairseq_minimodel.cli import main
 
@@ -149,7 +149,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tutorial_folder(folder, tmp_path_factory):
     """What the tutorial asks for: a tiny XLM-R, text, and topics in SIB-200's form."""
-    from interop import models
+    from support import huggingface_models as models
 
     pytest.importorskip("transformers")
     tutorial = tmp_path_factory.mktemp("tutorial")

@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from recipes.package_files import files_of_the_package
+from support.package_files import files_of_the_package
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = "{}.{}".format(*sys.version_info)

@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from recipes.package_files import files_in, files_of_the_package
+from support.package_files import files_in, files_of_the_package
 
 import fairseq_minimodel
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from conftest import LENGTH, SMALL_MODEL, USER_DIR, run, state_of, train
-from corpus.generated_questions import write_questions
+from support.generated_questions import write_questions
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
 from fairseq_minimodel.bodies.cost import training_cost

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import forked
 import pytest
+from support import forked
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from report.run_folder import write_pack
+from support.run_folder import write_pack
 
 from fairseq_minimodel.bodies.language_side import LanguageSide
 from fairseq_minimodel.packs.pack import load_pack

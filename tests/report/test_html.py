@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import write_corpus
-from report.run_folder import CONTROL, settings_line, training_line, validation_line, write_run
+from support.run_folder import CONTROL, settings_line, training_line, validation_line, write_run
 
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.errors import InputError

@@ -1,6 +1,6 @@
 import json
 
-from report.run_folder import settings_line, training_line, validation_line
+from support.run_folder import settings_line, training_line, validation_line
 
 from fairseq_minimodel.report.logs import read_log
 

@@ -3,8 +3,8 @@
 import argparse
 
 import pytest
-from corpus.generated_questions import write_questions
 from omegaconf import OmegaConf
+from support.generated_questions import write_questions
 
 from fairseq_minimodel.corpus.questions import prepare_questions
 from fairseq_minimodel.errors import InputError

@@ -8,8 +8,8 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 import sentencepiece
-from corpus.generated_text import make_documents
 from fairseq.data import Dictionary
+from support.generated_text import make_documents
 
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.vocabulary.tokenizers import (

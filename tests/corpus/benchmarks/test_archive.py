@@ -5,7 +5,7 @@ import lzma
 
 import pytest
 import zstandard
-from corpus.benchmarks.published import SHAPES, publish
+from support.published import SHAPES, publish
 
 from fairseq_minimodel.corpus.benchmarks import archive
 from fairseq_minimodel.corpus.benchmarks.archive import open_source

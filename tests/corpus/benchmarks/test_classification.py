@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from corpus.benchmarks.published import SHAPES, publish, tsv
+from support.published import SHAPES, publish, tsv
 
 from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
 from fairseq_minimodel.errors import InputError

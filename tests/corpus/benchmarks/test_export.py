@@ -4,7 +4,7 @@ import csv
 import json
 
 import pytest
-from corpus.benchmarks.published import publish, tsv
+from support.published import publish, tsv
 
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.benchmarks.read import read_benchmark

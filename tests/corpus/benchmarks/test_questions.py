@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from corpus.benchmarks.published import SHAPES, publish
+from support.published import SHAPES, publish
 
 from fairseq_minimodel.corpus.benchmarks.questions import Answer, Question
 from fairseq_minimodel.corpus.benchmarks.read import read_benchmark

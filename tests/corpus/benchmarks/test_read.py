@@ -1,7 +1,7 @@
 """Which benchmark, split, files and languages are meant."""
 
 import pytest
-from corpus.benchmarks.published import publish
+from support.published import publish
 
 from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
 from fairseq_minimodel.corpus.benchmarks.table import ALIASES, BENCHMARKS

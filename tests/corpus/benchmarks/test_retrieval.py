@@ -1,7 +1,7 @@
 """Tatoeba as LASER publishes it."""
 
 import pytest
-from corpus.benchmarks.published import SHAPES, publish
+from support.published import SHAPES, publish
 
 from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
 from fairseq_minimodel.corpus.benchmarks.retrieval import Translation

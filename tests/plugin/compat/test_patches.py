@@ -17,7 +17,7 @@ from fairseq.criterions import sentence_prediction
 from fairseq.data import Dictionary
 from fairseq.logging import metrics
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
-from fairseq_minimodel.plugin.compat.fairseq import read_value
+from fairseq_minimodel.plugin.compat.patches import read_value
 
 from fairseq_minimodel.bodies.identity import LINEAGE
 from fairseq_minimodel.errors import InputError
@@ -57,7 +57,7 @@ def test_an_old_pytorch_is_refused():
 
 
 def test_the_commands_are_those_of_makefile_and_documents():
-    from fairseq_minimodel.plugin.compat.fairseq import INSTALL_COMMANDS
+    from fairseq_minimodel.plugin.compat.patches import INSTALL_COMMANDS
 
     root = USER_DIR.parent
     package = INSTALL_COMMANDS.split()[-1]

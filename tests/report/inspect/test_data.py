@@ -4,9 +4,9 @@ import json
 import shutil
 
 import pytest
-from corpus.generated_questions import write_questions
-from corpus.generated_text import make_documents
 from fairseq.data.indexed_dataset import MMapIndexedDataset
+from support.generated_questions import write_questions
+from support.generated_text import make_documents
 
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.prepare import prepare

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint.test_released import released
+from bodies.test_released import released
 from conftest import LENGTH, SMALL_MODEL, train
 
 from fairseq_minimodel.cli import main

@@ -1,5 +1,5 @@
 import pytest
-from serving.bodies import write_bodies
+from support.bodies import write_bodies
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
 server.sendall(request)
 status = server.recv(8)
 if not status:
-    sys.exit("the process of tests/forked.py has ended")
+    sys.exit("the process of tests/support/forked.py has ended")
 code = int(status)
 if code < 0:
     signal.signal(-code, signal.SIG_DFL)
