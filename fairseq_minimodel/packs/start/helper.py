@@ -5,6 +5,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...bodies.checkpoint import find_training_file, read_checkpoint, symbols_of
+from ...bodies.language_side import EMBEDDING
 from ...bodies.weights import (
     AGAIN,
     check_weights,
@@ -14,6 +16,7 @@ from ...bodies.weights import (
 )
 from ...errors import InputError
 from ...files.records import read_json, shown
+from ...vocabulary.matching import spelled_out
 from ..pack import DESCRIPTION, load_pack
 from .vectors import TokenVectors
 
@@ -27,6 +30,23 @@ EMBEDDINGS = (
     "tok_embeddings.weight",
     "embed_in.weight",
 )
+
+
+def read_helper(path: str | Path, dictionary: str | Path | None = None) -> TokenVectors:
+    """The embedding of a checkpoint of fairseq, or of what `read_folder` reads.
+
+    Args:
+        dictionary: dict.txt of a checkpoint; None: the one beside it, or in its data folder.
+
+    Raises:
+        InputError: there is no model, or it is damaged.
+    """
+    if Path(path).is_dir():
+        return read_folder(path)
+    helper = read_checkpoint(path)
+    dictionary = dictionary or find_training_file(helper, "dict.txt")
+    symbols = spelled_out(symbols_of(helper, dictionary), dictionary)
+    return TokenVectors(helper.state[EMBEDDING], symbols, str(helper.path))
 
 
 def read_folder(folder: str | Path) -> TokenVectors:
