@@ -20,6 +20,7 @@ import torch
 from fairseq.trainer import Trainer
 import fairseq_minimodel
 
+fairseq_minimodel.register()
 consolidate = Trainer.consolidate_optimizer  # called in every process, wherever one saves
 
 def save_rank(trainer):

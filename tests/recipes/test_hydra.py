@@ -135,6 +135,7 @@ def test_an_architecture_means_its_sizes_in_hydra(tmp_path):
     code = """
 from omegaconf import OmegaConf
 import fairseq_minimodel
+fairseq_minimodel.register()
 from fairseq.dataclass.initialize import add_defaults
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.models import ARCH_CONFIG_REGISTRY

@@ -131,6 +131,7 @@ def test_plugging_keeps_the_head(fine_tuned, packs, tmp_path):
         assert torch.equal(before[name], after[name])
     code = f"""
 import fairseq_minimodel
+fairseq_minimodel.register()
 from fairseq.models.roberta import RobertaModel
 roberta = RobertaModel.from_pretrained({str(tmp_path / "plugged")!r}, bpe="sentencepiece")
 tokens = roberta.encode("wort1", "wort2 wort3")
