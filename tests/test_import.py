@@ -74,11 +74,11 @@ def test_a_program_that_has_imported_the_package_registers_it_before_it_trains(
 
 
 BY_PATH = f"""
-import argparse, os, sys
-from fairseq.utils import import_user_module
+import argparse, sys
+import fairseq.utils
 {REGISTRIES}
 for path in sys.argv[1:]:
-    import_user_module(argparse.Namespace(user_dir=path))
+    fairseq.utils.import_user_module(argparse.Namespace(user_dir=path))
     assert all(registered()), path
 model = sys.modules["fairseq_minimodel.models.minimodel_roberta"]
 assert sum(name.endswith(".minimodel_roberta") for name in sys.modules) == 1

@@ -8,7 +8,7 @@ import filecmp
 import logging
 import shutil
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -35,7 +35,7 @@ from ..packs.module import LABELS
 from ..packs.pack import DICTIONARY, check_tokenizer
 from ..tasks.lengths import say_what_is_left_out
 from ..vocabulary.tokenizers import TOKENIZER_FILES
-from .compat.around import around
+from .compat.around import Former, around
 
 logger = logging.getLogger(__name__)
 
@@ -154,9 +154,7 @@ def _are_equal(first: Path, second: Path) -> bool:
 
 
 @around(Trainer, "begin_epoch")
-def check_before_the_first_epoch(
-    begin_epoch: Callable[..., None], trainer: Trainer, epoch: int
-) -> None:
+def check_before_the_first_epoch(begin_epoch: Former, trainer: Trainer, epoch: int) -> None:
     if not getattr(trainer, "_has_begun", False):
         trainer._has_begun = True
         if distributed.get_global_rank() == 0:
@@ -168,7 +166,7 @@ def check_before_the_first_epoch(
 
 @around(Trainer, "save_checkpoint")
 def save_with_training_files(
-    save_checkpoint: Callable[..., str | None], trainer: Trainer, filename: str, extra_state: dict
+    save_checkpoint: Former, trainer: Trainer, filename: str, extra_state: dict
 ) -> str | None:
     if trainer.should_save_checkpoint_on_current_rank and distributed.get_global_rank() == 0:
         leave_training_files(trainer.cfg)
@@ -177,11 +175,7 @@ def save_with_training_files(
 
 @around(Trainer, "load_checkpoint")
 def load_checked(
-    load_checkpoint: Callable[..., object],
-    trainer: Trainer,
-    filename: str,
-    *args: object,
-    **kwargs: object,
+    load_checkpoint: Former, trainer: Trainer, filename: str, *args: object, **kwargs: object
 ) -> object:
     check_checkpoint(trainer, filename)
     try:

@@ -15,7 +15,6 @@ from fairseq.tasks import register_task
 from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 from omegaconf import II, DictConfig, open_dict
 
-from ..bodies.architectures import ARCHITECTURES
 from ..bodies.checkpoint import Checkpoint, find_training_file, read_checkpoint, symbols_of
 from ..bodies.identity import lineage_of, with_identity
 from ..bodies.language_side import LanguageSide, with_language_side
@@ -35,6 +34,7 @@ from ..packs.start import (
 from ..plugin.compat.run_folder import restored_path
 from ..vocabulary.matching import spelled_out
 from ..vocabulary.symbols import fingerprint
+from .architecture import check_architecture
 from .masked_blocks import MaskedBlocks, masking_of
 from .timed_batches import TimedBatches
 
@@ -170,11 +170,7 @@ class LanguageAdaptationTask(MaskedLMTask):
 
     def _adopt_body(self, cfg: DictConfig, checkpoint: Checkpoint) -> None:
         """Take the body's sizes from a checkpoint, so that they are saved with this run's."""
-        if cfg._name not in ARCHITECTURES:
-            raise InputError(
-                f"the task language_adaptation trains the model minimodel_roberta, not {cfg._name}: "
-                "give --arch minimodel_roberta"
-            )
+        check_architecture("language_adaptation", cfg)
         with open_dict(cfg):
             cfg.update(checkpoint.body_settings())
             cfg.auxiliary_head_layers = ""

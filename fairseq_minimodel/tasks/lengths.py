@@ -7,7 +7,7 @@ tasks as well as for ours, so it stands in the base class of all tasks.
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from fairseq.data import FairseqDataset
 from fairseq.tasks import FairseqTask
 
 from ..errors import InputError
-from ..plugin.compat.around import around
+from ..plugin.compat.around import Former, around
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def ways_out(task: FairseqTask, found: list[TooLong]) -> str:
 
 @around(FairseqTask, "filter_indices_by_size")
 def filter_indices_by_size(
-    filter_indices: Callable[..., np.ndarray],
+    filter_indices: Former,
     task: FairseqTask,
     indices: np.ndarray,
     dataset: FairseqDataset,

@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+Former = Callable[..., Any]  # what a function stands in the place of
+
 
 def around(owner: Any, name: str) -> Callable[[Callable], Callable]:
     """Decorator: let a function be called instead of `owner.name`, which it gets as first argument.

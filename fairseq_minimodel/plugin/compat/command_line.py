@@ -3,11 +3,11 @@
 import sys
 import warnings
 from argparse import ArgumentParser
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import fairseq.options
 
-from .around import around
+from .around import Former, around
 
 HELP = ("-h", "--help")
 TRAINING = "fairseq_cli.train"
@@ -31,7 +31,7 @@ def leave_out_warnings_of_dependencies() -> None:
 
 @around(fairseq.options, "parse_args_and_arch")
 def parse_args_and_arch(
-    parse: Callable[..., object],
+    parse: Former,
     parser: ArgumentParser,
     input_args: Sequence[str] | None = None,
     *args: object,

@@ -15,7 +15,7 @@ import threading
 import time
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from ...corpus.indexed import INDEX, TOKENS, check_dataset
 from ...corpus.record import check_dictionary
 from ...errors import InputError, SetupError
 from ...vocabulary.tokenizers import read_counts
-from .around import around
+from .around import Former, around
 
 INSTALL_COMMANDS = (
     "pip install -r requirements.txt && "
@@ -93,7 +93,7 @@ if not hasattr(numpy, "compat"):
 
 
 @around(fairseq.checkpoint_utils, "load_checkpoint_to_cpu")
-def load_checked(load: Callable[..., dict], path: str, *args: Any, **kwargs: Any) -> dict:
+def load_checked(load: Former, path: str, *args: Any, **kwargs: Any) -> dict:
     """Let a checkpoint that fairseq loads itself be read, or refused, as this package's verbs do.
 
     fairseq ends in a traceback for what is not a checkpoint, loads NaN, and does not know the names
@@ -116,7 +116,7 @@ def load_checked(load: Callable[..., dict], path: str, *args: Any, **kwargs: Any
 
 # `wraps` takes its memo along, in which fairseq keeps the folders that it has imported.
 @around(fairseq.utils, "import_user_module")
-def import_once(import_user_module: Callable[..., None], args: argparse.Namespace) -> None:
+def import_once(import_user_module: Former, args: argparse.Namespace) -> None:
     """Let `--user-dir` name this package by any path, also once it has been imported by another.
 
     fairseq compares paths as strings, so a symbolic link to the package counts as a second package
@@ -138,7 +138,7 @@ def import_once(import_user_module: Callable[..., None], args: argparse.Namespac
 
 
 @around(metrics, "load_state_dict")
-def load_and_activate(load_state_dict: Callable[[dict], None], state_dict: dict) -> None:
+def load_and_activate(load_state_dict: Former, state_dict: dict) -> None:
     """Let a resumed run add to the meters that it has read from its checkpoint.
 
     fairseq puts meters of their own in the place of those that it goes on updating: sums over the
@@ -150,7 +150,7 @@ def load_and_activate(load_state_dict: Callable[[dict], None], state_dict: dict)
 
 
 @around(fairseq.options, "parse_args_and_arch")
-def keep_bfloat16_off_tpus(parse: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def keep_bfloat16_off_tpus(parse: Former, *args: Any, **kwargs: Any) -> Any:
     """Let `fairseq-train --bf16` train on a GPU or a CPU.
 
     fairseq takes bfloat16 on the command line for a TPU, and ends in an AttributeError where there
@@ -210,10 +210,7 @@ atexit.register(BackgroundConsumer.end_all)
 
 @around(iterators.EpochBatchIterator, "__init__")
 def end_workers_with_their_epoch(
-    initialise: Callable[..., None],
-    self: iterators.EpochBatchIterator,
-    *args: Any,
-    **kwargs: Any,
+    initialise: Former, self: iterators.EpochBatchIterator, *args: Any, **kwargs: Any
 ) -> None:
     """Let the processes that load data see the epoch that they load.
 
@@ -237,15 +234,13 @@ def _parameters_of(optimizer: fp16_optimizer.FP16Optimizer) -> list[torch.Tensor
 
 
 @around(fp16_optimizer._FP16OptimizerMixin, "state_dict")
-def save_full_precision(
-    state_dict: Callable[..., dict], self: fp16_optimizer.FP16Optimizer
-) -> dict:
+def save_full_precision(state_dict: Former, self: fp16_optimizer.FP16Optimizer) -> dict:
     return {**state_dict(self), "fp32_params": _parameters_of(self)}
 
 
 @around(fp16_optimizer._FP16OptimizerMixin, "load_state_dict")
 def load_full_precision(
-    load_state_dict: Callable[..., None],
+    load_state_dict: Former,
     self: fp16_optimizer.FP16Optimizer,
     state: dict,
     optimizer_overrides: dict | None = None,
@@ -285,7 +280,7 @@ class _NumberedLabels:
 
 
 @around(sentence_prediction.SentencePredictionCriterion, "__init__")
-def number_labels(initialise: Callable[..., None], self: Any, cfg: Any, task: Any) -> None:
+def number_labels(initialise: Former, self: Any, cfg: Any, task: Any) -> None:
     initialise(self, cfg, task)
     if not self.keep_pred_and_targ or self.regression_target:
         return
@@ -304,9 +299,7 @@ def number_labels(initialise: Callable[..., None], self: Any, cfg: Any, task: An
 
 
 @around(sentence_prediction, "acc_and_f1")
-def acc_and_f1(
-    _: Callable[..., dict], predicted: numpy.ndarray, targets: numpy.ndarray
-) -> dict[str, float]:
+def acc_and_f1(_: Former, predicted: numpy.ndarray, targets: numpy.ndarray) -> dict[str, float]:
     average = "binary" if {*predicted, *targets} <= {0, 1} else "macro"
     accuracy = float((predicted == targets).mean())
     f1 = float(sentence_prediction.f1_score(targets, predicted, average=average))
@@ -330,9 +323,7 @@ def _missing_files_in_a_sentence(data: str) -> Iterator[None]:
 
 
 @around(fairseq.tasks, "setup_task")
-def say_what_data_are_missing(
-    setup_task: Callable[..., Any], cfg: Any, *args: Any, **kwargs: Any
-) -> Any:
+def say_what_data_are_missing(setup_task: Former, cfg: Any, *args: Any, **kwargs: Any) -> Any:
     """Say in a sentence that there is no data; fairseq has a traceback."""
     data = getattr(cfg, "data", None)
     if not isinstance(data, str):
@@ -345,7 +336,7 @@ def say_what_data_are_missing(
 
 @around(fp16_optimizer._FP16OptimizerMixin, "build_fp32_params")
 def say_that_there_is_no_gpu(
-    build: Callable[..., Any], cls: type, args: Any, params: list, flatten: bool = True
+    build: Former, cls: type, args: Any, params: list, flatten: bool = True
 ) -> Any:
     """Say in a sentence that there is no GPU for `--fp16`; fairseq has a traceback."""
     if flatten and not torch.cuda.is_available():
@@ -358,7 +349,7 @@ def say_that_there_is_no_gpu(
 
 @around(fairseq.data.data_utils, "load_indexed_dataset")
 def check_data(
-    load_indexed_dataset: Callable[..., Any],
+    load_indexed_dataset: Former,
     path: str,
     dictionary: fairseq.data.Dictionary | None = None,
     dataset_impl: str | None = None,
@@ -384,9 +375,7 @@ def _is_of_another_format(path: str) -> bool:
 
 
 @around(fairseq.data.Dictionary, "load")
-def check_vocabulary(
-    load: Callable[..., Any], cls: type, path: Any, *args: Any, **kwargs: Any
-) -> Any:
+def check_vocabulary(load: Former, cls: type, path: Any, *args: Any, **kwargs: Any) -> Any:
     """Say in a sentence that a dictionary is damaged, or of other data; fairseq has tracebacks."""
     try:
         dictionary = load(cls, path, *args, **kwargs)

@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -29,7 +29,7 @@ from ...bodies.weights import explain_other_file
 from ...errors import InputError
 from ...files.atomic import atomic_file
 from ...files.outputs import cause_of
-from .around import around
+from .around import Former, around
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def restored_path(save_dir: str, restore_file: str, suffix: str = "") -> Path:
 
 
 @around(checkpoint_utils, "verify_checkpoint_directory")
-def say_what_cannot_be_written(verify: Callable[[str], None], save_dir: str) -> None:
+def say_what_cannot_be_written(verify: Former, save_dir: str) -> None:
     try:
         verify(save_dir)
     except OSError as error:
@@ -62,9 +62,7 @@ def say_what_cannot_be_written(verify: Callable[[str], None], save_dir: str) -> 
 
 
 @around(checkpoint_utils, "torch_persistent_save")
-def save_whole(
-    save: Callable[..., None], obj: object, filename: str, async_write: bool = False
-) -> None:
+def save_whole(save: Former, obj: object, filename: str, async_write: bool = False) -> None:
     """fairseq renames too, but does not wait until the content is on the disk.
 
     What it writes asynchronously (--write-checkpoints-asynchronously) is written by another library.
@@ -76,9 +74,7 @@ def save_whole(
 
 
 @around(PathManager, "copy")
-def copy_whole(
-    copy_file: Callable[..., Any], src_path: str, dst_path: str, overwrite: bool = False
-) -> Any:
+def copy_whole(copy_file: Former, src_path: str, dst_path: str, overwrite: bool = False) -> Any:
     """fairseq copies onto the checkpoint that is there (checkpoint_last.pt, checkpoint_best.pt).
 
     Copies rather than hard links, so that who writes over the one does not change the other.
@@ -106,9 +102,7 @@ def _written_whole(path: str) -> Iterator[Path]:
 
 
 @around(checkpoint_utils, "load_checkpoint")
-def go_on(
-    load: Callable[..., tuple[Any, Any]], cfg: CheckpointConfig, trainer: Any, **options: Any
-) -> tuple[Any, Any]:
+def go_on(load: Former, cfg: CheckpointConfig, trainer: Any, **options: Any) -> tuple[Any, Any]:
     """Before fairseq loads a checkpoint: claim the folder, and look at what stands there.
 
     After it: a run that is finished has nothing to do, and --patience counts on.
