@@ -67,7 +67,7 @@ def _architectures() -> Iterator[str]:
 
 def _section(config: type) -> Iterator[str]:
     """The options of a config; of those of fairseq's config that it extends, or is, only the name."""
-    base = config if config.__module__.startswith("fairseq.") else config.__mro__[1]
+    base = next(one for one in config.__mro__ if one.__module__.startswith("fairseq."))
     own = [name for name in _names(config) if name not in _names(base)]
     if _names(base):
         name = base.__name__.removesuffix("Config").removeprefix("Fairseq")

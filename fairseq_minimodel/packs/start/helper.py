@@ -20,6 +20,7 @@ from ...vocabulary.matching import spelled_out
 from ..pack import DESCRIPTION, load_pack
 from .vectors import TokenVectors
 
+WAY_OUT = "fetch or write it again"
 # How the input embedding is called in models of Hugging Face, by the end of its name: BERT's and
 # its kin, GPT-2, most decoders, encoder-decoders, ModernBERT, GPT-NeoX.
 EMBEDDINGS = (
@@ -78,9 +79,9 @@ def _read_vocabulary(folder: Path) -> dict[str, int]:
     """Token to row of a model in Hugging Face's form, by row."""
     try:
         if (folder / "tokenizer.json").is_file():
-            rows = _rows_of_tokenizer(_read_json(folder / "tokenizer.json"))
+            rows = _rows_of_tokenizer(read_json(folder / "tokenizer.json", WAY_OUT))
         elif (folder / "vocab.json").is_file():
-            rows = dict(_read_json(folder / "vocab.json"))
+            rows = dict(read_json(folder / "vocab.json", WAY_OUT))
         elif (folder / "vocab.txt").is_file():
             lines = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
             rows = {token: row for row, token in enumerate(lines)}
@@ -149,7 +150,3 @@ def _embedding_name(names: Iterable[str], path: Path) -> str:
     raise InputError(
         f"{path} has no token embedding: no name of a tensor ends with {', '.join(EMBEDDINGS)}"
     )
-
-
-def _read_json(path: Path) -> dict:
-    return read_json(path, "fetch or write it again")

@@ -80,7 +80,7 @@ except Exception as error:  # the original fairseq 0.12.2 fails on Python 3.11 w
 logging.root.removeHandler(_placeholder)
 
 
-from . import run_folder, settings  # noqa: E402, F401
+from . import command_line, run_folder, settings  # noqa: E402, F401
 
 # Classes that fairseq's own checkpoints hold, none of which runs code when loaded, and what rank 0
 # sends to the other ranks when a run resumes (fairseq/distributed/utils.py, `_broadcast_object_slow`).
