@@ -13,6 +13,7 @@ from fairseq.tasks.sentence_prediction import SentencePredictionConfig, Sentence
 from fairseq.trainer import Trainer
 from omegaconf import OmegaConf
 
+import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
 from fairseq_minimodel.bodies.fit import check_fits
 from fairseq_minimodel.bodies.surgery import truncate
@@ -20,6 +21,7 @@ from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.models.minimodel_roberta import check_labels
 from fairseq_minimodel.plugin.training import check_training_files
 
+fairseq_minimodel.register()
 PRETRAINING = ["--task", "masked_lm", "--criterion", "joint_masked_lm", *SMALL_MODEL, *LENGTH]
 FINE_TUNING = [
     "--task", "sentence_prediction", "--criterion", "sentence_prediction", "--init-token", "0",
