@@ -11,6 +11,11 @@ from torch.nn import functional
 from ..nn.frozen_body import Affine, DropoutRates, FrozenBody, Layer
 from ..nn.tied_embedding import tied_embedding
 
+LAYER_PARTS = (  # of fairseq's layer, in the order of `Layer.prepare`
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj",
+    "self_attn_layer_norm", "fc1", "fc2", "final_layer_norm",
+)  # fmt: skip
+
 
 class FrozenEncoder:
     """The body of a model whose language side alone is trained.
@@ -73,19 +78,7 @@ class FrozenEncoder:
         dtype = torch.bfloat16 if self.bfloat16 else positions.weight.dtype
         layers = [
             Layer.prepare(
-                *map(
-                    _affine,
-                    (
-                        layer.self_attn.q_proj,
-                        layer.self_attn.k_proj,
-                        layer.self_attn.v_proj,
-                        layer.self_attn.out_proj,
-                        layer.self_attn_layer_norm,
-                        layer.fc1,
-                        layer.fc2,
-                        layer.final_layer_norm,
-                    ),
-                ),
+                *(_affine(layer.get_submodule(name)) for name in LAYER_PARTS),
                 heads=self.heads,
                 dtype=dtype,
             )

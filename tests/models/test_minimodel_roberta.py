@@ -15,7 +15,7 @@ from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.models.minimodel_roberta import (
     MiniModelRoberta,
     MiniModelRobertaConfig,
-    parse_layers,
+    auxiliary_layers,
 )
 
 SIZES = {
@@ -160,8 +160,9 @@ def test_contradicting_settings_are_refused(settings, sentence):
 
 
 def test_layers_are_read_in_any_order():
-    assert parse_layers("8, 4,8") == [4, 8]
-    assert parse_layers("") == []
+    for text, layers in (("8, 4,8", [4, 8]), ("", []), ("2-4,6", [2, 3, 4, 6])):
+        cfg = SimpleNamespace(auxiliary_head_layers=text, encoder_layers=12)
+        assert auxiliary_layers(cfg) == layers
 
 
 def test_architectures_fill_only_what_is_open():
