@@ -30,7 +30,8 @@ from ..errors import InputError
 from ..files.atomic import atomic_file
 from ..files.records import shown
 from ..kinds.window_options import RECORD
-from ..models.minimodel_roberta import MiniModelRoberta, auxiliary_layers
+from ..models.encoder import auxiliary_layers
+from ..models.minimodel_roberta import MiniModelRoberta
 from ..packs.module import LABELS
 from ..packs.pack import DICTIONARY, check_tokenizer
 from ..tasks.lengths import say_what_is_left_out

@@ -12,10 +12,10 @@ from fairseq_minimodel.bodies.architectures import ARCHITECTURES
 from fairseq_minimodel.bodies.identity import VOCABULARY, decode
 from fairseq_minimodel.bodies.language_side import is_language_side
 from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.models.encoder import auxiliary_layers
 from fairseq_minimodel.models.minimodel_roberta import (
     MiniModelRoberta,
     MiniModelRobertaConfig,
-    auxiliary_layers,
 )
 
 SIZES = {

@@ -7,8 +7,7 @@ import torch
 from models.test_minimodel_roberta import make_model, random_tokens, trainable
 
 from fairseq_minimodel.modules.method import is_module_part
-from fairseq_minimodel.modules.tams import TAMS, Cell, TARPAndTAMS
-from fairseq_minimodel.modules.tarp import TARP
+from fairseq_minimodel.modules.tams import Cell
 from fairseq_minimodel.packs.module import is_layer_norm
 
 KINDS = ("tams", "tarp+tams")
@@ -123,10 +122,3 @@ def test_a_copy_of_the_model_has_its_own_structure():
             parameter.normal_()
     assert torch.equal(model(tokens)[0], before)
     assert not torch.equal(copied(tokens)[0], before)
-
-
-def test_it_does_not_merge():
-    for method in (TAMS(), TARPAndTAMS(tarp_form="bilinear")):
-        assert "adds layers" in method.why_not_merged
-    assert "what the token is" in TARPAndTAMS(tarp_form="dynamic").why_not_merged
-    assert TARP(tarp_form="bilinear").why_not_merged is None
