@@ -35,11 +35,7 @@ class FrozenEncoder:
         self.body: FrozenBody | None = None
 
     def __call__(
-        self,
-        encoder: TransformerEncoder,
-        head: RobertaLMHead,
-        tokens: Tensor,
-        predicted: Tensor,
+        self, encoder: TransformerEncoder, head: RobertaLMHead, tokens: Tensor, predicted: Tensor
     ) -> tuple[Tensor, Tensor] | None:
         """What the MLM head projects for the predicted positions, and the matrix to do it with.
 
@@ -85,7 +81,7 @@ class FrozenEncoder:
             for layer in encoder.layers
         ]
         return FrozenBody(
-            # rows up to the padding's are no positions
+            # rows up to the padding's do not belong to positions
             positions=positions.weight.detach()[positions.padding_idx + 1 :].to(dtype),
             embedding_norm=_affine(encoder.layernorm_embedding).to(dtype),
             layers=layers,

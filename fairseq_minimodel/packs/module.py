@@ -334,7 +334,7 @@ def merge_module(checkpoint: Checkpoint, module: TaskModule) -> tuple[Checkpoint
     """The body with the module's change made to its weights: a plain model of the same outputs.
 
     Raises:
-        InputError: the module was trained over another body, or its change is none of weights.
+        InputError: the module was trained over another body, or does not merge.
     """
     check_merges(module)
     check_fits(checkpoint, module)
