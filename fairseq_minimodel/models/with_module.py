@@ -135,7 +135,8 @@ def fit_state(model: nn.Module, state: StateDict, method: Method) -> None:
         return
     if own:
         if TASK_SETTINGS in state:
-            check_settings(state[TASK_SETTINGS], own[TASK_SETTINGS])
+            layers = model.encoder.sentence_encoder.num_layers
+            check_settings(state[TASK_SETTINGS], method.resolved(layers))
         state[TASK_SETTINGS] = own[TASK_SETTINGS]
     found = {name: tensor for name, tensor in state.items() if _is_carried(name)}
     if _shapes(found) != _shapes(own):

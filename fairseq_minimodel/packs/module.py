@@ -9,8 +9,8 @@ windows.json         for questions: the windows of the training data, where that
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import safetensors.torch
@@ -150,7 +150,7 @@ def extract(checkpoint: Checkpoint) -> tuple[Description, StateDict]:
         )
     method, heads = find_method(checkpoint.model_config), task_heads(state)
     own = {name: tensor for name, tensor in state.items() if _is_own(name, method)}
-    names = list(changed_layers(method, checkpoint.layers, heads))
+    packed = method.pack(own, list(changed_layers(method, checkpoint.layers, heads)))
     task = dict(checkpoint.config.get("task", {}))
     task.pop("data", None)
     description = Description(
@@ -165,8 +165,9 @@ def extract(checkpoint: Checkpoint) -> tuple[Description, StateDict]:
         task=task,
         updates=checkpoint.updates,
         versions={"fairseq_minimodel": __version__, "torch": torch.__version__},
+        tensors=_shapes(packed),
     )
-    return description, method.pack(own, names)
+    return description, packed
 
 
 def encode_settings(method: Method, layers: int) -> Tensor:
@@ -180,24 +181,19 @@ def encode_settings(method: Method, layers: int) -> Tensor:
     return torch.tensor([float(byte) for byte in text.encode()])
 
 
-def check_settings(found: Tensor, own: Tensor) -> None:
+def check_settings(found: Tensor, ours: Mapping[str, object]) -> None:
     """Refuse to go on with a module under other settings, with an `InputError`.
 
     Settings that come to the same, as "1-3" and "" of three layers do, are the same.
 
     Args:
-        found, own: the buffers (`encode_settings`) of a checkpoint and of the model that loads it.
+        found: the buffer (`encode_settings`) of a checkpoint.
+        ours: the settings (`Method.resolved`) of the model that loads it.
     """
-    theirs, ours = (
-        parse_json(
-            bytes(round(byte) % 256 for byte in buffer.tolist()),
-            f"{TASK_SETTINGS} of the checkpoint",
-            "take another checkpoint",
-        )
-        for buffer in (found, own)
-    )
+    where, way_out = f"{TASK_SETTINGS} of the checkpoint", "take another checkpoint"
+    theirs = parse_json(bytes(round(byte) % 256 for byte in found.tolist()), where, way_out)
     if not isinstance(theirs, dict):
-        raise InputError(f"{TASK_SETTINGS} of the checkpoint is damaged: take another checkpoint")
+        raise InputError(f"{where} is damaged: {way_out}")
     other = [name for name in theirs if name in ours and theirs[name] != ours[name]]
     if other:
         then, now = (
@@ -226,7 +222,6 @@ def save_module(folder: str | Path, checkpoint: Checkpoint, labels: str | Path |
         if not Path(labels).is_file():
             raise InputError(f"no labels {labels}: check the path (--labels)")
         _check_labels(labels)
-    description = replace(description, tensors=_shapes(tensors))
     windows = find_window_record(checkpoint) if SPAN_HEAD in description.heads else None
     with atomic_folder(folder, MODULE) as partial:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
