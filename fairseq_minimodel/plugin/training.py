@@ -30,7 +30,8 @@ from ..errors import InputError
 from ..files.atomic import atomic_file
 from ..files.records import shown
 from ..kinds.window_options import RECORD
-from ..models.minimodel_roberta import MiniModelRoberta, parse_layers
+from ..models.encoder import auxiliary_layers
+from ..models.minimodel_roberta import MiniModelRoberta
 from ..packs.module import LABELS
 from ..packs.pack import DICTIONARY, check_tokenizer
 from ..tasks.lengths import say_what_is_left_out
@@ -131,7 +132,7 @@ def check_checkpoint(trainer: Trainer, path: str | Path) -> None:
     if EMBEDDING in state:
         check_state(Path(path), state)
         rows = model.get_parameter(EMBEDDING).size(0)
-        heads = parse_layers(model.args.auxiliary_head_layers)
+        heads = auxiliary_layers(model.args)
         check_fits(checkpoint, model.args, rows, heads)
 
 

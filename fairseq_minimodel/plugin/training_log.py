@@ -25,7 +25,7 @@ from tqdm import tqdm
 from ..bodies.architectures import ARCHITECTURES
 from ..bodies.cost import TOKENS
 from ..models.accounting import total
-from ..modules.task_module import NONE
+from ..modules.method import NONE
 from ..terminal.text import plain
 from .compat.around import Former, around
 from .compat.command_line import leave_out_warnings_of_dependencies

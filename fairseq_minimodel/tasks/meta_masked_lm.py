@@ -26,8 +26,8 @@ from ..bodies.identity import encode
 from ..errors import InputError
 from ..models.accounting import record_waiting
 from ..models.minimodel_roberta import frozen_parameters
-from ..models.task_module import embed_task, forget_task
-from ..modules.task_module import NONE, OUTPUT, WEIGHT
+from ..models.with_module import embed_task, forget_task
+from ..modules.method import NONE, OUTPUT, WEIGHT
 from ..nn.first_order import adapted
 from ..packs.module import NO_BODY, is_head
 from ..vocabulary.symbols import fingerprint
