@@ -19,16 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..bodies.architectures import ARCHITECTURES, complete_sizes
-from ..bodies.identity import (
-    LINEAGE,
-    VOCABULARY,
-    decode,
-    encode,
-    lineage_of,
-    new_lineage,
-)
-from ..bodies.language_side import OUTPUT_BIAS, StateDict, is_language_side
-from ..bodies.parts import AUXILIARY_HEAD, CLASSIFICATION_HEAD, listed, part_of
+from ..bodies.family import AUXILIARY_HEAD, CLASSIFICATION_HEAD, LINEAGE, OUTPUT_BIAS, VOCABULARY
+from ..bodies.identity import decode, encode, lineage_of, new_lineage
+from ..bodies.language_side import StateDict, is_language_side
+from ..bodies.parts import listed, part_of
 from ..cost.flops import (
     Flops,
     Shape,

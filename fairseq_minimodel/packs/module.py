@@ -18,17 +18,24 @@ import torch
 from torch import Tensor, nn
 
 from .. import __version__
-from ..bodies.checkpoint import (
+from ..bodies.checkpoint import Checkpoint
+from ..bodies.family import (
+    BODY,
+    CLASSIFICATION_HEAD,
+    CLASSIFICATION_HEADS,
+    EMBEDDING,
+    EMBEDDING_NORM,
     ENCODER,
-    Checkpoint,
-    TaskSettings,
-    find_training_file,
-    find_window_record,
+    LAYERS,
+    SPAN_HEAD,
+    TASK_BODY,
+    head_modules,
 )
-from ..bodies.identity import TASK_BODY, decode, encode, lineage_of
-from ..bodies.language_side import EMBEDDING, StateDict, is_language_side
-from ..bodies.parts import CLASSIFICATION_HEAD, SPAN_HEAD
+from ..bodies.identity import decode, encode, lineage_of
+from ..bodies.language_side import StateDict, is_language_side
+from ..bodies.settings import TaskSettings
 from ..bodies.surgery import SurgeryReport
+from ..bodies.training_files import find_training_file, find_window_record
 from ..bodies.weights import check_weights, read_safetensors
 from ..errors import InputError
 from ..files.atomic import atomic_folder
@@ -51,7 +58,7 @@ from ..vocabulary.tokenizers import SPECIAL_SYMBOLS
 from .trained_language import LAST_CHECKPOINT, was_language_trained
 
 NO_BODY = "0" * 16
-TASK_SETTINGS = "encoder.task_settings"  # buffer: the module's settings (`encode_settings`)
+TASK_SETTINGS = f"{BODY}task_settings"  # buffer: the module's settings (`encode_settings`)
 
 WEIGHTS = "module.safetensors"
 DESCRIPTION = "module.json"
@@ -115,12 +122,12 @@ class TaskModule:
 
 def is_layer_norm(name: str) -> bool:
     """Whether a parameter belongs to a LayerNorm of the body, the MLM heads' not among them."""
-    return name.startswith(ENCODER) and ("layer_norm." in name or "layernorm_embedding." in name)
+    return name.startswith(ENCODER) and ("layer_norm." in name or name.startswith(EMBEDDING_NORM))
 
 
 def is_head(name: str) -> bool:
     """Whether a tensor belongs to a head of a task."""
-    return name.startswith(("classification_heads.", f"{SPAN_HEAD}."))
+    return name.startswith((CLASSIFICATION_HEADS, f"{SPAN_HEAD}."))
 
 
 def body_digest(state: StateDict) -> str:
@@ -467,7 +474,7 @@ def check_fits(checkpoint: Checkpoint, module: TaskModule) -> None:
 def changed_weights(settings: Settings, layers: int) -> list[str]:
     """The names of the linear layers of the body whose weight a module changes, in order."""
     return [
-        f"{ENCODER}layers.{number - 1}.{target}"
+        f"{LAYERS}{number - 1}.{target}"
         for number in settings.layers(layers)
         for target in settings.targets()
     ]
@@ -477,13 +484,10 @@ def fixed_heads(description: Description) -> StateDict:
     """The random heads that go with masks, under their names in a state dict, in order."""
     heads: StateDict = {}
     for head, outputs in description.heads.items():
-        if head == SPAN_HEAD:
-            shapes = {SPAN_HEAD: (outputs, description.width)}
-        else:
-            prefix, width = f"classification_heads.{head}", description.width
-            shapes = {f"{prefix}.dense": (width, width), f"{prefix}.out_proj": (outputs, width)}
-        drawn = fixed_weights(list(shapes.values()))
-        for name, weight in zip(shapes, drawn, strict=True):
+        *inner, last = head_modules(head)
+        rows = {**dict.fromkeys(inner, description.width), last: outputs}
+        drawn = fixed_weights([(count, description.width) for count in rows.values()])
+        for name, weight in zip(rows, drawn, strict=True):
             heads[f"{name}.weight"] = weight
             heads[f"{name}.bias"] = torch.zeros(len(weight))
     return heads
@@ -520,8 +524,7 @@ def _masks_in(
     """The masks of the body's weights, then of the heads'; the order of `merged_tensors`."""
     names = changed_weights(settings, layers)
     for head in heads:
-        prefix = f"classification_heads.{head}"
-        names += [SPAN_HEAD] if head == SPAN_HEAD else [f"{prefix}.dense", f"{prefix}.out_proj"]
+        names += head_modules(head)
     for name in names:
         yield state[f"{name}.{WEIGHT}.scores"] > settings.mask_threshold
 

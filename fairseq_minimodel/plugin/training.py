@@ -16,15 +16,11 @@ from fairseq.distributed import utils as distributed
 from fairseq.trainer import Trainer
 from omegaconf import DictConfig
 
-from ..bodies.checkpoint import (
-    AGAIN,
-    Checkpoint,
-    check_state,
-    plain_config,
-    with_present_names,
-)
+from ..bodies.checkpoint import AGAIN, Checkpoint
+from ..bodies.family import EMBEDDING, ROBERTA
 from ..bodies.fit import check_fits
-from ..bodies.language_side import EMBEDDING
+from ..bodies.settings import plain_config
+from ..bodies.state import check_state, with_present_names
 from ..bodies.weights import check_weights
 from ..errors import InputError
 from ..files.atomic import atomic_file
@@ -125,10 +121,10 @@ def check_checkpoint(trainer: Trainer, path: str | Path) -> None:
         return
     check_parts(path, content)
     check_weights(path, content["model"], AGAIN, finite=False)
-    state = with_present_names(content["model"])
+    state = with_present_names(content["model"], ROBERTA)
     checkpoint = Checkpoint(Path(path), state, plain_config(Path(path), content), 0)
     if EMBEDDING in state:
-        check_state(Path(path), state)
+        check_state(Path(path), state, ROBERTA)
         rows = model.get_parameter(EMBEDDING).size(0)
         heads = parse_layers(model.args.auxiliary_head_layers)
         check_fits(checkpoint, model.args, rows, heads)

@@ -12,8 +12,10 @@ import torch
 from conftest import SMALL_MODEL, state_of, train
 from fairseq.checkpoint_utils import load_model_ensemble_and_task
 
-from fairseq_minimodel.bodies.checkpoint import identified, read_checkpoint, symbols_of
-from fairseq_minimodel.bodies.identity import LINEAGE, decode, lineage_of
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint
+from fairseq_minimodel.bodies.family import LINEAGE
+from fairseq_minimodel.bodies.identity import decode, lineage_of
+from fairseq_minimodel.bodies.training_files import identified, symbols_of
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.inference.build import build_model
 
