@@ -120,7 +120,10 @@ def read_torch(path: str | Path, *, what: str = "checkpoint", progress: bool = F
         explain_other_file(path, what)
         check_sums(path, what)
         load = partial(torch.load, map_location="cpu", weights_only=True)
-        with warnings.catch_warnings(), torch.serialization.safe_globals(HARMLESS):
+        # those that are allowed for the whole process must be so afterwards, too
+        known = torch.serialization.get_safe_globals()
+        more = [one for one in HARMLESS if one not in known]
+        with warnings.catch_warnings(), torch.serialization.safe_globals(more):
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # it is read or refused
             if progress:
                 with ProgressFile(path, "r", f"reading {Path(path).name}") as file:
