@@ -137,7 +137,7 @@ def check_parts(path: str | Path, content: object) -> None:
         InputError: it is something else, or a part is of another type.
     """
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
-        raise InputError(f"{path} is no fairseq checkpoint: it has no model; {AGAIN}")
+        raise InputError(f"{path} is not a fairseq checkpoint: it has no model; {AGAIN}")
     for name, kind in PARTS.items():
         part = content.get(name)
         if not isinstance(part, kind | None):
