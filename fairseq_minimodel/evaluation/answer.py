@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy
 from torch import Tensor, nn
 
-from ..bodies.checkpoint import Checkpoint, find_window_record
-from ..bodies.parts import SPAN_HEAD
+from ..bodies.checkpoint import Checkpoint
+from ..bodies.family import SPAN_HEAD
+from ..bodies.training_files import find_window_record
 from ..corpus.benchmarks.questions import Question
 from ..corpus.questions import (
     AlignedText,

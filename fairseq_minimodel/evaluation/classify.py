@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy
 from torch import Tensor, nn
 
-from ..bodies.checkpoint import Checkpoint, find_training_file
+from ..bodies.checkpoint import Checkpoint
+from ..bodies.family import head_modules
+from ..bodies.training_files import find_training_file
 from ..errors import InputError
 from ..inference.batches import in_batches
 from ..inference.build import build_model
@@ -66,7 +68,7 @@ class Classifier:
         self.task_config = checkpoint.config["task"]
         self.head = self.task_config.get("classification_head_name", DEFAULT_HEAD)
         self.classes = read_dictionary(labels or find_training_file(checkpoint, "label/dict.txt"))
-        outputs = checkpoint.state[f"classification_heads.{self.head}.out_proj.weight"].size(0)
+        outputs = checkpoint.state[f"{head_modules(self.head)[-1]}.weight"].size(0)
         if outputs != len(self.classes):
             raise InputError(
                 f"{path} has {outputs} classes and the label dictionary {len(self.classes)}: name "

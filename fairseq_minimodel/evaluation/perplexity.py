@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..bodies.checkpoint import Checkpoint, read_checkpoint
-from ..bodies.parts import HEAD
+from ..bodies.family import HEAD
 from ..bodies.surgery import truncate
 from ..errors import InputError
 from ..files.atomic import write_json

@@ -12,7 +12,8 @@ import numpy
 import torch
 from torch import Tensor
 
-from ..bodies.checkpoint import Checkpoint, find_training_file, read_checkpoint, symbols_of
+from ..bodies.checkpoint import Checkpoint, read_checkpoint
+from ..bodies.training_files import find_training_file, symbols_of
 from ..corpus.benchmarks.table import CLASSIFICATION, SPAN
 from ..corpus.questions import AligningVocabulary
 from ..errors import InputError

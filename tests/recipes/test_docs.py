@@ -259,7 +259,9 @@ def test_the_options_page_is_made_from_the_dataclasses():
     text = options_page.PAGE.read_text(encoding="utf-8")
     again = "run: python docs/options_page.py"
     assert text == options_page.page(), again
-    assert options_page.MODULES_PAGE.read_text(encoding="utf-8") == options_page.modules_page(), again
+    assert options_page.MODULES_PAGE.read_text(encoding="utf-8") == options_page.modules_page(), (
+        again
+    )
     for option in (
         "--freeze",
         "--base-checkpoint",

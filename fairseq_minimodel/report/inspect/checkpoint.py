@@ -3,18 +3,12 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ...bodies.checkpoint import (
-    UNSUPPORTED,
-    Checkpoint,
-    find_training_file,
-    read_checkpoint,
-    symbols_of,
-)
+from ...bodies.checkpoint import Checkpoint, read_checkpoint
 from ...bodies.cost import TrainingCost, training_cost
-from ...bodies.identity import LINEAGE, VOCABULARY, decode, lineage_of
-from ...bodies.language_side import EMBEDDING
-from ...bodies.parts import HEAD, SPAN_HEAD
+from ...bodies.family import EMBEDDING, HEAD, LINEAGE, SPAN_HEAD, VOCABULARY
+from ...bodies.identity import decode, lineage_of
 from ...bodies.surgery import head_layers
+from ...bodies.training_files import find_training_file, symbols_of
 from ...cost.freezing import BOTTOM, parse_freeze
 from ...errors import InputError
 from ...modules.method import NONE
@@ -81,7 +75,7 @@ def describe_checkpoint(path: Path) -> Description:
     checkpoint, sizes, cost = read_whole(path)
     warnings = [
         f"trained with {name}={checkpoint.model_config[name]}, which minimodel_roberta does not have"
-        for name in UNSUPPORTED
+        for name in checkpoint.family.unsupported
         if checkpoint.model_config.get(name)
     ]
     weights = weights_of(checkpoint)
@@ -113,7 +107,9 @@ def read_whole(path: Path) -> tuple[Checkpoint, dict[str, object], TrainingCost]
         InputError: as in `read_checkpoint`, or parts of the model are missing.
     """
     checkpoint = read_checkpoint(path, finite=False)
-    supported = checkpoint.replaced(checkpoint.state, **dict.fromkeys(UNSUPPORTED))
+    supported = checkpoint.replaced(
+        checkpoint.state, **dict.fromkeys(checkpoint.family.unsupported)
+    )
     try:
         return checkpoint, supported.body_settings(), training_cost(supported)
     except (KeyError, ValueError):

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...bodies.identity import VOCABULARY, decode, lineage_of
-from ...bodies.language_side import EMBEDDING, OUTPUT_BIAS, StateDict
+from ...bodies.family import EMBEDDING, OUTPUT_BIAS, VOCABULARY
+from ...bodies.identity import decode, lineage_of
+from ...bodies.language_side import StateDict
 from ...bodies.parts import listed, part_of, place_of
 from ...errors import InputError
 from ...packs.commands import MODEL

@@ -5,12 +5,12 @@ from collections import Counter
 import torch
 
 from ...bodies.checkpoint import Checkpoint
-from ...bodies.language_side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION, StateDict
+from ...bodies.family import EMBEDDING, HEAD, OUTPUT_BIAS, TIED_PROJECTION, middle_head
+from ...bodies.language_side import StateDict
 from ...bodies.parts import (
     ANSWERER,
     CLASSIFIER,
     EMBEDDING_NORM,
-    HEAD,
     LANGUAGE_SIDE,
     LAST_HEAD,
     MIDDLE_HEAD,
@@ -32,7 +32,7 @@ def weights_of(checkpoint: Checkpoint) -> StateDict:
     named as one after a middle layer is, so that it is found again in a model that is cut there.
     """
     state = checkpoint.state
-    last_head = f"encoder.auxiliary_lm_heads.{checkpoint.layers}."
+    last_head = middle_head(checkpoint.layers)
     weights: StateDict = {}
     for name, tensor in state.items():
         if is_identity(name) or (name == TIED_PROJECTION and is_tied(state)):
