@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sacremoses import MosesPunctNormalizer
 
-from ..files.text import LARGEST_DOCUMENT, cut_position, decode, json_text
+from ..files.rows import json_text
+from ..files.text import LARGEST_DOCUMENT, cut_position, decode
 from .options import PrepareOptions
 
 KEY_BYTES = 16

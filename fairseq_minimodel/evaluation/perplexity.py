@@ -16,12 +16,12 @@ from ..bodies.surgery import truncate
 from ..errors import InputError
 from ..files.atomic import write_json
 from ..files.outputs import check_file, json_form
+from ..files.rows import json_text
 from ..files.text import (
     LONGEST_JSON_LINE,
     LONGEST_LINE,
     TextFile,
     decode,
-    json_text,
     refuse_structure,
 )
 from ..inference.batches import in_batches

@@ -51,7 +51,7 @@ def parse_json(content: bytes, where: str | Path, way_out: str) -> Any:
     try:
         text = content.decode("utf-8")
         value = json.loads(
-            text, object_pairs_hook=with_each_key_once, parse_constant=_refuse_constant
+            text, object_pairs_hook=with_each_key_once, parse_constant=refuse_constant
         )
         _check_levels(value)
         if _SURROGATE.search(text):  # whole pairs are characters, halves cannot be written again
@@ -177,7 +177,8 @@ def with_each_key_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _refuse_constant(name: str) -> None:
+def refuse_constant(name: str) -> None:
+    """For `json.loads`: Python reads NaN and the infinities, which JSON does not have."""
     raise ValueError(f"it holds {name}, which is not JSON")
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from ...errors import InputError
 from ...files.records import with_each_key_once
-from ...files.text import decode
-from ...kinds.examples import check_characters
+from ...files.text import check_characters, decode
 from ...kinds.window_options import NEAREST, REFUSE
 from .archive import SourceFile
 from .rows import MISPLACED, UNLABELLED, Reading
