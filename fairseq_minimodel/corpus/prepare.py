@@ -34,8 +34,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..files.atomic import atomic_file, atomic_folder
-from ..files.outputs import cause_of
 from ..files.records import read_json
+from ..files.refusals import cause_of
 from ..files.text import TextFile, cut_position, refuse_structure
 from ..terminal.progress import Progress, ProgressFile
 from ..vocabulary.tokenizers import (
