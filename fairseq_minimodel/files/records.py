@@ -58,8 +58,9 @@ def parse_json(content: bytes, where: str | Path, way_out: str) -> Any:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise _damaged(where, "half a surrogate pair in a text", way_out) from None
-    except UnicodeDecodeError:
-        raise _damaged(where, "it is not UTF-8", way_out) from None
+    except UnicodeDecodeError as error:
+        line = 1 + content.count(b"\n", 0, error.start)
+        raise _damaged(where, f"it is not UTF-8 in line {line}", way_out) from None
     except RecursionError:
         raise _damaged(where, f"nested in more than {MOST_LEVELS} levels", way_out) from None
     except ValueError as error:

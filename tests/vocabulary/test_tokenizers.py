@@ -20,10 +20,9 @@ from fairseq_minimodel.vocabulary.tokenizers import (
     load_sentencepiece,
     read_counts,
     read_dictionary,
-    train_sentencepiece,
     write_dictionary,
-    write_sample,
 )
+from fairseq_minimodel.vocabulary.training import train_sentencepiece, write_sample
 
 
 def train_plainly(texts, **options):

@@ -1,14 +1,12 @@
 """Extractive question answering: JSON in the form of SQuAD v1.1 (Rajpurkar et al. 2016)."""
 
-import json
 import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...errors import InputError
-from ...files.records import with_each_key_once
-from ...files.text import check_characters, decode
+from ...files.records import parse_json
 from ...kinds.window_options import NEAREST, REFUSE
 from .archive import SourceFile
 from .rows import MISPLACED, UNLABELLED, Reading
@@ -19,16 +17,9 @@ NAMED = 5  # bad offsets that a message names
 
 # How TyDi QA names its languages, in files and in the ids of questions.
 LANGUAGE_NAMES = {
-    "arabic": "ar",
-    "bengali": "bn",
-    "english": "en",
-    "finnish": "fi",
-    "indonesian": "id",
-    "korean": "ko",
-    "russian": "ru",
-    "swahili": "sw",
-    "telugu": "te",
-}
+    "arabic": "ar", "bengali": "bn", "english": "en", "finnish": "fi", "indonesian": "id",
+    "korean": "ko", "russian": "ru", "swahili": "sw", "telugu": "te",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -172,15 +163,7 @@ def read_questions(
 
 def _load(file: SourceFile) -> object:
     with file.lines() as lines:
-        text = decode(b"".join(line for _, line in lines), file.path, 1)
-    try:
-        return json.loads(text, object_pairs_hook=with_each_key_once)
-    except RecursionError:
-        raise InputError(
-            f"{file.path}: the JSON is nested too deeply; the file is not in the form of SQuAD v1.1."
-        ) from None
-    except ValueError as error:
-        raise InputError(f"{file.path}: not JSON ({error}); fetch the file again.") from None
+        return parse_json(b"".join(line for _, line in lines), file.path, "fetch the file again")
 
 
 def _language_of(identity: str, place: str) -> str:
@@ -224,6 +207,4 @@ def _value(record: object, key: str, kind: type, place: str) -> object:
             f"{place}: no {'list' if kind is list else 'text'} under the key {key!r}; "
             "the file is not in the form of SQuAD v1.1."
         )
-    if isinstance(value, str):
-        check_characters(value, place)
     return value
