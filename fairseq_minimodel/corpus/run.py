@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files.formats import refuse_structure
 from ..files.records import read_json
-from ..files.text import TextFile, refuse_structure
+from ..files.text import TextFile
 from ..terminal.progress import ProgressFile
 from ..vocabulary.tokenizers import Vocabulary, load_tokenizer
 from .buckets import is_json_lines
@@ -79,7 +80,7 @@ class Run:
         with TextFile(path) as file:
             if self.options.text_format == "auto" and not file.is_json_lines:
                 refuse_structure(
-                    file, "; if it is plain text all the same, give --text-format plain"
+                    file.head, path, "; if it is plain text all the same, give --text-format plain"
                 )
 
     def _check_given_vocabulary(self) -> None:

@@ -15,6 +15,7 @@ _COMPRESSIONS = {
     "zstd": rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18",
     "bzip2": rb"BZh[1-9](1AY&SY|\x17rE8P\x90)",
 }
+COMPRESSED = (".gz", ".xz", ".zst", ".bz2")  # how the names of such files end
 _UNPACK = "unpack it and give the text file that is inside"
 _DECOMPRESS = "decompress it first, or use gzip, xz, zstd or bzip2"
 _WRITE_JSON_LINES = "write its text as JSON Lines"
@@ -61,8 +62,8 @@ _ARRAY_BEGINS = re.compile(rb'\[\s*(\{\s*"|"(?:[^"\\]|\\.)*"\s*[,\]])')
 _MARKUP_BEGINS = re.compile(rb"<(\?xml|!doctype|html|mediawiki|doc|tei)\b", re.IGNORECASE)
 _NAME = re.compile(r"[\w.-]{1,40}")
 _OBJECTS_IN_LINES = "make it JSON Lines, one object a line, with"
-TAB = "\t"
-TABLE_WAY_OUT = (
+_TAB = "\t"
+_TABLE_WAY_OUT = (
     "write the column with the text as plain text, or all of it as JSON Lines, one object a line"
 )
 _ROWS = 20  # of a table that are looked at
@@ -134,26 +135,37 @@ def holds_json_lines(head: bytes) -> bool:
         return not end and _OBJECT_BEGINS.match(line) is not None
 
 
-def name_structure(head: bytes) -> tuple[str, str] | None:
-    """What a text file holds that is not running text, and the way out; None: running text.
+def suffix_inside(path: str | Path) -> str:
+    """What a name ends in, without the suffix of a compression."""
+    path = Path(path)
+    return Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
 
-    JSON Lines, which are read, do not count.
+
+def refuse_structure(head: bytes, path: str | Path, otherwise: str = "") -> None:
+    """Raise InputError if a file that is not JSON Lines holds a table, markup or other JSON.
+
+    Args:
+        head: its beginning, decompressed.
+        otherwise: what to do if that is wrong, for the end of the sentence.
     """
-    text = _text(head)
+    text, kind, suffix = _text(head), None, suffix_inside(path)
     if holds_json_lines(head):
-        return None
-    if _ARRAY_BEGINS.match(text):
-        return "a JSON array", f"{_OBJECTS_IN_LINES}: jq -c '.[]' FILE > NEW.jsonl"
-    if _OBJECT_BEGINS.match(text):
-        return (
-            "one JSON object over several lines",
-            f"{_OBJECTS_IN_LINES}: jq -c . FILE > NEW.jsonl",
-        )
-    if _MARKUP_BEGINS.match(text):
-        return "XML or HTML", "take the text out of the tags first (WikiExtractor has --json)"
-    if delimiter := _table_delimiter(text):
-        return f"a table ({'TSV' if delimiter == TAB else 'CSV'})", TABLE_WAY_OUT
-    return None
+        pass
+    elif _ARRAY_BEGINS.match(text):
+        kind, way_out = "a JSON array", f"{_OBJECTS_IN_LINES}: jq -c '.[]' FILE > NEW.jsonl"
+    elif _OBJECT_BEGINS.match(text):
+        kind = "one JSON object over several lines"
+        way_out = f"{_OBJECTS_IN_LINES}: jq -c . FILE > NEW.jsonl"
+    elif _MARKUP_BEGINS.match(text):
+        kind = "XML or HTML"
+        way_out = "take the text out of the tags first (WikiExtractor has --json)"
+    elif delimiter := _table_delimiter(text):
+        kind, way_out = f"a table ({'TSV' if delimiter == _TAB else 'CSV'})", _TABLE_WAY_OUT
+    if kind is None and suffix in (".csv", ".tsv"):
+        kind, way_out = f"a table ({suffix[1:].upper()})", _TABLE_WAY_OUT
+    if kind:
+        way_out = way_out.replace("FILE", str(path))
+        raise InputError(f"{path} is {kind}, not running text; {way_out}{otherwise}.")
 
 
 def _text(head: bytes) -> bytes:
@@ -172,9 +184,9 @@ def _table_delimiter(text: bytes) -> str | None:
     if cut:
         lines.pop()
     rows = [line for line in lines if not line.startswith("#")]  # comments of CoNLL-U
-    columns = {row.strip().count(TAB) for row in rows[:_ROWS]}
+    columns = {row.strip().count(_TAB) for row in rows[:_ROWS]}
     if len(rows) > 1 and len(columns) == 1 and columns != {0}:
-        return TAB
+        return _TAB
     for delimiter in ",;":
         try:
             rows = list(islice(csv.reader(lines, delimiter=delimiter), _ROWS))

@@ -185,13 +185,12 @@ def refuse_constant(name: str) -> None:
 
 def _check_levels(value: object) -> None:
     level = [value]
-    for _ in range(MOST_LEVELS):
+    for _ in range(MOST_LEVELS + 1):
         level = [
             inner
             for outer in level
             if isinstance(outer, dict | list)
             for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
         ]
         if not level:
             return

@@ -38,12 +38,15 @@ def read_rows(
         InputError: broken UTF-8 or JSON, a missing column or key, too many or too few columns, half of
             a character.
     """
-    texts = _texts(lines, name)
-    rows = (
-        _json_rows(texts, name, columns, otherwise)
-        if json_lines
-        else _tsv_rows(texts, name, columns, otherwise, quoted)
+    texts = (
+        (number, decode(line, name, number).rstrip("\r\n"))
+        for number, line in lines
+        if line.strip(b" \r\n")
     )
+    if json_lines:
+        rows = _json_rows(texts, name, columns, otherwise)
+    else:
+        rows = _tsv_rows(texts, name, columns, otherwise, quoted)
     for number, values in rows:
         for value in values:
             check_characters(value, f"{name}, line {number}")
@@ -113,12 +116,6 @@ def json_text(line: bytes, field: str, path: str | Path, number: int) -> str:
         )
     check_characters(text, place)
     return text
-
-
-def _texts(lines: Iterable[tuple[int, bytes]], name: str | Path) -> Iterator[tuple[int, str]]:
-    for number, line in lines:
-        if line.strip(b" \r\n"):
-            yield number, decode(line, name, number).rstrip("\r\n")
 
 
 def _json_rows(

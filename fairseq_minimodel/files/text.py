@@ -17,21 +17,13 @@ import zstandard
 
 from ..errors import InputError
 from ..terminal.progress import SHORT, Progress
-from .formats import (
-    TABLE_WAY_OUT,
-    UTF8_MARK,
-    compression,
-    holds_json_lines,
-    may_be_utf8,
-    name_structure,
-    refuse_other_formats,
-)
+from . import formats
+from .formats import COMPRESSED, UTF8_MARK
 
 BLOCK = 1 << 20  # bytes read at a time
 LONGEST_LINE = 1_000_000  # bytes; a longer line of plain text is cut
 LONGEST_JSON_LINE = 32_000_000  # bytes; JSON cannot be cut, so a longer line is refused
 LARGEST_DOCUMENT = 1_000_000  # bytes; a larger document is cut at a line boundary
-COMPRESSED = (".gz", ".xz", ".zst", ".bz2")
 
 _LONGEST_WINDOW = 1 << 31  # bytes; the largest that the library can read (`zstd --long=31`)
 # Bytes of zstd that are decompressed at a time: 4 of them can stand for 128 kB of text, so that
@@ -63,10 +55,10 @@ class TextFile:
         try:
             self._stream = self._decompressed()
             self.head = self._stream.peek(BLOCK)
-            refuse_other_formats(self.head, path)
+            formats.refuse_other_formats(self.head, path)
             # a name that says compressed, over bytes that are neither that nor text
             named = self.path.suffix in COMPRESSED and not self.is_compressed
-            if named and not may_be_utf8(self.head):
+            if named and not formats.may_be_utf8(self.head):
                 raise EOFError(f"it does not begin as {self.path.suffix} does")
         except BaseException as error:
             self.__exit__()
@@ -75,7 +67,7 @@ class TextFile:
             raise
 
     def _decompressed(self) -> io.BufferedReader:
-        kind = compression(self._stored_stream.peek(BLOCK))
+        kind = formats.compression(self._stored_stream.peek(BLOCK))
         if kind is None:
             return self._stored_stream
         return io.BufferedReader(_READERS[kind](self._stored_stream), BLOCK)
@@ -112,7 +104,7 @@ class TextFile:
     @property
     def is_json_lines(self) -> bool:
         """Whether each line is a JSON object: by the first line, or by the name."""
-        return holds_json_lines(self.head) or is_json_lines(self.path)
+        return formats.holds_json_lines(self.head) or is_json_lines(self.path)
 
     def lines(self, longest: int = LONGEST_LINE, cut: bool = True) -> Iterator[tuple[int, bytes]]:
         """Yield (line number from 1, line with its end). A byte-order mark is left out.
@@ -170,27 +162,7 @@ def shown(file: TextFile, lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[
 
 def is_json_lines(path: str | Path) -> bool:
     """Whether the name says JSON Lines: `.jsonl` or `.ndjson`, perhaps compressed."""
-    path = Path(path)
-    name = Path(path.stem) if path.suffix in COMPRESSED else path
-    return name.suffix in (".jsonl", ".ndjson")
-
-
-def refuse_structure(file: TextFile, otherwise: str = "") -> None:
-    """Raise InputError if a file that is not JSON Lines holds a table, markup or other JSON.
-
-    Args:
-        otherwise: what to do if that is wrong, for the end of the sentence.
-    """
-    found = name_structure(file.head)
-    name = file.path.with_suffix("") if file.path.suffix in COMPRESSED else file.path
-    if found is None and name.suffix in (".csv", ".tsv"):
-        found = f"a table ({name.suffix[1:].upper()})", TABLE_WAY_OUT
-    if found:
-        kind, way_out = found
-        raise InputError(
-            f"{file.path} is {kind}, not running text; "
-            f"{way_out.replace('FILE', str(file.path))}{otherwise}."
-        )
+    return formats.suffix_inside(path) in (".jsonl", ".ndjson")
 
 
 def read_raw_documents(

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ...errors import InputError
-from ...files.formats import UTF8_MARK
-from ...files.text import COMPRESSED, TextFile, shown
+from ...files.formats import COMPRESSED, UTF8_MARK
+from ...files.text import TextFile, shown
 from ...terminal.progress import SHORT, Progress
 
 Lines = Iterator[tuple[int, bytes]]

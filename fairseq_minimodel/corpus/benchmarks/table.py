@@ -128,10 +128,7 @@ BENCHMARKS = {
     # Yang et al. 2019: x-final.tar.gz; translated_train.tsv, but English has train.tsv
     "pawsx": Benchmark(
         CLASSIFICATION,
-        (
-            _labelled("{language}/{split}.tsv", _SPLITS_OF_PAWSX, _PAWSX),
-            _xtreme(_PAWSX),
-        ),
+        (_labelled("{language}/{split}.tsv", _SPLITS_OF_PAWSX, _PAWSX), _xtreme(_PAWSX)),
         ("de", "en", "es", "fr", "ja", "ko", "zh"),
     ),
     # Adelani et al. 2024: data/annotated/ in dadelani/sib-200; codes of FLORES-200
@@ -166,9 +163,7 @@ BENCHMARKS = {
     ),
     # Artetxe & Schwenk 2019: data/tatoeba/v1/ in facebookresearch/LASER; codes of ISO 639-3
     "tatoeba": Benchmark(
-        RETRIEVAL,
-        (Form(_TATOEBA, {"test": ""}, read_translations),),
-        code="[a-z]{3}",
+        RETRIEVAL, (Form(_TATOEBA, {"test": ""}, read_translations),), code="[a-z]{3}"
     ),
 }
 
