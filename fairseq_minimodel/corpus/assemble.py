@@ -54,12 +54,12 @@ def assemble(
         dtype: of the tokens.
     """
     symbols = Vocabulary(model, dictionary).symbols
-    valid = sum(bucket.valid for bucket in buckets)
-    divided = sum(bucket.divided > 0 for bucket in buckets)
     kept = sum(bucket.documents for bucket in buckets)
+    valid = sum(bucket.valid for bucket in buckets)
+    divided = sum(bucket.divided > 0 for bucket in buckets)  # documents that both splits have
     splits = {
-        split: _SplitCounts(documents, np.zeros(len(symbols), np.int64))
-        for split, documents in (("train", kept - valid), ("valid", valid + divided))
+        "train": _SplitCounts(kept - valid, np.zeros(len(symbols), np.int64)),
+        "valid": _SplitCounts(valid + divided, np.zeros(len(symbols), np.int64)),
     }
     shards = buckets[-1].shard + 1
     total = sum(path.stat().st_size for path in run.encoded.glob("*.tokens"))

@@ -4,7 +4,6 @@ A document's key is the hash of the seed and its clean text; the top of the key 
 Buckets in order, each sorted when it is loaded, are the corpus in the order of the keys.
 """
 
-import mmap
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -175,14 +174,9 @@ class Bucket:
         if start >= stop:
             return
         # Mapped, not read: pages of a bucket larger than planned can leave memory again.
-        with (
-            open(self._path, "rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-        ):
-            for end, size in zip(
-                self.ends[start:stop].tolist(), self.sizes[start:stop].tolist(), strict=True
-            ):
-                yield data[end - size : end]
+        data = np.memmap(self._path, np.uint8, "r")
+        for end, size in zip(self.ends[start:stop], self.sizes[start:stop], strict=True):
+            yield data[end - size : end].tobytes()
 
 
 class BucketSize(NamedTuple):

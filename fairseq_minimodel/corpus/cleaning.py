@@ -35,7 +35,7 @@ class Cleaner:
         if not json_lines:
             yield self._clean(decode(raw, path, line))
             return
-        data = json_text(raw, self._options.field, path, line).encode("utf-8")
+        data = json_text(raw, self._options.field, path, line).encode()
         while len(data) > LARGEST_DOCUMENT:
             end = cut_position(data, LARGEST_DOCUMENT)
             yield self._clean(data[:end].decode("utf-8"))

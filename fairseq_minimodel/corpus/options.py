@@ -10,7 +10,7 @@ from ..errors import InputError
 
 NORMALISATION_RULES = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity")
 _DEFAULT_LENGTH = 512
-_FRAME = 2  # tokens of a sequence that are no text: <s> and </s>
+_FRAME = 2  # tokens of a sequence that are not text: <s> and </s>
 _MARKUP = ("<s>", "</s>", "<pad>", "<unk>", "<mask>")
 
 

@@ -11,7 +11,7 @@ text; the order of the keys is the order of the corpus. The work is an external 
 5. assemble: join the encoded buckets to shards and write dict.txt with counts.
 
 Nothing in the output depends on the order of the files, on the number of workers or on being
-interrupted: a stage that was finished is not done again, any other one starts anew (`work.py`).
+interrupted: a stage that was finished is not done again, any other one starts again (`work.py`).
 """
 
 import errno
@@ -79,7 +79,7 @@ def prepare(
                 _run_stages(run)
         except BrokenProcessPool:
             raise InputError(
-                "A worker process was killed, perhaps for want of memory; run the same command "
+                "A worker process was killed, perhaps because memory ran out; run the same command "
                 "again, with fewer --workers: it goes on where it stopped."
             ) from None
         except (OSError, InputError) as error:

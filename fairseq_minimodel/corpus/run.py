@@ -80,7 +80,7 @@ class Run:
         with TextFile(path) as file:
             if self.options.text_format == "auto" and not file.is_json_lines:
                 refuse_structure(
-                    file.head, path, "; if it is plain text all the same, give --text-format plain"
+                    file.head, path, "; if it is plain text nevertheless, give --text-format plain"
                 )
 
     def _check_given_vocabulary(self) -> None:

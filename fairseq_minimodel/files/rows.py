@@ -105,14 +105,14 @@ def json_text(line: bytes, field: str, path: str | Path, number: int) -> str:
         number: of the line.
 
     Raises:
-        InputError: broken UTF-8 or JSON, no text under the key, or what no text has in it.
+        InputError: broken UTF-8 or JSON, no text under the key, or a character that text does not have.
     """
     place = f"{path}, line {number}"
     record = json_object(decode(line, path, number), place)
     text = text_under(record, field, place, "name the one that holds the text with --field")
     if "\0" in text:
         raise InputError(
-            f"{place}: the text holds a NUL character (\\u0000), which no text has; remove it"
+            f"{place}: the text holds a NUL character (\\u0000), which text does not have; remove it"
         )
     check_characters(text, place)
     return text

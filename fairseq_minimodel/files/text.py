@@ -209,8 +209,8 @@ def decode(data: bytes, path: str | Path, first_line: int) -> str:
     if "\0" in text:
         line = first_line + data.count(b"\n", 0, data.index(0))
         raise InputError(
-            f"{path}, line {line}: a NUL character, which no text has; remove it, for example with: "
-            "tr -d '\\000'"
+            f"{path}, line {line}: a NUL character, which text does not have; remove it, for example "
+            "with: tr -d '\\000'"
         )
     return text
 

@@ -20,19 +20,17 @@ BOS, PAD, EOS, UNK = range(4)
 # How the file of a tokenizer is called: fairseq's name for one, Hugging Face's for the other.
 SENTENCEPIECE_FILE, FAST_TOKENIZER_FILE = "sentencepiece.bpe.model", "tokenizer.json"
 TOKENIZER_FILES = (SENTENCEPIECE_FILE, FAST_TOKENIZER_FILE)
-OVERWRITE = (
-    " #fairseq:overwrite"  # behind the count of a symbol in dict.txt that may be there twice
-)
+OVERWRITE = " #fairseq:overwrite"  # behind the count of a symbol that dict.txt may have twice
 _COUNT = re.compile(r"-?\d{1,19}")
 MASK_SYMBOL = "<mask>"  # fairseq's masked LM tasks add it behind the dictionary's last line
 FILLER = "madeupword"  # fairseq's, where a dictionary is filled up to a multiple
-MOST_ADDED = 10  # symbols that are no pieces, in a small vocabulary
+MOST_ADDED = 10  # symbols that are not pieces, in a small vocabulary
 
 
 class Vocabulary:
     """Text to fairseq ids and back.
 
-    fairseq's ids are 0 to 3 for `SPECIAL_SYMBOLS`, then one a line of dict.txt. A piece of the
+    fairseq's ids are 0 to 3 for `SPECIAL_SYMBOLS`, then one for each line of dict.txt. A piece of the
     tokenizer that is not in dict.txt becomes <unk>.
 
     Args:
@@ -63,7 +61,7 @@ class Vocabulary:
         ]
         # symbols that were added to a vocabulary may be no pieces; those of another are many
         if len(foreign) > max(MOST_ADDED, len(self.symbols) // 100) or own.isdisjoint(ids):
-            reason = "there is no piece of it among the symbols"
+            reason = "none of its pieces is among the symbols"
             if foreign:
                 reason = (
                     f"{len(foreign):,} of {len(self.symbols):,} symbols, {foreign[0]!r} among them, "
@@ -100,10 +98,6 @@ class Vocabulary:
         pieces = self._to_sentencepiece[ids[ids < len(self.symbols)]]
         return self._model.decode(pieces[pieces >= 0].tolist())
 
-    def normalise(self, text: str) -> str:
-        """The text as the tokenizer sees it, which is what decode(encode(text)) gives back."""
-        return self._model.normalize(text).replace("\u2581", " ").strip()
-
 
 def tokenizer_file(path: str | Path) -> str:
     """The name that a copy of a tokenizer gets, by what kind it is."""
@@ -111,14 +105,14 @@ def tokenizer_file(path: str | Path) -> str:
 
 
 def load_tokenizer(path: str | Path) -> sentencepiece.SentencePieceProcessor | FastTokenizer:
-    """Load a tokenizer of either kind. Raises InputError if the file is missing or is none."""
+    """Load a tokenizer of either kind. Raises InputError if the file is missing or damaged."""
     fast = tokenizer_file(path) == FAST_TOKENIZER_FILE
     special = (*SPECIAL_SYMBOLS, MASK_SYMBOL)
     return FastTokenizer(path, special) if fast else load_sentencepiece(path)
 
 
 def load_sentencepiece(path: str | Path) -> sentencepiece.SentencePieceProcessor:
-    """Load a SentencePiece model. Raises InputError if the file is missing or is none."""
+    """Load a SentencePiece model. Raises InputError if the file is missing or damaged."""
     try:
         model = Path(path).read_bytes()
     except OSError as error:
@@ -175,7 +169,7 @@ def read_counts(path: str | Path) -> list[tuple[str, int]]:
     except OSError as error:
         raise InputError(f"Cannot read the dictionary {path}: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise InputError(f"The dictionary {path} is not UTF-8; make it anew.") from None
+        raise InputError(f"The dictionary {path} is not UTF-8; make it again.") from None
     entries, seen = [], set(SPECIAL_SYMBOLS)
     for number, line in enumerate(lines, start=1):
         symbol, space, count = line.removesuffix(OVERWRITE).rpartition(" ")
@@ -196,7 +190,7 @@ def read_counts(path: str | Path) -> list[tuple[str, int]]:
 
 
 def write_dictionary(path: str | Path, symbols: Iterable[str], counts: Iterable[int]) -> None:
-    """Write a dict.txt: one `SYMBOL COUNT` a line, with fairseq's flag where the symbol is there."""
+    """Write a dict.txt: lines of `SYMBOL COUNT`, with fairseq's flag where the symbol is there."""
     seen = set(SPECIAL_SYMBOLS)
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         for symbol, count in zip(symbols, counts, strict=True):

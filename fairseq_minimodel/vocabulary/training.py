@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..files.text import cut_position
 from ..terminal.progress import SHORT, Progress, waiting
 
-CHARACTERS_A_PIECE = 200
+CHARACTERS_PER_PIECE = 200
 # Sums of floats over threads depend on their number: a fixed one makes training repeatable.
 _TRAINER_THREADS = 16
 _LONGEST_SAMPLE_LINE = 4000  # bytes; the trainer leaves out longer lines, so they are cut before
@@ -53,7 +53,7 @@ def train_sentencepiece(
 ) -> tuple[bytes, list[str]]:
     """Train a unigram model on a file made by `write_sample`.
 
-    The size is at most one piece for every `CHARACTERS_A_PIECE` characters of the sample: with
+    The size is at most one piece for every `CHARACTERS_PER_PIECE` characters of the sample: with
     about four characters a token, a piece is then seen fifty times on average. It is at least the
     number of characters to cover. The result depends on the sample and the arguments alone.
 
@@ -69,19 +69,19 @@ def train_sentencepiece(
     if characters == 0:
         raise InputError("The text holds no characters that SentencePiece keeps; give real text.")
     covered = _characters_to_cover(counts, character_coverage)
-    # SentencePiece's own three pieces, and some that are no characters
+    # SentencePiece's own three pieces, and some that are not characters
     smallest = covered + len(user_defined_symbols) + 20
     if vocabulary_size < smallest:
         raise InputError(
             f"--vocabulary-size {vocabulary_size} is too small: the text has {covered} "
             f"characters at --character-coverage {character_coverage}; give at least {smallest}."
         )
-    size = min(vocabulary_size, max(smallest, characters // CHARACTERS_A_PIECE))
+    size = min(vocabulary_size, max(smallest, characters // CHARACTERS_PER_PIECE))
     messages = []
     if size < vocabulary_size:
         messages.append(
             f"vocabulary of {size:,} pieces instead of {vocabulary_size:,}: the sample has only "
-            f"{characters:,} characters ({CHARACTERS_A_PIECE} a piece)"
+            f"{characters:,} characters ({CHARACTERS_PER_PIECE} per piece)"
         )
     options = {
         "model_type": "unigram",

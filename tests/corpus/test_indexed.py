@@ -89,7 +89,7 @@ def change(position, byte):
 
 START = len(MAGIC) + HEADER.size
 DAMAGES = [  # which file, what is done to it, what is said of it
-    *((".idx", name, lambda _, new=new: new, "train.idx is no index") for name, new in OTHERS.items()),
+    *((".idx", name, lambda _, new=new: new, "train.idx is not an index") for name, new in OTHERS.items()),
     *((".bin", name, lambda _, new=new: new, "its index says 18") for name, new in OTHERS.items()),
     (".idx", "truncated", lambda data: data[:-1], "train.idx is damaged or cut off"),
     (".idx", "longer", lambda data: data + b"0", "train.idx is damaged or cut off"),

@@ -89,7 +89,7 @@ def _labelled(name: str, splits: Mapping[str, str], layout: Layout, **changes: o
 
 
 def _xtreme(layout: Layout) -> Form:
-    """XTREME (Hu et al. 2020) wrote the pairs anew by a CSV writer, without a header."""
+    """XTREME (Hu et al. 2020) wrote the pairs again with a CSV writer, without a header."""
     columns = {"texts": (1, 2), "label": 3, "quoted": True}
     return _labelled("{split}-{language}.tsv", _TRAIN_DEV_TEST, layout, **columns)
 
