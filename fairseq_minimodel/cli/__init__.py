@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import InputError
-from ..files.outputs import explain
+from ..files.refusals import explain
 from ..terminal.text import PlainStream
 from . import (
     checkpoints,

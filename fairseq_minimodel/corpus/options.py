@@ -10,7 +10,7 @@ from ..errors import InputError
 
 NORMALISATION_RULES = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity")
 _DEFAULT_LENGTH = 512
-_FRAME = 2  # tokens of a sequence that are no text: <s> and </s>
+_FRAME = 2  # tokens of a sequence that are not text: <s> and </s>
 _MARKUP = ("<s>", "</s>", "<pad>", "<unk>", "<mask>")
 
 
@@ -80,25 +80,25 @@ class PrepareOptions:
     )
 
     def __post_init__(self) -> None:
-        def check(name: str, good: bool, allowed: str) -> None:
+        allowed = {
+            "min_characters": (self.min_characters >= 1, "at least 1"),
+            "valid_fraction": (0 < self.valid_fraction < 1, "more than 0 and less than 1"),
+            "valid_megabytes": (self.valid_megabytes > 0, "more than 0"),
+            "seed": (0 <= self.seed < 2**64, "between 0 and 2^64 - 1"),
+            "vocabulary_size": (self.vocabulary_size >= 1, "at least 1"),
+            "character_coverage": (0.98 <= self.character_coverage <= 1, "between 0.98 and 1"),
+            "vocabulary_sample_megabytes": (self.vocabulary_sample_megabytes > 0, "more than 0"),
+            "sequence_length": (self.sequence_length > _FRAME, f"at least {_FRAME + 1}"),
+            "shards": (self.shards is None or 1 <= self.shards <= 1000, "between 1 and 1000"),
+        }
+        for option in fields(self):
+            if choices := option.metadata["argument"].get("choices"):
+                words = f"{', '.join(choices[:-1])} or {choices[-1]}"
+                allowed[option.name] = getattr(self, option.name) in choices, words
+        for name, (good, words) in allowed.items():
             if not good:
                 option, value = name.replace("_", "-"), getattr(self, name)
-                raise InputError(f"--{option} is {value}, but it must be {allowed}.")
-
-        check("min_characters", self.min_characters >= 1, "at least 1")
-        check("valid_fraction", 0 < self.valid_fraction < 1, "more than 0 and less than 1")
-        check("valid_megabytes", self.valid_megabytes > 0, "more than 0")
-        check("seed", 0 <= self.seed < 2**64, "between 0 and 2^64 - 1")
-        check("vocabulary_size", self.vocabulary_size >= 1, "at least 1")
-        check("character_coverage", 0.98 <= self.character_coverage <= 1, "between 0.98 and 1")
-        check("vocabulary_sample_megabytes", self.vocabulary_sample_megabytes > 0, "more than 0")
-        check("sequence_length", self.sequence_length > _FRAME, f"at least {_FRAME + 1}")
-        check("shards", self.shards is None or 1 <= self.shards <= 1000, "between 1 and 1000")
-        for option in fields(self):
-            choices = option.metadata["argument"].get("choices")
-            if choices:
-                allowed = f"{', '.join(choices[:-1])} or {choices[-1]}"
-                check(option.name, getattr(self, option.name) in choices, allowed)
+                raise InputError(f"--{option} is {value}, but it must be {words}.")
         object.__setattr__(self, "user_defined_symbols", tuple(self.user_defined_symbols))
         for symbol in self.user_defined_symbols:
             if not symbol or symbol in _MARKUP or any(map(str.isspace, symbol)):

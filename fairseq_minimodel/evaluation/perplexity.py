@@ -15,14 +15,14 @@ from ..bodies.family import HEAD
 from ..bodies.surgery import truncate
 from ..errors import InputError
 from ..files.atomic import write_json
+from ..files.formats import refuse_structure
 from ..files.outputs import check_file, json_form
+from ..files.rows import json_text
 from ..files.text import (
     LONGEST_JSON_LINE,
     LONGEST_LINE,
     TextFile,
     decode,
-    json_text,
-    refuse_structure,
 )
 from ..inference.batches import in_batches
 from ..inference.build import build_model, ready_device
@@ -171,7 +171,7 @@ def read_lines(path: str | Path, field: str = "text") -> list[str]:
     with TextFile(path) as file:
         json_lines = file.is_json_lines
         if not json_lines:
-            refuse_structure(file)
+            refuse_structure(file.head, path)
         longest = LONGEST_JSON_LINE if json_lines else LONGEST_LINE
         for number, line in file.lines(longest, cut=not json_lines):
             if line.isspace():

@@ -13,6 +13,7 @@ from ..corpus.benchmarks.table import CLASSIFICATION, SPAN
 from ..errors import InputError
 from ..files.atomic import atomic_file
 from ..files.outputs import check_file, json_lines_form
+from ..files.rows import json_object, text_under
 from ..files.text import LONGEST_JSON_LINE, TextFile, decode, numbered_lines
 from ..terminal.progress import Progress
 from .model import MASKED, LanguageModel, TextError, load
@@ -24,6 +25,7 @@ TEXT, PAIR, QUESTION = ("text",), ("text1", "text2"), ("question", "context")
 COLUMNS = {CLASSIFICATION: (1, 2), SPAN: (2,), MASKED: (1,)}  # how many a task reads
 # Read, sorted by length and predicted at a time; a portion ends where one of them is reached.
 PORTION_LINES, PORTION_CHARACTERS = 2048, 4_000_000
+_OTHERWISE = "name the keys of the texts with --text-columns, or fix this line"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 DIGITS = 6  # of probabilities and scores, behind the point
 
@@ -170,7 +172,8 @@ def read_rows(
         if text:
             record = _record(text, name, line.number) if json_lines else {TEXT[0]: text}
             keys = text_columns or _usual_keys(record, task)
-            texts = tuple(_text(record, key, name, line.number) for key in keys)
+            place = f"{name}, line {line.number}"
+            texts = tuple(text_under(record, key, place, _OTHERWISE) for key in keys)
             yield Row(line.number, line.position, record, texts)
 
 
@@ -275,25 +278,13 @@ def _check_options(
 
 
 def _record(text: str, name: str, number: int) -> dict[str, object]:
-    try:
-        record = json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise _too_deep(name, number) from None
-    except ValueError as error:
-        raise InputError(f"{name}, line {number}: not JSON ({error}); fix this line") from None
-    if not isinstance(record, dict):
-        raise InputError(f"{name}, line {number}: no JSON object; write one a line")
+    record = json_object(text, f"{name}, line {number}", exact=True)
     if PREDICTION in record:
         raise InputError(
             f"{name}, line {number}: the key {PREDICTION!r} is there already, and is what this "
             "command writes: rename it"
         )
     return record
-
-
-def _refuse_constant(name: str) -> None:
-    """NaN and the infinities, which Python reads and which would be written again, are no JSON."""
-    raise ValueError(f"{name} is no JSON value")
 
 
 def _too_deep(name: str, number: int) -> InputError:
@@ -304,16 +295,6 @@ def _usual_keys(record: dict[str, object], task: str) -> Sequence[str]:
     if task == SPAN:
         return QUESTION
     return PAIR if task == CLASSIFICATION and PAIR[0] in record else TEXT
-
-
-def _text(record: dict[str, object], key: str, name: str, number: int) -> str:
-    text = record.get(key)
-    if not isinstance(text, str):
-        raise InputError(
-            f"{name}, line {number}: no text under the key {key!r}; name the keys with "
-            "--text-columns, or fix this line"
-        )
-    return text
 
 
 @contextmanager

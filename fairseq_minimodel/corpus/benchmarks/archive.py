@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ...errors import InputError
-from ...files.text import COMPRESSED, TextFile, shown
+from ...files.formats import COMPRESSED, UTF8_MARK
+from ...files.text import TextFile, shown
 from ...terminal.progress import SHORT, Progress
 
 Lines = Iterator[tuple[int, bytes]]
@@ -66,8 +67,7 @@ def open_source(path: str | Path) -> Iterator[list[SourceFile]]:
     elif not path.is_file():
         raise InputError(f"{path} does not exist; give a folder, an archive or a file.")
     elif path.name.lower().endswith((".zip", *_TAR_NAMES)):
-        is_zip = path.suffix.lower() == ".zip"
-        with (_open_zip if is_zip else _open_tar)(path) as files:
+        with _open_archive(path) as files:
             yield sorted(files, key=lambda file: file.name)
     else:
         yield [_plain(path)]
@@ -90,43 +90,29 @@ def _plain_lines(path: Path) -> Iterator[Lines]:
 
 
 @contextmanager
-def _open_zip(path: Path) -> Iterator[list[SourceFile]]:
-    try:
-        archive = zipfile.ZipFile(path)
-    except _DAMAGE as error:
-        raise _damaged(path, error) from None
-    with archive:
-        sizes = {info.filename: info.file_size for info in archive.infolist() if not info.is_dir()}
-        yield _members(path, sizes, archive.open)
-
-
-@contextmanager
-def _open_tar(path: Path) -> Iterator[list[SourceFile]]:
-    try:
-        archive = tarfile.open(path)  # noqa: SIM115
-        sizes = {member.name: member.size for member in archive.getmembers() if member.isfile()}
-    except _DAMAGE as error:
-        raise _damaged(path, error) from None
+def _open_archive(path: Path) -> Iterator[list[SourceFile]]:
+    with _damage_named(path):
+        if path.suffix.lower() == ".zip":
+            archive = zipfile.ZipFile(path)
+            sizes = {one.filename: one.file_size for one in archive.infolist() if not one.is_dir()}
+        else:
+            archive = tarfile.open(path)  # noqa: SIM115
+            sizes = {one.name: one.size for one in archive.getmembers() if one.isfile()}
 
     def open_member(name: str) -> BinaryIO:
+        if isinstance(archive, zipfile.ZipFile):
+            return archive.open(name)
         # Read at once: two members read in turns would decompress the archive again and again.
         return BytesIO(archive.extractfile(name).read())
 
-    with archive:
-        yield _members(path, sizes, open_member)
-
-
-def _members(
-    archive: Path, sizes: dict[str, int], open_member: Callable[[str], BinaryIO]
-) -> list[SourceFile]:
     files = []
     for stored_name, size in sizes.items():
         name = PurePosixPath(stored_name)  # without the "./" that some archives begin with
         if _is_data(name.parts):
-            path = f"{archive}/{name}"
-            lines = partial(_member_lines, open_member, stored_name, size, path)
-            files.append(SourceFile(path, str(name), lines))
-    return files
+            lines = partial(_member_lines, open_member, stored_name, size, f"{path}/{name}")
+            files.append(SourceFile(f"{path}/{name}", str(name), lines))
+    with archive:
+        yield files
 
 
 @contextmanager
@@ -138,23 +124,25 @@ def _member_lines(
             f"{path} unpacks to {size:,} bytes, more than the {_LARGEST_MEMBER:,} that a file of a "
             "benchmark may have; unpack the archive and give the folder if you trust it."
         )
-    try:
+    with _damage_named(path):
         stream = open_member(name)
-    except _DAMAGE as error:
-        raise _damaged(path, error) from None
     with stream, Progress(PurePosixPath(name).name, size, after=SHORT) as progress:
         yield _numbered(stream, path, progress)
 
 
 def _numbered(stream: BinaryIO, path: str, progress: Progress) -> Lines:
-    try:
+    with _damage_named(path):
         for number, line in enumerate(stream, 1):
             progress.update(len(line))
-            yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            yield number, line.removeprefix(UTF8_MARK) if number == 1 else line
+
+
+@contextmanager
+def _damage_named(path: str | Path) -> Iterator[None]:
+    try:
+        yield
     except _DAMAGE as error:
-        raise _damaged(path, error) from None
-
-
-def _damaged(path: str | Path, error: Exception) -> InputError:
-    reason = str(error).partition(":\n")[0]  # tarfile lists on further lines what it has tried
-    return InputError(f"{path} cannot be read ({reason}); the archive is damaged: fetch it again.")
+        reason = str(error).partition(":\n")[0]  # tarfile lists on further lines what it has tried
+        raise InputError(
+            f"{path} cannot be read ({reason}); the archive is damaged: fetch it again."
+        ) from None

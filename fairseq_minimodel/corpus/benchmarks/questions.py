@@ -1,15 +1,12 @@
 """Extractive question answering: JSON in the form of SQuAD v1.1 (Rajpurkar et al. 2016)."""
 
-import json
 import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...errors import InputError
-from ...files.records import with_each_key_once
-from ...files.text import decode
-from ...kinds.examples import check_characters
+from ...files.records import parse_json
 from ...kinds.window_options import NEAREST, REFUSE
 from .archive import SourceFile
 from .rows import MISPLACED, UNLABELLED, Reading
@@ -20,16 +17,9 @@ NAMED = 5  # bad offsets that a message names
 
 # How TyDi QA names its languages, in files and in the ids of questions.
 LANGUAGE_NAMES = {
-    "arabic": "ar",
-    "bengali": "bn",
-    "english": "en",
-    "finnish": "fi",
-    "indonesian": "id",
-    "korean": "ko",
-    "russian": "ru",
-    "swahili": "sw",
-    "telugu": "te",
-}
+    "arabic": "ar", "bengali": "bn", "english": "en", "finnish": "fi", "indonesian": "id",
+    "korean": "ko", "russian": "ru", "swahili": "sw", "telugu": "te",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,10 +94,9 @@ class _Offsets:
 
 
 def _whole(value: object) -> int | None:
-    """A whole number, however the file spells it (52, "52", 52.0); None: it is none."""
-    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,18}\s*", value):
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
+    """A whole number, however the file spells it (52, "52", 52.0); None: it is not one."""
+    spelled = isinstance(value, str) and re.fullmatch(r"\s*\d{1,18}\s*", value)
+    if spelled or isinstance(value, float) and value.is_integer():
         return int(value)
     return value if type(value) is int else None
 
@@ -139,11 +128,11 @@ def read_questions(
     """
     [file] = files
     offsets = _Offsets(file.path, bad_offsets)
-    for article in _list(_load(file), "data", file.path):
-        title = _text(article, "title", file.path) if "title" in article else ""
-        for paragraph in _list(article, "paragraphs", file.path):
-            context = _text(paragraph, "context", file.path)
-            for entry in _list(paragraph, "qas", file.path):
+    for article in _value(_load(file), "data", list, file.path):
+        title = _value(article, "title", str, file.path) if "title" in article else ""
+        for paragraph in _value(article, "paragraphs", list, file.path):
+            context = _value(paragraph, "context", str, file.path)
+            for entry in _value(paragraph, "qas", list, file.path):
                 identity = _identity(entry, file.path)
                 place = f"{file.path}, question {identity}"
                 code = language or _language_of(identity, place)
@@ -160,7 +149,7 @@ def read_questions(
                     code,
                     Question(
                         id=identity,
-                        question=_text(entry, "question", place),
+                        question=_value(entry, "question", str, place),
                         context=context,
                         answers=answers,
                         context_language=context_language,
@@ -173,15 +162,7 @@ def read_questions(
 
 def _load(file: SourceFile) -> object:
     with file.lines() as lines:
-        text = decode(b"".join(line for _, line in lines), file.path, 1)
-    try:
-        return json.loads(text, object_pairs_hook=with_each_key_once)
-    except RecursionError:
-        raise InputError(
-            f"{file.path}: the JSON is nested too deeply; the file is not in the form of SQuAD v1.1."
-        ) from None
-    except ValueError as error:
-        raise InputError(f"{file.path}: not JSON ({error}); fetch the file again.") from None
+        return parse_json(b"".join(line for _, line in lines), file.path, "fetch the file again")
 
 
 def _language_of(identity: str, place: str) -> str:
@@ -197,7 +178,7 @@ def _language_of(identity: str, place: str) -> str:
 def _identity(entry: object, path: str) -> str:
     """The id, which some files have as a whole number."""
     value = entry.get("id") if isinstance(entry, dict) else None
-    return str(value) if type(value) is int else _text(entry, "id", path)
+    return str(value) if type(value) is int else _value(entry, "id", str, path)
 
 
 def _answers(entry: object, place: str) -> Iterator[tuple[str, object]]:
@@ -205,17 +186,9 @@ def _answers(entry: object, place: str) -> Iterator[tuple[str, object]]:
 
     Test sets with the answers taken out have none, or an empty one: nothing is yielded.
     """
-    for answer in _list(entry, "answers", place):
-        if text := _text(answer, "text", place):
+    for answer in _value(entry, "answers", list, place):
+        if text := _value(answer, "text", str, place):
             yield text, answer.get("answer_start")
-
-
-def _list(record: object, key: str, place: str) -> list:
-    return _value(record, key, list, place)
-
-
-def _text(record: object, key: str, place: str) -> str:
-    return _value(record, key, str, place)
 
 
 def _value(record: object, key: str, kind: type, place: str) -> object:
@@ -225,6 +198,4 @@ def _value(record: object, key: str, kind: type, place: str) -> object:
             f"{place}: no {'list' if kind is list else 'text'} under the key {key!r}; "
             "the file is not in the form of SQuAD v1.1."
         )
-    if isinstance(value, str):
-        check_characters(value, place)
     return value

@@ -147,12 +147,9 @@ def _read(form: Form, files: Files, options: Mapping[str, str]) -> dict[str, Spl
                 left_out[reading.language][reading.left_out] += 1
             else:
                 kept.append(reading.row)
-    return {
-        language: Split(
-            language,
-            tuple(source.path for source in files.get(language) or files[None]),
-            tuple(kept),
-            dict(left_out[language]),
-        )
-        for language, kept in rows.items()
-    }
+
+    def split(language: str) -> Split:
+        paths = tuple(source.path for source in files.get(language) or files[None])
+        return Split(language, paths, tuple(rows[language]), dict(left_out[language]))
+
+    return {language: split(language) for language in rows}

@@ -95,10 +95,11 @@ def write_toy(output: str | Path, seed: int = 1, sentences: int = 30000) -> None
             f"--sentences {sentences} is too little text to train on; "
             f"give at least {FEWEST_SENTENCES}."
         )
-    written = {}
     with atomic_folder(output, TOY) as folder:
-        for language in LANGUAGES:
-            written[language] = _write_language(folder / language, language, seed, sentences)
+        written = {
+            language: _write_language(folder / language, language, seed, sentences)
+            for language in LANGUAGES
+        }
     for language, count in written.items():
         print(f"{Path(output, language)}: {count} sentences on {len(TOPICS)} topics, seed {seed}")
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...corpus.prepare import RECORD_NAME
-from ...corpus.record import read_prepared
+from ...corpus.record import RECORD_NAME, read_prepared
 from ...errors import InputError
 from ...kinds.window_options import NO_ANSWER, SPANS, WINDOWS
 from ...packs.pack import DICTIONARY
