@@ -14,7 +14,7 @@ def _add_inspect(verbs: Verbs) -> None:
     parser = add_verb(
         verbs,
         "inspect",
-        run="fairseq_minimodel.report.inspect.command:inspect",
+        run="fairseq_minimodel.inspect.command:inspect",
         help="what a checkpoint, pack, module, data or tokenizer is, or where two models differ",
         example="checkpoints/en/checkpoint_last.pt packs/de data/en",
         description="Prints what each path is: sizes, vocabulary, heads, what was frozen, lineage, "

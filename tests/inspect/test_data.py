@@ -11,7 +11,7 @@ from support.generated_text import make_documents
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.prepare import prepare
 from fairseq_minimodel.corpus.questions import prepare_questions
-from fairseq_minimodel.report.inspect.command import describe
+from fairseq_minimodel.inspect.command import describe
 
 EOS, UNK = 2, 3
 
