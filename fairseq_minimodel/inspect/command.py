@@ -43,11 +43,7 @@ COMPARED = ("models:describe_checkpoint", "models:describe_pack", "models:descri
 def inspect(paths: Sequence[Path], compare: Sequence[Path] | None, output: str | None) -> None:
     """Print what each file or folder is, or where two of them differ.
 
-    Args:
-        paths: of anything that `describe` knows.
-        compare: two checkpoints, language packs or task modules, instead of `paths`.
-        output: where to write the same as JSON: a file, or "-" for the standard output, in the place
-            of the text; None: nowhere.
+    The arguments are those of `InspectOptions`.
 
     Raises:
         InputError: there is nothing to inspect, `output` holds something else, or a file is missing,

@@ -19,25 +19,15 @@ LONGEST = 44  # characters of a setting that are shown; of a longer one its end
 
 @dataclass
 class Part:
-    """How the tensors of one part of the model compare.
-
-    Attributes:
-        name: of the part.
-        equal: how many tensors are identical by bits.
-        changed: how many have the same shape, and other bits.
-        largest: the largest absolute difference of two elements.
-        relative: the Euclidean norm of all differences over that of A; NaN where A is 0.
-        reshaped: the shapes, in A and in B, of tensors that have different ones.
-        only_a, only_b: how many tensors the other does not have.
-    """
+    """How the tensors of one part of the model compare."""
 
     name: str
-    equal: int = 0
-    changed: int = 0
-    largest: float = 0.0
-    relative: float = 0.0
-    reshaped: list[tuple[list[int], list[int]]] = field(default_factory=list)
-    only_a: int = 0
+    equal: int = 0  # tensors that are identical by bits
+    changed: int = 0  # tensors of the same shape, with other bits
+    largest: float = 0.0  # absolute difference of two elements
+    relative: float = 0.0  # the Euclidean norm of all differences over that of A; NaN where A is 0
+    reshaped: list[tuple[list[int], list[int]]] = field(default_factory=list)  # shapes in A, in B
+    only_a: int = 0  # tensors that B does not have
     only_b: int = 0
 
     def row(self) -> list[object]:
@@ -55,18 +45,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models and where they differ.
-
-    Attributes:
-        a, b: the two.
-        settings: name, value in A and value in B of each that differs; None: it has no such setting.
-        parts: of the weights, in the model's order.
-    """
+    """Two models and where they differ."""
 
     a: Model
     b: Model
-    settings: Sequence[tuple[str, object, object]]
-    parts: Sequence[Part]
+    settings: Sequence[
+        tuple[str, object, object]
+    ]  # name, value in A, value in B; None: it has none
+    parts: Sequence[Part]  # in the model's order
 
     @property
     def verdict(self) -> str:
@@ -103,10 +89,8 @@ class Comparison:
     def as_json(self) -> dict[str, object]:
         """The same for JSON."""
         sides = {
-            name: {
-                "path": str(side.path),
-                **{key: getattr(side, key) for key in ("kind", "lineage", "vocabulary")},
-            }
+            name: {key: getattr(side, key) for key in ("kind", "lineage", "vocabulary")}
+            | {"path": str(side.path)}
             for name, side in (("a", self.a), ("b", self.b))
         }
         settings = [{"name": name, "a": a, "b": b} for name, a, b in self.settings]

@@ -40,13 +40,7 @@ DICTIONARY, LABEL, INPUTS = "dict.txt", "label", ("input0", "input1")
 class Dataset:
     """One split of binarised data: `PREFIX.idx` and `PREFIX.bin` (`corpus/indexed.py`).
 
-    Attributes:
-        sizes: tokens of each item, (items,).
-        tokens: of all items.
-        bytes: of both files.
-
-    Raises:
-        InputError: a file is missing or cut off, or is in another of fairseq's formats.
+    `sizes` are the tokens of each item, (items,). Raises InputError as `read_sizes` does.
     """
 
     def __init__(self, prefix: Path) -> None:

@@ -23,21 +23,13 @@ class Fact:
 
 @dataclass(frozen=True)
 class Description:
-    """What a file or folder is.
-
-    Attributes:
-        path: of it.
-        kind: in a word or two: "checkpoint", "language pack".
-        title: what it is, in a line.
-        facts: what is known of it, in the order in which they are printed.
-        warnings: what is wrong with it.
-    """
+    """What a file or folder is."""
 
     path: Path
-    kind: str
-    title: str
+    kind: str  # in a word or two: "checkpoint", "language pack"
+    title: str  # what it is, in a line
     facts: Sequence[Fact]
-    warnings: Sequence[str] = ()
+    warnings: Sequence[str] = ()  # what is wrong with it
 
     def __str__(self) -> str:
         names = max(len(fact.name) for fact in self.facts)
@@ -61,14 +53,9 @@ class Description:
 
 def wrapped(before: str, text: str) -> list[str]:
     """The lines of a text, all indented to where the first begins, behind `before`."""
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=before,
-        subsequent_indent=" " * len(before),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    rule = {"break_long_words": False, "break_on_hyphens": False}
+    rest = " " * len(before)
+    return textwrap.wrap(text, WIDTH, initial_indent=before, subsequent_indent=rest, **rule)
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -106,16 +93,9 @@ def format_bytes(size: int) -> str:
 def vocabulary_fact(
     size: int, fingerprint: str | None, symbols: Sequence[str], files: Mapping[str, str | None]
 ) -> Fact:
-    """A vocabulary.
-
-    Args:
-        size: rows of the embedding, or symbols.
-        fingerprint: of the symbols and their order, where it is known.
-        symbols: with fairseq's own; none if they are not known.
-        files: where its dictionary and its tokenizer are; None where there is none.
-    """
-    start = len(SPECIAL_SYMBOLS)
-    pieces = list(symbols[start : start + FIRST_PIECES])
+    """A vocabulary of so many symbols; which ones (fairseq's own included) where that is known, and
+    where its dictionary and its tokenizer are."""
+    pieces = list(symbols[len(SPECIAL_SYMBOLS) :][:FIRST_PIECES])
     known = f" ({fingerprint})" if fingerprint else ""
     first = f", the first {' '.join(pieces)}" if pieces else ""
     found = joined(*(file for file in files.values() if file))
@@ -127,11 +107,7 @@ def vocabulary_fact(
 
 
 def training_fact(
-    updates: int,
-    tokens: int | None = None,
-    flops: int | None = None,
-    seconds: float | None = None,
-    epoch: str = "",
+    updates: int, tokens: int | None, flops: int | None, seconds: float | None, epoch: str = ""
 ) -> Fact:
     """How long a training was, None: not known; `epoch`: how far it is in its data, in words."""
     text = joined(

@@ -195,7 +195,7 @@ def describe_module(folder: Path) -> Model:
         _heads(about.heads, read_dictionary(module.labels) if module.labels else []),
         Fact("lineage", about.lineage, about.lineage),
         Fact("body", text, body),
-        training_fact(about.updates),
+        training_fact(about.updates, None, None, None),
         Fact("versions", pairs(about.versions), about.versions),
     ]
     title = f"task module ({kind}){_purpose(about.task.get('_name'), about.heads)}"
