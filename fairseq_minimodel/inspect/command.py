@@ -73,7 +73,7 @@ def describe(path: Path) -> Description:
     Raises:
         InputError: there is nothing, it is of no known kind, or it is damaged.
     """
-    return _function(_reader_of(path))(path)
+    return _load(_reader_of(path))(path)
 
 
 def compare_paths(a: Path, b: Path) -> "Comparison":
@@ -88,10 +88,10 @@ def compare_paths(a: Path, b: Path) -> "Comparison":
                 f"{path} is not a checkpoint, a language pack, a task module or a plugged model: "
                 "--compare takes these"
             )
-    return _function("compare:compare_models")(describe(a), describe(b))
+    return _load("compare:compare_models")(describe(a), describe(b))
 
 
-def _function(name: str) -> Callable:
+def _load(name: str) -> Callable:
     """A function of this room, "module:function"."""
     module, function = name.split(":")
     return getattr(import_module(f"{__package__}.{module}"), function)

@@ -1,7 +1,7 @@
 """What a checkpoint, a language pack, a task module or a model in Hugging Face's form is."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, make_dataclass
 from math import prod
 from pathlib import Path
@@ -60,11 +60,6 @@ OPTIONS = """
 """
 SAYS_NOTHING = (None, False, "", 0)  # as the value of an option
 ONE = (("update-freq", "1"), ("distributed-world-size", 1))
-FROZEN = {
-    "none": "nothing",
-    "language": "language side",
-    "body": "everything but the language side",
-}
 # The groups in which parameters are counted, by the first word of their parts' names.
 GROUPS = {
     "language": "language side",
@@ -132,7 +127,7 @@ def describe_checkpoint(path: Path) -> Model:
     counts = _count(weights, lambda name, _: GROUPS.get(part_of(name).split()[0], "other"))
     total = sum(counts.values())
     layers = _mlm_layers(checkpoint)
-    places = f"after layer{'s' * (len(layers) > 1)} {_and(layers)} (the last)" if layers else "none"
+    places = f"after {_layers(layers)} (the last)" if layers else "none"
     lineage, vocabulary = lineage_of(checkpoint.state), checkpoint.state.get(VOCABULARY)
     note = "" if LINEAGE in checkpoint.state else " (the digest of its body; none is written in it)"
     vocabulary = None if vocabulary is None else decode(vocabulary)
@@ -330,10 +325,9 @@ def _title(checkpoint: Checkpoint) -> str:
     if not _was_trained(checkpoint):
         return "body, imported or made out of another checkpoint"
     name = "meta-trained body" if task == "meta_masked_lm" else "pretrained body"
-    if len(middle) == 1:
-        return f"{name} with an auxiliary MLM head after layer {middle[0]} (MiniJoint)"
     if middle:
-        return f"{name} with auxiliary MLM heads after layers {_and(middle)} (MiniJoint)"
+        heads = "an auxiliary MLM head" if len(middle) == 1 else "auxiliary MLM heads"
+        return f"{name} with {heads} after {_layers(middle)} (MiniJoint)"
     return name
 
 
@@ -408,13 +402,16 @@ def _frozen(checkpoint: Checkpoint) -> Fact:
     if not _was_trained(checkpoint):
         return Fact("frozen", "not known: no training wrote this file", None)
     freeze = parse_freeze(checkpoint.model_config.get("freeze"))
-    text = FROZEN.get(freeze.kind, freeze.kind)
+    side = "token embeddings" if freeze.bias_is_trained else "language side"
+    layers = counted(freeze.layers, "layer")
+    text = {
+        "none": "nothing",
+        "language": "language side",
+        "body": "everything but the language side",
+        BOTTOM: f"{side}, position embeddings, embedding LayerNorm, the bottom {layers}",
+    }[freeze.kind]
     if settings_in(checkpoint.model_config).task_module != NONE:
         text = "everything but the task module and its heads"
-    elif freeze.kind == BOTTOM:
-        layers = counted(freeze.layers, "layer")
-        side = "token embeddings" if freeze.bias_is_trained else "language side"
-        text = f"{side}, position embeddings, embedding LayerNorm, the bottom {layers}"
     return Fact("frozen", text, text)
 
 
@@ -470,7 +467,7 @@ def _options(checkpoint: Checkpoint) -> list[Fact]:
     return [Fact("options", " ".join(given), options)]
 
 
-def _and(numbers: Iterable[int]) -> str:
-    """ "2", "2 and 6", "2, 4 and 6"."""
+def _layers(numbers: Sequence[int]) -> str:
+    """ "layer 2", "layers 2 and 6", "layers 2, 4 and 6"."""
     *first, last = map(str, numbers)
-    return f"{', '.join(first)} and {last}" if first else last
+    return f"layers {', '.join(first)} and {last}" if first else f"layer {last}"
