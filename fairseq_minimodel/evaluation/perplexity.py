@@ -32,6 +32,7 @@ from ..packs.trained_language import unfit_packs
 from ..tasks.masked_blocks import Masking
 from ..terminal.table import format_table
 from ..vocabulary.tokenizers import BOS, EOS, MASK_SYMBOL, SPECIAL_SYMBOLS, UNK, Vocabulary
+from .options import PerplexityOptions
 
 SCORES = json_form("a file of perplexities", "language", "pack", "perplexity")
 LARGEST_TEXT = 100_000_000  # bytes
@@ -93,23 +94,16 @@ def perplexity(
     body: str | Path,
     tests: Sequence[tuple[str | Path, str | Path]],
     depth: int | None = None,
-    seed: int = 1,
-    max_tokens: int = 8192,
+    seed: int = PerplexityOptions.seed,
+    max_tokens: int = PerplexityOptions.max_tokens,
     device: str | None = None,
     output: str | Path | None = None,
-    field: str = "text",
+    field: str = PerplexityOptions.field,
 ) -> list[PerplexityScore]:
     """MLM loss and perplexity of a body in the language of each pack; print a table.
 
-    Args:
-        body: checkpoint of masked language modelling.
-        tests: (pack, text) pairs; a text has one sentence or document a line, or is JSON Lines.
-        depth: layer after which the MLM head to measure stands; None: the last.
-        seed: of the masks. They depend on nothing else but a line's number and its tokens.
-        max_tokens: tokens a batch, padding included.
-        device: of PyTorch; None: a GPU if there is one.
-        output: where to write the scores as JSON; None: nowhere.
-        field: JSON Lines: the key that holds the text.
+    The arguments are those of `PerplexityOptions`. The masks depend on the seed, and on nothing else
+    but a line's number and its tokens.
 
     Raises:
         InputError: `output` holds something else, the body has no such head, a pack does not fit it,

@@ -24,9 +24,8 @@ from ..packs.plug import plug
 from ..packs.trained_language import unfit_packs
 from ..terminal.table import format_table
 from ..vocabulary.tokenizers import BOS, EOS, PAD, Vocabulary
+from .options import COSINE, CSLS, SIMILARITIES, RetrieveOptions
 
-COSINE, CSLS = "cosine", "csls"
-SIMILARITIES = (COSINE, CSLS)
 TO_ENGLISH, FROM_ENGLISH = "to English", "from English"
 
 SCORES = json_form("a file of accuracies", "language", "pack", "accuracies")
@@ -62,25 +61,15 @@ def retrieve(
     data: str | Path,
     layer: int | None = None,
     similarities: Sequence[str] = SIMILARITIES,
-    neighbours: int = 10,
-    max_tokens: int = 8192,
+    neighbours: int = RetrieveOptions.neighbours,
+    max_tokens: int = RetrieveOptions.max_tokens,
     device: str | None = None,
     output: str | Path | None = None,
 ) -> list[RetrievalScore]:
     """Find translations by a body's hidden states in the language of each pack; print a table.
 
-    Args:
-        body: any checkpoint of the packs' lineage, fine-tuned or not.
-        source_pack: of English, into which Tatoeba's sentences are translated.
-        packs: their languages are looked up in the benchmark (`ALIASES`).
-        data: files of Tatoeba, see `read_benchmark`.
-        layer: after which the hidden states are taken, from 1; 0: the embeddings. None: the one above
-            the middle (`middle_layer`).
-        similarities: of `SIMILARITIES`.
-        neighbours: k of CSLS.
-        max_tokens: tokens a batch, padding included.
-        device: of PyTorch; None: a GPU if there is one.
-        output: where to write the scores as JSON; None: nowhere.
+    The arguments are those of `RetrieveOptions`; the body may be any checkpoint of the packs' lineage,
+    fine-tuned or not.
 
     Raises:
         InputError: `output` holds something else, the body does not have the layer, a pack does not

@@ -106,33 +106,11 @@ def evaluate(
 ) -> list[dict]:
     """Score fine-tuned bodies in the languages of packs, and print a table.
 
-    Either on files (`tests`) or on a benchmark (`packs`, `benchmark`, `data`). With `output`, every
-    score is written as soon as it is there, and scores of the same inputs that the file already
-    has are not computed again. Other scores in the file stay there, so that several processes can
-    write to one; a score of the same body, pack and data is replaced.
-
-    Args:
-        bodies: checkpoints of fairseq's task `sentence_prediction`, or of our task `span_qa`.
-        modules: task modules of these tasks; then there is one body, the one that they were trained
-            over. None: the bodies are scored as they are.
-        tests: (pack, file of examples or of questions) pairs. For the source language, the pack made
-            of the pretrained body itself.
-        packs: folder of packs, at any depth.
-        benchmark: one of `BENCHMARKS`.
-        data: its archive, folder or file, as published.
-        split: of the benchmark.
-        languages: codes to take; None: of every pack.
-        text_columns, label_column: where the texts (one or two) and the label stand in the files of
-            `tests`.
-        labels: dict.txt of the labels, in the order of the classes; None: the one that a body was
-            fine-tuned with.
-        metric: of answers, "squad" or "mlqa"; None: the benchmark's own.
-        max_length, stride, max_question: of questions, see `windows_of`.
-        max_answer: tokens of the longest answer.
-        bad_offsets: of questions, see `read_questions`.
-        max_tokens: tokens a batch, padding included.
-        device: of PyTorch; None: a GPU if there is one.
-        output: where to write the scores as JSON; None: nowhere.
+    The arguments are those of `EvaluateOptions`: either files (`tests`) or a benchmark (`packs`,
+    `benchmark`, `data`). With `output`, every score is written as soon as it is there, and scores of
+    the same inputs that the file already has are not computed again. Other scores in the file stay
+    there, so that several processes can write to one; a score of the same body, pack and data is
+    replaced.
 
     Raises:
         InputError: `output` holds something else, the options contradict each other, the bodies were

@@ -80,16 +80,8 @@ def predict(
     them; a pretrained one fills masks. Blank lines are left out. At the end a line on stderr says how
     many lines a second it were, once the model was loaded.
 
-    Args:
-        body, module, labels, max_tokens, device, bfloat16: see `load`.
-        pack: of the language of the lines; None: the language inside the body.
-        source: a file of texts or of JSON Lines, perhaps compressed; "-": standard input.
-        output: a file, which is written whole or not at all; "-": standard output.
-        json_lines: the input is JSON Lines, even if neither its name (`.jsonl`) nor its first line
-            says so; standard input is not looked at.
-        text_columns: keys of the texts (default: text; text1 and text2; question and context).
-        top: tokens for each mask (default: 5), or answers to each question (1).
-        max_length, stride, max_question, max_answer: of questions, see `LanguageModel.answer`.
+    The arguments are those of `PredictOptions`. `output` is written whole or not at all. Of a file
+    that is neither called .jsonl nor begins as JSON Lines, and of standard input, `json_lines` says so.
 
     Raises:
         InputError: as in `load`; the input cannot be read; a line is not UTF-8, or no JSON object with

@@ -68,12 +68,7 @@ def export_hf(
     All heads that the body has go with it, so that the one folder is what `AutoModelForMaskedLM`,
     and `AutoModelForSequenceClassification` or `AutoModelForQuestionAnswering`, load.
 
-    Args:
-        module: a task module that was trained over the body, to be merged into it.
-        depth: export the bottom layers alone, with the MLM head after them.
-        labels: dict.txt of the labels; None: that of the training data or of the module.
-        scores: the file that `evaluate --json` wrote, for the model card.
-        base_model, license, datasets: for the model card, see `Statements`.
+    The arguments are those of `ExportHFOptions`.
 
     Raises:
         InputError: a file is missing or damaged, the parts do not belong together, or the library

@@ -31,6 +31,7 @@ from .languages import (
 )
 from .learning import learning_section
 from .options import options_section
+from .verb_options import ReportOptions
 
 TEMPLATE = "page.html.j2"
 PAGE = FileForm("a report", lambda path: b"<span>fairseq-minimodel</span>" in path.read_bytes())
@@ -38,17 +39,14 @@ PAGE = FileForm("a report", lambda path: b"<span>fairseq-minimodel</span>" in pa
 
 def report(
     runs: Sequence[Path],
-    output: Path = Path("report.html"),
+    output: Path = ReportOptions.output,
     pictures: Path | None = None,
     source: str | None = None,
 ) -> None:
     """Write a page about run folders, and its charts as PNG.
 
-    Args:
-        runs: folders with logs of training, packs, prepared data, scores or checkpoints, at any depth.
-        output: the page.
-        pictures: folder of the PNGs; None: beside the page, NAME_files.
-        source: the language that the others are compared with; None: that of pretraining.
+    The arguments are those of `ReportOptions`; the folders may hold logs of training, packs, prepared
+    data, scores and checkpoints, at any depth.
 
     Raises:
         InputError: a folder is missing or holds nothing of interest, a file in it is damaged,

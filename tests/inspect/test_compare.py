@@ -11,8 +11,8 @@ from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoin
 from fairseq_minimodel.bodies.language_side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION
 from fairseq_minimodel.bodies.parts import listed
 from fairseq_minimodel.cli import main
+from fairseq_minimodel.inspect.command import compare_paths as compare
 from fairseq_minimodel.packs.commands import extend, pack, truncate
-from fairseq_minimodel.report.inspect.compare import compare
 
 LAYER = "encoder.sentence_encoder.layers.{}."
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...terminal.table import format_flops, format_seconds
-from ...vocabulary.tokenizers import SPECIAL_SYMBOLS
+from ..terminal.table import format_flops, format_seconds
+from ..vocabulary.tokenizers import SPECIAL_SYMBOLS
 
 WIDTH = 100  # characters of a line
 FIRST_PIECES = 5  # of a vocabulary that are shown
@@ -14,13 +14,7 @@ FIRST_PIECES = 5  # of a vocabulary that are shown
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that is known of a file.
-
-    Attributes:
-        name: of the fact, in a word or two.
-        text: for a reader, with units.
-        value: the same for JSON.
-    """
+    """One thing that is known of a file: its name, a text with units, and the value for JSON."""
 
     name: str
     text: str
@@ -29,21 +23,13 @@ class Fact:
 
 @dataclass(frozen=True)
 class Description:
-    """What a file or folder is.
-
-    Attributes:
-        path: of it.
-        kind: in a word or two: "checkpoint", "language pack".
-        title: what it is, in a line.
-        facts: what is known of it, in the order in which they are printed.
-        warnings: what is wrong with it.
-    """
+    """What a file or folder is."""
 
     path: Path
-    kind: str
-    title: str
+    kind: str  # in a word or two: "checkpoint", "language pack"
+    title: str  # what it is, in a line
     facts: Sequence[Fact]
-    warnings: Sequence[str] = ()
+    warnings: Sequence[str] = ()  # what is wrong with it
 
     def __str__(self) -> str:
         names = max(len(fact.name) for fact in self.facts)
@@ -67,14 +53,9 @@ class Description:
 
 def wrapped(before: str, text: str) -> list[str]:
     """The lines of a text, all indented to where the first begins, behind `before`."""
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=before,
-        subsequent_indent=" " * len(before),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    rule = {"break_long_words": False, "break_on_hyphens": False}
+    rest = " " * len(before)
+    return textwrap.wrap(text, WIDTH, initial_indent=before, subsequent_indent=rest, **rule)
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -82,15 +63,20 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
+def joined(*texts: str, by: str = ", ") -> str:
+    """The texts that are not empty, in one."""
+    return by.join(filter(None, texts))
+
+
 def pairs(values: Mapping[str, object]) -> str:
     """Names with their values, "a 1, b 2", without those that are None or empty."""
     kept = {name: value for name, value in values.items() if value not in (None, "")}
-    return ", ".join(f"{name} {value}" for name, value in kept.items()) or "none"
+    return joined(*(f"{name} {value}" for name, value in kept.items())) or "none"
 
 
 def shares(counts: Mapping[str, int]) -> str:
     """What a number is the sum of: "language side 1,000, body 2,000"."""
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return joined(*(f"{name} {count:,}" for name, count in counts.items()))
 
 
 def format_bytes(size: int) -> str:
@@ -107,50 +93,32 @@ def format_bytes(size: int) -> str:
 def vocabulary_fact(
     size: int, fingerprint: str | None, symbols: Sequence[str], files: Mapping[str, str | None]
 ) -> Fact:
-    """A vocabulary.
-
-    Args:
-        size: rows of the embedding, or symbols.
-        fingerprint: of the symbols and their order, where it is known.
-        symbols: with fairseq's own; none if they are not known.
-        files: where its dictionary and its tokenizer are; None where there is none.
-    """
-    start = len(SPECIAL_SYMBOLS)
-    pieces = list(symbols[start : start + FIRST_PIECES])
+    """A vocabulary of so many symbols; which ones (fairseq's own included) where that is known, and
+    where its dictionary and its tokenizer are."""
+    pieces = list(symbols[len(SPECIAL_SYMBOLS) :][:FIRST_PIECES])
     known = f" ({fingerprint})" if fingerprint else ""
     first = f", the first {' '.join(pieces)}" if pieces else ""
-    found = ", ".join(file for file in files.values() if file)
+    found = joined(*(file for file in files.values() if file))
     missing = " and no ".join(kind for kind, file in files.items() if not file)
-    text = [
-        f"{counted(size, 'symbol')}{known}{first}",
-        found,
-        f"no {missing} found" if missing else "",
-    ]
+    missing = missing and f"no {missing} found"
+    text = joined(f"{counted(size, 'symbol')}{known}{first}", found, missing, by="; ")
     value = {"size": size, "fingerprint": fingerprint, "first_pieces": pieces, **files}
-    return Fact("vocabulary", "; ".join(filter(None, text)), value)
+    return Fact("vocabulary", text, value)
 
 
 def training_fact(
-    updates: int,
-    tokens: int | None = None,
-    flops: int | None = None,
-    seconds: float | None = None,
-    epoch: str = "",
+    updates: int, tokens: int | None, flops: int | None, seconds: float | None, epoch: str = ""
 ) -> Fact:
-    """How long a training was; None: not known.
-
-    Args:
-        epoch: how far it has come with its data, in words.
-    """
-    text = [
+    """How long a training was, None: not known; `epoch`: how far it is in its data, in words."""
+    text = joined(
         counted(updates, "update"),
         epoch,
         "" if tokens is None else counted(tokens, "token"),
         "" if flops is None else format_flops(flops),
         "" if seconds is None else f"{format_seconds(seconds)} of steps",
-    ]
+    )
     value = {"updates": updates, "tokens": tokens, "flops": flops, "seconds": seconds}
-    return Fact("training", ", ".join(filter(None, text)), value)
+    return Fact("training", text, value)
 
 
 def loss_facts(value: float | None, unit: str, name: str = "validation loss") -> list[Fact]:
@@ -166,8 +134,8 @@ def precision_fact(counts: Mapping[str, int]) -> Fact:
     return Fact("precision", text, dict(counts))
 
 
-def files_fact(paths: Sequence[Path]) -> Fact:
-    """The files and how large they are together."""
-    sizes = {path.name: path.stat().st_size for path in paths}
-    total = format_bytes(sum(sizes.values()))
-    return Fact("files", f"{total}: {', '.join(sizes)}", sizes)
+def files_fact(path: Path) -> Fact:
+    """A file, or the files in a folder, and how large they are together."""
+    files = [file for file in sorted(path.iterdir()) if file.is_file()] if path.is_dir() else [path]
+    sizes = {file.name: file.stat().st_size for file in files}
+    return Fact("files", f"{format_bytes(sum(sizes.values()))}: {joined(*sizes)}", sizes)

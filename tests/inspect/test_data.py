@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 from fairseq.data.indexed_dataset import MMapIndexedDataset
@@ -11,7 +13,7 @@ from support.generated_text import make_documents
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.prepare import prepare
 from fairseq_minimodel.corpus.questions import prepare_questions
-from fairseq_minimodel.report.inspect.command import describe
+from fairseq_minimodel.inspect.command import describe
 
 EOS, UNK = 2, 3
 
@@ -117,6 +119,22 @@ def test_a_dictionary_and_a_tokenizer(source_data, capsys):
     tokenizer = describe(source_data / "sentencepiece.bpe.model").as_json()
     assert tokenizer["title"] == "SentencePiece model"
     assert tokenizer["pieces"]["all"] == 63 and tokenizer["pieces"]["for_dictionary"] == 60
+
+
+def test_dictionaries_tokenizers_and_data_do_not_wait_for_torch(source_data, pair_data):
+    paths = [
+        source_data,
+        source_data / "dict.txt",
+        source_data / "sentencepiece.bpe.model",
+        pair_data,
+    ]
+    code = (
+        "import sys\nfrom fairseq_minimodel.cli import main\n"
+        f"assert main(['inspect', *{[str(path) for path in paths]}]) == 0\n"
+        "assert not {'torch', 'fairseq'} & set(sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize(

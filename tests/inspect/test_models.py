@@ -9,9 +9,9 @@ from bodies.test_released import released
 from conftest import LENGTH, SMALL_MODEL, train
 
 from fairseq_minimodel.cli import main
+from fairseq_minimodel.inspect.command import describe
 from fairseq_minimodel.packs.commands import module, pack, plug
 from fairseq_minimodel.packs.commands import truncate as write_truncated
-from fairseq_minimodel.report.inspect.command import describe
 
 # Of the model of 3 layers, width 16 and feed-forward 32 that the tests train.
 LANGUAGE, HEAD, CLASSIFIER = 65 * 16 + 65, 16 * 16 + 16 + 32, 16 * 16 + 16 + 3 * 16 + 3
@@ -98,7 +98,7 @@ def test_a_pretrained_body(joint_checkpoint):
     }
     assert "4 updates, in epoch 1, " in texts["training"]
     loss = content["extra_state"]["val_loss"]
-    assert found["validation_loss"] == {"value": loss, "unit": "bits a masked token"}
+    assert found["validation_loss"] == {"value": loss, "unit": "bits per masked token"}
     assert texts["options"].startswith(
         "--task masked_lm --criterion joint_masked_lm --optimizer adam --lr 0.01 --lr-scheduler fixed"
     )
@@ -124,7 +124,7 @@ def test_a_fine_tuned_body(models, joint_checkpoint):
     assert found["task_heads"]["labels"] == ["same", "other", "neither"]
     assert "(3 classes: same, other, neither)" in texts["task heads"]
     assert texts["frozen"] == "language side"
-    assert found["validation_loss"]["unit"] == "bits an example"
+    assert found["validation_loss"]["unit"] == "bits per example"
     assert found["started_from"] == {"checkpoint": str(joint_checkpoint)}
 
 
@@ -175,7 +175,7 @@ def test_a_released_layout(tmp_path):
     assert found["sizes"]["encoder_layers"] == 3
     assert texts["training"].startswith("500,000 updates, 4 whole epochs")
     assert "the digest of its body" in texts["lineage"]
-    assert texts["validation loss"] == "2 bits a masked token"
+    assert texts["validation loss"] == "2 bits per masked token"
     assert "--criterion masked_lm --optimizer adam" in texts["options"]
 
 
@@ -260,7 +260,7 @@ def test_truncated_and_foreign_files_end_in_a_sentence(models, joint_checkpoint,
     for name, words in {
         "cut.pt": "is damaged",
         "empty.pt": "the file is in fact empty",
-        "picture.png": "is no file that inspect knows",
+        "picture.png": "is not a file that inspect knows",
         "absent": "there is no",
         "folder": "name one of its checkpoints: checkpoint_last.pt",
         "part.pt": "is not a whole RoBERTa",
