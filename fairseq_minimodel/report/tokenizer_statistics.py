@@ -1,4 +1,4 @@
-"""How a tokenizer fits its language: tokens a word, unknown tokens, what it shares with another."""
+"""How a tokenizer fits its language: tokens per word, unknown tokens, what it shares with another."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,11 +36,11 @@ class TextCounts:
 
     @property
     def fertility(self) -> float | None:
-        """Tokens a word."""
+        """Tokens per word."""
         return self.tokens / self.words if self.words else None
 
     @property
-    def characters_a_token(self) -> float | None:
+    def characters_per_token(self) -> float | None:
         return self.characters / self.tokens if self.tokens else None
 
 
