@@ -54,8 +54,8 @@ def _add_flops(verbs: Verbs) -> None:
     number("--updates", 125_000, "updates of pretraining")
     number("--post-updates", None, "updates of MiniPost's step 1b (default: --updates)")
     number("--adaptation-updates", None, "updates of an adaptation (default: --updates)")
-    number("--batch-tokens", 2048 * 512, "tokens an update")
-    number("--sequence-length", 512, "tokens a sequence")
+    number("--batch-tokens", 2048 * 512, "tokens per update")
+    number("--sequence-length", 512, "tokens per sequence")
     number("--masked-fraction", 0.15, "share of the tokens that is predicted", float)
     number("--micro-batch", 16, "sequences that a GPU holds at once, for the memory")
     parser.add_argument(
