@@ -48,7 +48,7 @@ def _add_report(verbs: Verbs) -> None:
         verbs,
         "report",
         run="fairseq_minimodel.report.html:report",
-        help="one page from run folders: learning curves, scores, tokenizers, neighbours, settings",
+        help="one page from run folders: scores, compute, learning curves, tokenizers, settings",
         example="outputs/seed1 outputs/seed2 outputs/seed3 --output report.html",
         description="Writes a page of HTML that needs no network, and its charts as PNG. What lies in "
         "the folders, at any depth, is shown: logs of fairseq-train with --log-format json, language "

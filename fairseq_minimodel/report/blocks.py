@@ -73,14 +73,6 @@ class Charts:
 
 
 @dataclass(frozen=True)
-class Text:
-    """A paragraph."""
-
-    kind: ClassVar[str] = "text"
-    text: str
-
-
-@dataclass(frozen=True)
 class Folded:
     """Blocks behind a line that opens them."""
 
@@ -90,16 +82,17 @@ class Folded:
     open: bool = False
 
 
-Block = Table | Charts | Text | Folded
+Block = Table | Charts | Folded
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the page, with the name that links to it."""
+    """A section of the page, with the name that links to it, and a paragraph under its title."""
 
     name: str
     title: str
     blocks: Sequence[Block]
+    text: str = ""
 
 
 def shown(label: Label) -> str:

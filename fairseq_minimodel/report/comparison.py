@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from ..terminal.table import flops_unit, format_flops
-from .blocks import Block, Cell, Charts, Section, Table, Text, in_order, label_styles, shown
+from .blocks import Block, Cell, Charts, Section, Table, in_order, label_styles, shown
 from .charts import Line, Panel, with_room
 from .curves import NEARLY, Curve, compute_to_match, compute_to_match_over_seeds
 from .gather import Label, Result, Run
@@ -114,19 +114,19 @@ def score_section(tasks: Sequence[Task]) -> Section | None:
     return Section("scores", "Scores", [*blocks, *map(_table, tasks)])
 
 
-def compute_blocks(tasks: Sequence[Task]) -> list[Block]:
-    """Score against compute, and compute to match."""
+def compute_section(tasks: Sequence[Task], costs: Sequence[Block]) -> Section | None:
+    """Score against compute, compute to match, and what the runs have cost; None without any."""
     blocks: list[Block] = []
-    matched = False
     for task in tasks:
         if chart := _charts(task):
             blocks.append(chart)
             if task.score.per_cent and (table := _match_table(task)):
                 blocks.append(table)
-                matched = True
-    if blocks and not matched and any(task.score.per_cent for task in tasks):
-        blocks.append(Text(_LEFT_OUT))
-    return blocks
+    shares = any(task.score.per_cent for task in tasks)
+    matched = any(isinstance(block, Table) for block in blocks)
+    text = _LEFT_OUT if blocks and shares and not matched else ""
+    blocks += costs
+    return Section("compute", "Compute", blocks, text) if blocks else None
 
 
 # ---- tables

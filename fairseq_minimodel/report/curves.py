@@ -83,10 +83,9 @@ class ComputeToMatch(NamedTuple):
 def compute_to_match(reference: Curve, curve: Curve, fraction: float = 1.0) -> ComputeToMatch:
     """How many times less compute `curve` needs than `reference` to reach the reference's best.
 
-    The speed-up of Marchisio et al. (2023, arXiv 2212.10503): the FLOPs that the standard approach
-    needs to reach a score, over the FLOPs that the variant needs to reach the same. The score is
-    `fraction` of the reference's best. Between two evaluations, FLOPs are interpolated linearly on
-    the best score so far, so that a score lost again still counts as reached.
+    The speed-up of Marchisio et al. (2023, arXiv 2212.10503), for `fraction` of the reference's best
+    score. Between two evaluations, FLOPs are interpolated linearly on the best score so far, so that
+    a score lost again still counts as reached.
 
     Raises:
         InputError: `fraction` is not above 0 and at most 1.
@@ -133,11 +132,9 @@ def compute_to_match_over_seeds(
 ) -> ComputeToMatchOverSeeds:
     """Compute to match of the mean over seeds, with a bootstrap interval over seeds.
 
-    Marchisio et al. compare the performance that an amount of compute buys. Over several seeds that
-    is the mean score after so many FLOPs, and the ratio is taken of mean curves, not averaged over
-    seeds: a seed that never reaches its score has no ratio, but it has a curve. What is averaged is
-    the best score so far of each run, linear between evaluations, over the FLOPs that all runs of
-    a side have. The mean's best, or a `fraction` of it, is the score to reach.
+    The ratio is taken of mean curves, not averaged over seeds: a seed that never reaches its score has
+    no ratio, but it has a curve. What is averaged is the best score so far of each run, linear between
+    evaluations, over the FLOPs that all runs of a side have.
 
     The interval is the percentile bootstrap (Efron and Tibshirani 1993, chapter 13): seeds are drawn
     with replacement, the same for both sides, and the whole is computed anew for each resample. One
@@ -147,9 +144,7 @@ def compute_to_match_over_seeds(
     Args:
         references, curves: a curve for each seed, in the same order.
         fraction: of the reference's best score.
-        samples: resamples drawn.
-        confidence: of the interval.
-        seed: of the draws.
+        samples, confidence, seed: of the bootstrap.
 
     Raises:
         InputError: fewer than two seeds, lists of different length, curves without FLOPs in common,

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 import fairseq_minimodel
 
@@ -20,9 +20,9 @@ from ..files.atomic import atomic_file
 from ..files.outputs import FileForm, check_file
 from ..terminal.progress import SHORT, Progress
 from ..terminal.text import plain
-from .blocks import Charts, Section
+from .blocks import Charts
 from .charts import draw_png, legend_of, svg
-from .comparison import compute_blocks, headline, read_tasks, score_section
+from .comparison import compute_section, headline, read_tasks, score_section
 from .gather import Run, gather
 from .languages import alignment_section, in_language_order, source_language, tokenizer_section
 from .learning import cost_blocks, learning_section
@@ -62,10 +62,9 @@ def report(
     found = gather(runs)
     source = source_language(found, source)
     tasks = read_tasks(found, source)
-    costs = [*compute_blocks(tasks), *cost_blocks(found)]
     sections = [
         score_section(tasks),
-        Section("compute", "Compute", costs) if costs else None,
+        compute_section(tasks, cost_blocks(found)),
         learning_section(found, source),
         tokenizer_section(found, source),
         alignment_section(found, source),
@@ -120,7 +119,6 @@ def _render(runs: Sequence[Run], source: str | None, **parts: object) -> str:
         lstrip_blocks=True,
     )
     environment.globals["legend_of"] = legend_of
-    environment.filters["breakable"] = breakable
     languages = {one.language for run in runs for one in (*run.packs, *run.data)}
     return environment.get_template("page.html.j2").render(
         title=", ".join(run.name for run in runs) if len(runs) < 4 else f"{len(runs)} runs",
@@ -131,12 +129,6 @@ def _render(runs: Sequence[Run], source: str | None, **parts: object) -> str:
         versions=_versions(runs),
         **parts,
     )
-
-
-def breakable(text: str) -> Markup:
-    """Text that may be broken, where it is too long for a line, within names and paths."""
-    parts = map(escape, re.split(r"(?<=[_/])|(?<=\.)(?=[a-z_])", plain(text)))
-    return Markup("<wbr>").join(parts)
 
 
 def _contents(run: Run) -> str:

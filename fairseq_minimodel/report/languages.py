@@ -7,7 +7,7 @@ from ..errors import InputError
 from ..packs.pack import load_pack
 from ..terminal.progress import SHORT, Progress
 from .alignment import Alignment, Neighbour, align
-from .blocks import Block, Cell, Folded, Section, Table, Text, in_order, shown
+from .blocks import Block, Cell, Folded, Section, Table, in_order, shown
 from .gather import Data, Label, Pack, Run
 from .tokenizer_statistics import TokenizerStatistics, symbols_in, tokenizer_statistics
 
@@ -126,16 +126,17 @@ def alignment_section(runs: Sequence[Run], source: str | None) -> Section | None
     seeds = {pack.seed for pack, _ in chosen.values()}
     several = any(pack.seed not in seeds for run in runs for pack in run.packs)
     of_seed = f" (seed {', '.join(sorted(seeds))})" if several else ""
-    blocks: list[Block] = [
-        Text(f"By the cosine of token embeddings in the packs{of_seed}."),
-        _share_table(found, source),
-    ]
-    blocks += [
+    tables: list[Block] = [
         Folded(language, [_word_table(language, by_label, source)], place == 0)
         for place, (language, by_label) in enumerate(found.items())
         if any(alignment.words for alignment in by_label.values())
     ]
-    return Section("neighbours", "Nearest neighbours", blocks)
+    return Section(
+        "neighbours",
+        "Nearest neighbours",
+        [_share_table(found, source), *tables],
+        f"By the cosine of token embeddings in the packs{of_seed}.",
+    )
 
 
 def _pairs(run: Run, source: str | None) -> list[tuple[Pack, Pack]]:

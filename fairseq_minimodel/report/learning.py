@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy
 
 from ..terminal.table import flops_unit, format_flops, format_seconds
-from .blocks import Block, Cell, Charts, Folded, Section, Table, Text, in_order, label_styles, shown
+from .blocks import Block, Cell, Charts, Folded, Section, Table, in_order, label_styles, shown
 from .charts import Line, Panel, Style, thinned, with_room
 from .gather import Label, Run, Training
 from .logs import HEAD, Figures
@@ -41,15 +41,14 @@ def learning_section(runs: Sequence[Run], source: str | None) -> Section | None:
             charts[unit != MASKED, training.language, unit].append(training)
     if not charts:
         return None
-    blocks: list[Block] = [
-        Text(
-            "Validation loss with markers, the loss in training behind it, thin. "
-            "Runs that differ in the seed alone have one colour."
-        )
-    ]
-    for tuned, language, unit in sorted(charts, key=lambda one: (one[0], one[1] != source, *one)):
-        blocks.append(_charts(language, unit, charts[tuned, language, unit]))
-    return Section("learning", "Learning curves", blocks)
+    order = sorted(charts, key=lambda one: (one[0], one[1] != source, *one))
+    return Section(
+        "learning",
+        "Learning curves",
+        [_charts(*key[1:], charts[key]) for key in order],
+        "Validation loss with markers, the loss in training behind it, thin. Runs that differ in the "
+        "seed alone have one colour.",
+    )
 
 
 def _charts(language: str, unit: str, trainings: Sequence[Training]) -> Charts:

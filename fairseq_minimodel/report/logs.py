@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,18 +76,12 @@ def read_log(path: Path, progress: Progress | None = None) -> list[TrainingLog]:
             if _SETTINGS in line:
                 settings = _plain(line[line.index(_SETTINGS) :].strip())
                 logs.append(TrainingLog(path, dict(flat(settings))))
-            elif _UPDATES in line and (figures := _figures(line)):
-                logs = logs or [TrainingLog(path)]
-                _add(logs[-1], figures)
+            elif _UPDATES in line:
+                with suppress(ValueError):  # cut off, or something else
+                    figures = json.loads(line[line.index('{"') :])
+                    logs = logs or [TrainingLog(path)]
+                    _add(logs[-1], figures)
     return [log for log in logs if log.updates]
-
-
-def _figures(line: str) -> dict[str, object] | None:
-    try:
-        figures = json.loads(line[line.index('{"') :])
-    except ValueError:
-        return None
-    return figures if isinstance(figures, dict) else None
 
 
 def _add(log: TrainingLog, figures: dict[str, object]) -> None:
@@ -111,10 +106,8 @@ def _numbers(figures: dict[str, object], prefix: str) -> Iterator[tuple[str, flo
     for key, value in figures.items():
         name = key.removeprefix(prefix)
         if key.startswith(prefix) and (name in _KEPT or _IS_HEAD(name)):
-            try:
+            with suppress(TypeError, ValueError):
                 yield name, float(value)
-            except (TypeError, ValueError):
-                continue
 
 
 def _plain(text: str) -> object:

@@ -93,33 +93,22 @@ def tokenizer_statistics(
         InputError: dict.txt or the binarised text is missing or damaged.
     """
     symbols = symbols_in(folder)
-    both = {
-        row
-        for row in (matches(symbols, source) if source else {})
-        if symbols[row] not in SPECIAL_SYMBOLS
-    }
+    both = {row for row in matches(symbols, source or []) if symbols[row] not in SPECIAL_SYMBOLS}
     training = record["counts"]["train"] if record else {}
+    sharded = record and record.get("shards", 1) > 1
+    text = folder / ("shard00/valid.bin" if sharded else "valid.bin")
     return TokenizerStatistics(
         language,
         len(symbols),
         len(both) if source else None,
         training.get("tokens"),
         training.get("unknown_share"),
-        count_text(_validation_text(folder, record), symbols, both) if record else None,
+        count_text(text, symbols, both) if record else None,
     )
 
 
-def _validation_text(folder: Path, record: dict[str, Any]) -> Path:
-    return folder / ("shard00/valid.bin" if record.get("shards", 1) > 1 else "valid.bin")
-
-
 def count_text(path: Path, symbols: Sequence[str], shared: set[int]) -> TextCounts:
-    """Count a text that `prepare` has binarised (PREFIX.bin).
-
-    Args:
-        path: of the file.
-        symbols: of its vocabulary, in the order of the ids.
-        shared: ids that count as shared.
+    """Count a text that `prepare` has binarised, PREFIX.bin, with the symbols of its vocabulary.
 
     Raises:
         InputError: the file is missing, or holds ids that the vocabulary does not have.

@@ -13,7 +13,7 @@ from support.run_folder import CONTROL, settings_line, training_line, validation
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.report import html
-from fairseq_minimodel.report.html import breakable, report
+from fairseq_minimodel.report.html import report
 
 
 class Page(HTMLParser):
@@ -371,7 +371,3 @@ def test_nothing_to_report(run_folder, tmp_path, capsys):
         report([run_folder], tmp_path)
     with pytest.raises(InputError, match="cannot write .*is not a folder; give another --output"):
         report([run_folder], tmp_path / "run" / "notes.json" / "report.html")
-
-
-def test_names_break_where_they_can():
-    assert breakable("a_b/c.d 0.5 <x>") == "a_<wbr>b/<wbr>c.<wbr>d 0.5 &lt;x&gt;"
