@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from ..terminal.table import flops_unit, format_flops
@@ -27,20 +27,20 @@ class Task:
 
     Attributes:
         name: empty if nothing says it.
-        measure: what is measured; `score.measure` says its unit and what chance gives, too.
         source: the language that the task is trained in.
+        score: one of them.
         rows: the scores, by language and label.
     """
 
     name: str
-    measure: str
     source: str | None
+    score: Score
     rows: dict[str, Row]
 
     @property
-    def score(self) -> Score:
-        """Any of the scores, which are of one kind."""
-        return _last(next(iter(next(iter(self.rows.values())).values())))[0]
+    def measure(self) -> str:
+        """What is measured; `score.measure` says the unit and what chance gives, too."""
+        return self.score.measure.split(" (")[0]
 
     @property
     def unit(self) -> str:
@@ -68,21 +68,15 @@ class Task:
 def read_tasks(runs: Sequence[Run], source: str | None) -> list[Task]:
     """The scores of all runs, in the order of the tasks' names."""
     tasks: dict[tuple[str, str], Task] = {}
-    for result in (result for run in runs for result in run.results):
-        key = (result.task, result.score.measure.split(" (")[0])
-        task = tasks.setdefault(
-            key, Task(*key, source, defaultdict(lambda: defaultdict(lambda: defaultdict(list))))
-        )
-        task.rows[result.language][result.label][result.seed].append(result)
-    for points in (
-        points
-        for task in tasks.values()
-        for row in task.rows.values()
-        for seeds in row.values()
-        for points in seeds.values()
-    ):
-        last = {result.updates or 0: result for result in points}  # scored twice counts once
-        points[:] = [last[updates] for updates in sorted(last)]
+    results = [result for run in runs for result in run.results]
+    for result in sorted(results, key=lambda one: one.updates or 0):
+        rows: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+        task = Task(result.task, source, result.score, rows)
+        task = tasks.setdefault((task.name, task.measure), task)
+        points = task.rows[result.language][result.label][result.seed]
+        if points and (points[-1].updates or 0) == (result.updates or 0):
+            points.pop()  # what was scored twice counts once
+        points.append(result)
     return [tasks[key] for key in sorted(tasks)]
 
 
@@ -228,7 +222,7 @@ def _charts(task: Task) -> Charts | None:
         Panel(
             language if len(curves) > 1 else f"{task.measure}{unit}",
             f"compute ({flops})",
-            [Line(line.name, line.style, [x / size for x in line.x], *_ys(line)) for line in lines],
+            [replace(line, x=[x / size for x in line.x]) for line in lines],
             references,
             y_range,
         )
@@ -242,10 +236,6 @@ def _charts(task: Task) -> Charts | None:
         note="Compute is that of the adaptation; a language side that was not trained stands at 0. "
         "Bands are the intervals of the table.",
     )
-
-
-def _ys(line: Line) -> tuple[Sequence[float], ...]:
-    return line.y, line.lows, line.highs
 
 
 def _lines(row: Row) -> list[Line]:
@@ -286,16 +276,11 @@ def _summaries(seeds: Seeds) -> list[tuple[float, Summary]]:
 
 def _references(task: Task, with_source: bool) -> list[tuple[str, float]]:
     """Chance, and the score in the source language, where all have the same."""
-    scores = [
-        result.score
-        for row in task.rows.values()
-        for seeds in row.values()
-        for points in seeds.values()
-        for result in points[-1:]
-    ]
-    references = [("chance", chance) for chance in {score.chance for score in scores}]
-    if len(references) > 1 or None in references[0]:
-        references = []
+    references = []
+    all_seeds = [seeds for row in task.rows.values() for seeds in row.values()]
+    chances = {score.chance for seeds in all_seeds for score in _last(seeds)}
+    if len(chances) == 1 and None not in chances:
+        references.append(("chance", *chances))
     if with_source and task.source in task.rows:
         found = {round(_summary(seeds).value, 1) for seeds in task.rows[task.source].values()}
         references += [(task.source, value) for value in found if len(found) == 1]

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,7 +83,6 @@ class Pack:
     label: Label
     seed: str
     folder: Path
-    place: Path
     description: Description
 
     @property
@@ -199,7 +198,7 @@ class _Reader:
     def _pack(self, path: Path) -> Pack:
         description = read_description(path)
         place = path.parent.relative_to(self.folder)
-        return Pack(*self._label(place, description.language), path.parent, place, description)
+        return Pack(*self._label(place, description.language), path.parent, description)
 
     def _data(self, path: Path) -> Data:
         record, folder = read_prepared(path), path.parent
@@ -284,43 +283,39 @@ class _Reader:
         rows = read_json(path, AGAIN)
         if not all(isinstance(row, dict) and {"language", "pack"} <= row.keys() for row in rows):
             return
-        places = [record(row, Place, path, AGAIN, others=True) for row in rows]
-        found = [self._result(*one, path) for one in zip(rows, places, strict=True)]
-        bodies = {place.body or "" for place in places}
-        task = self._task(path, {result.label.variant for result in found}, places)
-        for place, result in zip(places, found, strict=True):
-            label = result.label
+        ofs = [record(row, Place, path, AGAIN, others=True) for row in rows]
+        packs = [self._pack_of(of) for of in ofs]
+        bodies = {of.body or "" for of in ofs}
+        task = self._task(path, {label.variant for label, *_ in packs}, {of.language for of in ofs})
+        for row, of, (label, seed, *cost) in zip(rows, ofs, packs, strict=True):
             if len(bodies) > 1:  # one command has compared several bodies, or task modules
-                body = _end_of(place.body or "", bodies)
+                body = _end_of(of.body or "", bodies)
                 label = label._replace(variant=f"{label.variant}, {body}".removeprefix(", "))
-            yield replace(result, task=task, label=label)
+            try:
+                score = read_score(row)
+            except (KeyError, TypeError) as error:
+                raise InputError(
+                    f"{path} has a row without the scores that evaluate, retrieve or perplexity "
+                    f"write ({error}); {AGAIN}"
+                ) from None
+            yield Result(label, seed, task, of.language, score, *cost)
 
-    def _task(self, path: Path, variants: set[str], places: Sequence[Place]) -> str:
+    def _pack_of(self, of: Place) -> tuple[Label, str, int | None, float | None]:
+        """Label and seed of the pack of a score, and updates and FLOPs of its training."""
+        place = self._below(of.pack)
+        for pack in self.packs:
+            if place and pack.folder == self.folder / place:
+                return pack.label, pack.seed, pack.description.updates, pack.description.flops
+        return *self._label(place or _end_of_place(of.pack), of.language), None, None
+
+    def _task(self, path: Path, variants: set[str], languages: set[str]) -> str:
         """What a file of scores is called, without variant, seed, language and the word scores."""
         place = path.relative_to(self.folder)
         name = place.stem
         for variant in variants:
             name = name.removesuffix(f"-{variant}")
-        languages = {place.language for place in places}
-        language = languages.pop() if len(languages) == 1 else ""
+        language = next(iter(languages)) if len(languages) == 1 else ""
         return self._label(place.parent / ("" if name in _NO_TASKS else name), language)[0].variant
-
-    def _result(self, row: dict[str, Any], of: Place, path: Path) -> Result:
-        place = self._below(of.pack)
-        pack = next((pack for pack in self.packs if pack.place == place), None)
-        if pack:
-            label, seed = pack.label, pack.seed
-        else:
-            label, seed = self._label(place or _end_of_place(of.pack), of.language)
-        try:
-            score = read_score(row)
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} has a row without the scores that evaluate, retrieve or perplexity write "
-                f"({error}); {AGAIN}"
-            ) from None
-        cost = (pack.description.updates, pack.description.flops) if pack else (None, None)
-        return Result(label, seed, "", of.language, score, *cost)
 
     # ---- names
 
