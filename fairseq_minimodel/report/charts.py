@@ -247,7 +247,7 @@ def _look(style: Style, thin: bool = False) -> dict[str, object]:
 
 
 def _of_reference(place: int) -> Style:
-    return Style(GREY, "", "--").turned(2 * place)
+    return Style(GREY, "", ("--", "-.", ":")[place % 3])
 
 
 def _plain_text(text: str) -> str:

@@ -40,6 +40,8 @@ def test_twenty_runs_look_different():
     looks = [CONTROL, *map(style, range(24))]
     assert len(set(looks)) == 25
     assert len({(one.variable, one.glyphs) for one in looks}) == 25  # in the legend, too
+    references = [(name, 1) for name in ("chance", "untrained", "source")]
+    assert len({look for _, look in legend_of([Panel("", "", [], references)])}) == 3
 
 
 def test_a_style_turned_differs_in_its_dashes_alone():
