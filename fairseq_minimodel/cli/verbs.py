@@ -184,7 +184,7 @@ VERBS = (
         "report",
         "report.html:report",
         "report.verb_options:ReportOptions",
-        "one page from run folders: learning curves, scores, tokenizers, neighbours, settings",
+        "one page from run folders: scores, compute, learning curves, tokenizers, settings",
         "outputs/seed1 outputs/seed2 outputs/seed3 --output report.html",
         "Writes a page of HTML that needs no network, and its charts as PNG. What lies in the "
         "folders, at any depth, is shown: logs of fairseq-train with --log-format json, language "

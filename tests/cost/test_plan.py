@@ -12,7 +12,7 @@ import pytest
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.cost.flops import Shape
 from fairseq_minimodel.cost.memory import Memory
-from fairseq_minimodel.report.plan import VARIANTS, Step, plan_totals
+from fairseq_minimodel.cost.plan import VARIANTS, Step, plan_totals
 
 
 def plan(tmp_path, *options):
