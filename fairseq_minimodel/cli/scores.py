@@ -28,7 +28,7 @@ def _add_evaluate(verbs: Verbs) -> None:
     parser = add_verb(
         verbs,
         "evaluate",
-        run="fairseq_minimodel.evaluation.zero_shot:evaluate",
+        run="fairseq_minimodel.evaluation.evaluate:evaluate",
         help="score fine-tuned bodies in the languages of packs: classification, questions",
         example="--body checkpoints/topics/checkpoint_last.pt --test packs/en english_test.tsv --test "
         "packs/de german_test.tsv --json scores.json",

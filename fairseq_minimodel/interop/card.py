@@ -5,12 +5,10 @@ for YAML; in the text they are escaped, so that they stay text.
 """
 
 import html
-import math
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import yaml
@@ -19,16 +17,15 @@ from ..bodies.checkpoint import Checkpoint
 from ..bodies.cost import TrainingCost
 from ..errors import InputError
 from ..files.records import read_json, record
+from ..kinds.registry import KINDS
+from ..kinds.scores import AGAIN, Place, kind_of_row
+from ..kinds.scores import read_scores as scores_in
 from ..packs.module import Description as ModuleDescription
 from ..packs.pack import Description
-from ..report.scores import AGAIN, Place
 from ..terminal.table import format_flops, format_seconds, format_table
 
-KINDS = {  # of the model, by the class that loads it: the library's name of the task
-    "ForQuestionAnswering": "question-answering",
-    "ForSequenceClassification": "text-classification",
-    "ForMaskedLM": "fill-mask",
-}
+# The library's name of the task, by the end of the name of the class that loads the model.
+PIPELINES = {kind.architecture: kind.pipeline for kind in KINDS.values() if kind.architecture}
 NOT_RECORDED = "not recorded"
 
 
@@ -137,7 +134,7 @@ def model_card(
         scores: from `read_scores`.
     """
     language = origin.language
-    kinds = [KINDS[name[name.index("For") :]] for name in architectures]
+    kinds = [PIPELINES[name[name.index("For") :]] for name in architectures]
     size = origin.body.body_settings()
     model = [
         ("language", _plain(language.language)),
@@ -211,12 +208,11 @@ def _results(origin: Origin, scores: Sequence[dict[str, object]]) -> list[dict[s
     results = []
     for score in own:
         data = Path(str(score["data"])).name
-        task = "text-classification" if "accuracy" in score else "question-answering"
-        count = score.get("examples", score.get("questions"))
-        among = f", n = {count}" if count else ""
+        kind = kind_of_row(score)
+        among = f", n = {score[kind.count]}"
         results.append(
             {
-                "task": {"type": task},
+                "task": {"type": kind.pipeline},
                 "dataset": {"type": data, "name": f"{data} ({score['language']})"},
                 "metrics": [
                     {
@@ -316,16 +312,12 @@ def _numbers(score: dict[str, object]) -> list[tuple[str, str, float, float, flo
     Raises:
         KeyError, TypeError, ValueError: this is not a score.
     """
-    measures = {
-        "accuracy": ("accuracy", "low", "high"),
-        "exact match": ("exact_match", "exact_match_low", "exact_match_high"),
-        "F1": ("f1", "f1_low", "f1_high"),
-    }
+    hub = {metric.name: metric.hub for metric in kind_of_row(score).metrics}
     found = [
-        (measure, keys[0], *(float(score[key]) for key in keys))
-        for measure, keys in measures.items()
-        if keys[0] in score
+        (one.metric, hub[one.metric], one.value / 100, one.low / 100, one.high / 100)
+        for one in scores_in(score)
+        if hub[one.metric]
     ]
-    if not found or not all(map(math.isfinite, chain.from_iterable(row[2:] for row in found))):
+    if not found:
         raise KeyError("no score")
     return found

@@ -16,11 +16,12 @@ from ..bodies import surgery
 from ..bodies.checkpoint import Checkpoint, read_checkpoint
 from ..bodies.cost import training_cost
 from ..bodies.language_side import EMBEDDING, StateDict
-from ..bodies.parts import SPAN_HEAD
 from ..errors import InputError
-from ..evaluation.classify import DEFAULT_HEAD, Classifier
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm, check_folder
+from ..inference.solve import find_record
+from ..kinds import classification
+from ..kinds.registry import KINDS
 from ..modules.task_module import is_module_part
 from ..packs.module import load_module, merge_module
 from ..packs.pack import LanguagePack, check_tokenizer, load_pack
@@ -176,8 +177,8 @@ def _check(checkpoint: Checkpoint, body: Path) -> None:
 def _classes(checkpoint: Checkpoint, body: Path, labels: Path | None) -> tuple[str, list[str]]:
     """Name of the classification head, and its labels in order; none if there is no such head."""
     task = checkpoint.config.get("task", {})
-    head = task.get("classification_head_name", DEFAULT_HEAD)
-    if f"classification_heads.{head}.out_proj.weight" not in checkpoint.state:
+    kind, head = classification.KIND, classification.head_name(task)
+    if not kind.has_head(checkpoint.state, task):
         return head, []
     dense = checkpoint.state[f"classification_heads.{head}.dense.weight"]
     if dense.size(0) != dense.size(1):
@@ -185,7 +186,8 @@ def _classes(checkpoint: Checkpoint, body: Path, labels: Path | None) -> tuple[s
             f"the classification head of {body} is {dense.size(0)} wide and the body "
             f"{dense.size(1)}, which the library's RoBERTa cannot have"
         )
-    return head, Classifier(body, checkpoint, labels).classes
+    record = find_record(checkpoint, kind, {"labels": labels})
+    return head, classification.Classifier(str(body), checkpoint, record).classes
 
 
 def _converted(state: StateDict, layers: int, head: str) -> StateDict:
@@ -225,11 +227,12 @@ def _config(
     byte_level = language.tokenizer.name == FAST_TOKENIZER_FILE
     # One architecture under two names; it is the tokenizer that one expects with each.
     kind, prefix = ("roberta", "Roberta") if byte_level else ("xlm-roberta", "XLMRoberta")
-    architectures = [f"{prefix}ForMaskedLM"]
-    if classes:
-        architectures.insert(0, f"{prefix}ForSequenceClassification")
-    if f"{SPAN_HEAD}.weight" in checkpoint.state:
-        architectures.insert(0, f"{prefix}ForQuestionAnswering")
+    task = checkpoint.config.get("task", {})
+    architectures = [
+        f"{prefix}{kind.architecture}"
+        for kind in KINDS.values()
+        if kind.architecture and kind.has_head(checkpoint.state, task)
+    ]
     numbered = {str(index): label for index, label in enumerate(classes)}
     labels = {"id2label": numbered, "label2id": {name: int(i) for i, name in numbered.items()}}
     return {

@@ -164,7 +164,7 @@ def _table(task: str, results: Results, source: str | None) -> Table:
     rows = []
     for language in languages:
         row = results[language]
-        items = next(points[-1] for seeds in row.values() for points in seeds.values()).score.items
+        items = next(points[-1] for seeds in row.values() for points in seeds.values()).score.n
         cells = [cell for group in groups for cell in _group_cells(row, columns, group)]
         rows.append([Cell(language), Cell(f"{items:,}"), *cells])
     targets = _targets(results, source)

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...errors import InputError
+from ...files.archive import Lines, SourceFile
 from ...files.text import decode, is_json_lines
 from ...kinds.examples import Column, Example, check_characters
-from .archive import Lines, SourceFile
-from .rows import UNLABELLED, UNTRANSLATED, Reading
+from ...kinds.rows import UNLABELLED, UNTRANSLATED, Reading
 
 
 @dataclass(frozen=True)

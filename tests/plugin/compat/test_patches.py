@@ -17,10 +17,10 @@ from fairseq.criterions import sentence_prediction
 from fairseq.data import Dictionary
 from fairseq.logging import metrics
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
-from fairseq_minimodel.plugin.compat.patches import read_value
 
 from fairseq_minimodel.bodies.identity import LINEAGE
 from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.plugin.compat.patches import read_value
 from fairseq_minimodel.plugin.fused_adam import FusedAdam
 
 BROKEN = {

@@ -12,9 +12,9 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from ...errors import InputError
-from ...files.text import COMPRESSED, TextFile, shown
-from ...terminal.progress import SHORT, Progress
+from ..errors import InputError
+from ..terminal.progress import SHORT, Progress
+from .text import COMPRESSED, TextFile, shown
 
 Lines = Iterator[tuple[int, bytes]]
 
