@@ -49,39 +49,24 @@ class _Inputs:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is scored: a fine-tuned body, or a body with a task module.
-
-    Attributes:
-        name: as it is shown.
-        files: that its scores depend on.
-        checkpoint: the whole model.
-        module: folder of the task module.
-    """
+class _Subject:
+    """What is scored: a fine-tuned body, or a body with a task module (a folder)."""
 
     name: str
-    files: tuple[Path, ...]
+    files: tuple[Path, ...]  # that its scores depend on
     checkpoint: Checkpoint
     module: Path | None = None
 
 
 @dataclass(frozen=True)
-class Case:
-    """What a body is scored on in one language.
-
-    Attributes:
-        pack: of the language.
-        name: of the file or files.
-        paths: of what the rows were read from.
-        rows: as the kind reads them.
-        left_out: rows that are not used, for each reason.
-    """
+class _Case:
+    """What a body is scored on in the language of a pack: rows as the kind reads them."""
 
     pack: LanguagePack
     name: str
-    paths: tuple[Path, ...]
+    files: tuple[Path, ...]  # that the rows were read from
     rows: Sequence[Any]
-    left_out: dict[str, int]
+    left_out: dict[str, int]  # how many rows, for each reason
 
 
 def evaluate(
@@ -153,7 +138,7 @@ def evaluate(
         unfit = unfit_packs(subject.checkpoint, [case.pack for case in cases])
         for case in cases:
             pack, language = case.pack, case.pack.description.language
-            files = (*subject.files, pack.folder / "language.safetensors", *case.paths)
+            files = (*subject.files, pack.folder / "language.safetensors", *case.files)
             key = _key(files, split, sorted(options.items()), solver.settings)
             if key in done:
                 logger.info("%s: %s is there already", output, language)
@@ -176,10 +161,10 @@ def evaluate(
     return rows
 
 
-def _subjects(bodies: Sequence[Path], modules: Sequence[Path] | None) -> Iterator[Subject]:
+def _subjects(bodies: Sequence[Path], modules: Sequence[Path] | None) -> Iterator[_Subject]:
     if not modules:
         for path in bodies:
-            yield Subject(str(path), (path,), read_checkpoint(path))
+            yield _Subject(str(path), (path,), read_checkpoint(path))
         return
     if len(bodies) > 1:
         raise InputError(
@@ -190,16 +175,16 @@ def _subjects(bodies: Sequence[Path], modules: Sequence[Path] | None) -> Iterato
     for path in modules:
         files = (bodies[0], path / WEIGHTS, path / DESCRIPTION)
         checkpoint = plug_module(body, load_module(path))[0]
-        yield Subject(f"{bodies[0]} + {path}", files, checkpoint, path)
+        yield _Subject(f"{bodies[0]} + {path}", files, checkpoint, path)
 
 
-def _kind(subjects: Sequence[Subject]) -> Kind:
+def _kind(subjects: Sequence[_Subject]) -> Kind:
     """What all of them were fine-tuned for."""
     found = {}
     for subject in subjects:
         kind = kind_of_task(subject.checkpoint.config.get("task", {}).get("_name"))
-        if kind is None or kind.solver is None:
-            tasks = [task for one in KINDS.values() if one.solver for task in one.tasks]
+        if kind is None or not kind.is_fine_tuned:
+            tasks = [task for one in KINDS.values() if one.is_fine_tuned for task in one.tasks]
             raise InputError(
                 f"{subject.name} was not fine-tuned for a task that is scored: train it with one of "
                 f"fairseq's tasks {', '.join(tasks)} first"
@@ -216,12 +201,12 @@ def _kind(subjects: Sequence[Subject]) -> Kind:
 
 def _cases_of_files(
     kind: Kind, tests: Sequence[tuple[str, str]] | None, options: Options
-) -> Iterator[Case]:
+) -> Iterator[_Case]:
     if not tests:
         raise InputError("there is nothing to evaluate on: give --test PACK FILE, or --benchmark")
     for pack, file in tests:
         rows = kind.read(Path(file), options)
-        yield Case(load_pack(pack), file, (Path(file),), rows, {})
+        yield _Case(load_pack(pack), file, (Path(file),), rows, {})
 
 
 def _cases_of_benchmark(
@@ -232,7 +217,7 @@ def _cases_of_benchmark(
     split: str,
     languages: Sequence[str] | None,
     options: Options,
-) -> Iterator[Case]:
+) -> Iterator[_Case]:
     if packs is None or data is None:
         raise InputError("--benchmark needs --packs FOLDER and --data PATH")
     known = BENCHMARKS.get(benchmark)
@@ -256,9 +241,9 @@ def _cases_of_benchmark(
         yield _case(found[language], rows, data)
 
 
-def _case(pack: LanguagePack, split: Split, data: Path) -> Case:
+def _case(pack: LanguagePack, split: Split, data: Path) -> _Case:
     files = tuple(path for path in map(Path, split.files) if path.exists())  # not if in an archive
-    return Case(pack, ", ".join(split.files), files or (data,), split.rows, dict(split.left_out))
+    return _Case(pack, ", ".join(split.files), files or (data,), split.rows, dict(split.left_out))
 
 
 def _refuse_mixed(benchmark: str, codes: Sequence[str]) -> None:
@@ -315,7 +300,7 @@ def _write_row(output: Path, row: Row) -> None:
     """Put a score into the file, where another process may have written in the meantime."""
     with locked(output):
         rows = _read_rows(output)
-        same = [index for index, other in enumerate(rows) if _subject(other) == _subject(row)]
+        same = [index for index, other in enumerate(rows) if _place(other) == _place(row)]
         if same:
             rows[same[0]] = row
         else:
@@ -323,7 +308,7 @@ def _write_row(output: Path, row: Row) -> None:
         write_json(output, rows)
 
 
-def _subject(row: Row) -> list[object]:
+def _place(row: Row) -> list[object]:
     """What a score is of."""
     return [row.get(name) for name in ("body", "language", "pack", "data", "metric")]
 

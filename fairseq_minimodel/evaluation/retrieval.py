@@ -12,7 +12,6 @@ from ..inference.build import ready_device
 from ..inference.solve import speaker_of
 from ..kinds.batches import Batches
 from ..kinds.kind import Row
-from ..kinds.metrics import chance_accuracy
 from ..kinds.scores import row_of
 from ..kinds.vectors import (
     CSLS,
@@ -95,7 +94,7 @@ def retrieve(
         facts = Retrieved(
             layer=layer,
             pairs=len(split.rows),
-            chance=chance_accuracy(len(split.rows)),
+            chance=1 / len(split.rows),
             truncated=cut + also,
             accuracies=compare(own, other, similarities, neighbours),
         )

@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..files.atomic import atomic_file
 from ..files.outputs import check_file, json_lines_form
 from ..files.text import LONGEST_JSON_LINE, TextFile, decode, numbered_lines
+from ..kinds.examples import json_object
 from ..kinds.kind import Kind, TextError
 from ..terminal.progress import Progress
 from .model import LanguageModel, load
@@ -70,7 +71,7 @@ def predict(
 
     A classifier labels texts, or pairs of texts; a body that was fine-tuned for questions answers
     them; a pretrained one fills masks. Blank lines are left out. At the end a line on stderr says how
-    many lines a second it were, once the model was loaded.
+    many lines that were in a second, once the model was loaded.
 
     Args:
         body, module, labels, max_tokens, device, bfloat16: see `load`.
@@ -125,7 +126,9 @@ def write_predictions(
             try:
                 file.write(_json_line({**row.record, PREDICTION: prediction}))
             except RecursionError:  # it could be read by a hair
-                raise _too_deep(name, row.number) from None
+                raise InputError(
+                    f"{name}, line {row.number}: the JSON is nested too deeply; fix this line"
+                ) from None
         file.flush()
         rows_written += len(portion)
         if progress is not None:
@@ -220,29 +223,13 @@ def _check_options(
 
 
 def _record(text: str, name: str, number: int) -> dict[str, object]:
-    try:
-        record = json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise _too_deep(name, number) from None
-    except ValueError as error:
-        raise InputError(f"{name}, line {number}: not JSON ({error}); fix this line") from None
-    if not isinstance(record, dict):
-        raise InputError(f"{name}, line {number}: no JSON object; write one a line")
+    record = json_object(text, name, number)
     if PREDICTION in record:
         raise InputError(
             f"{name}, line {number}: the key {PREDICTION!r} is there already, and is what this "
             "command writes: rename it"
         )
     return record
-
-
-def _refuse_constant(name: str) -> None:
-    """NaN and the infinities, which Python reads and which would be written again, are no JSON."""
-    raise ValueError(f"{name} is no JSON value")
-
-
-def _too_deep(name: str, number: int) -> InputError:
-    return InputError(f"{name}, line {number}: the JSON is nested too deeply; fix this line")
 
 
 def _usual_keys(record: dict[str, object], kind: Kind) -> Sequence[str]:

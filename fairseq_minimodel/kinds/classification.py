@@ -14,7 +14,7 @@ from . import CLASSIFICATION
 from .batches import Batches
 from .examples import Example, read_examples
 from .kind import Body, Kind, Metric, Options, Row, Speaker, share, shares
-from .metrics import accuracy, chance_accuracy, majority_accuracy
+from .metrics import accuracy, majority_accuracy
 from .truncation import kept_lengths
 
 DEFAULT_HEAD = "sentence_classification_head"  # fairseq's name
@@ -102,7 +102,7 @@ class Classifier:
             accuracy=result.value,
             low=result.low,
             high=result.high,
-            chance=chance_accuracy(len(self.classes)),
+            chance=1 / len(self.classes),
             majority=majority_accuracy(labels),
             truncated=sum(bool(one.cut) for one in found),
         )
@@ -203,12 +203,11 @@ def _note(row: Row) -> str:
 
 KIND = Kind(
     name=CLASSIFICATION,
-    tasks=("sentence_prediction",),
+    tasks={"sentence_prediction": "fairseq-minimodel evaluate --body {} --test PACK TEST.tsv"},
     head=lambda task: f"classification_heads.{head_name(task)}.out_proj.weight",
     trained="was fine-tuned to classify",
     method="predict",
     loss_unit="bits per example",
-    next_command="fairseq-minimodel evaluate --body {} --test PACK TEST.tsv",
     text_keys=(("text1", "text2"), ("text",)),
     ask=_ask,
     rows="examples",

@@ -147,21 +147,33 @@ def _if_csv(line: str) -> str:
     return "" if "\t" in line or "," not in line else f"; if the file is CSV, {_WAY_OUT}"
 
 
+def json_object(text: str, path: str | Path, number: int) -> dict[str, object]:
+    """The object in a line of JSON Lines, without NaN and the infinities.
+
+    Raises:
+        InputError: it is something else. The message names file and line.
+    """
+    place = f"{path}, line {number}"
+    try:
+        record = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise InputError(f"{place}: the JSON is nested too deeply; fix this line") from None
+    except ValueError as error:
+        raise InputError(f"{place}: not JSON ({error}); fix this line") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{place}: not a JSON object; write one in each line")
+    return record
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
 def _json_records(file: TextFile, wanted: Sequence[Column]) -> Iterator[tuple[int, list[str]]]:
     for number, line in _lines(file):
-        try:
-            record = json.loads(line)
-        except RecursionError:
-            raise InputError(
-                f"{file.path}, line {number}: the JSON is nested too deeply; fix this line."
-            ) from None
-        except ValueError as error:
-            raise InputError(
-                f"{file.path}, line {number}: not JSON ({error}); fix this line."
-            ) from None
-        values = []
+        record, values = json_object(line, file.path, number), []
         for key in map(str, wanted):
-            value = record.get(key) if isinstance(record, dict) else None
+            value = record.get(key)
             if isinstance(value, bool) or not isinstance(value, str | int):
                 raise InputError(
                     f"{file.path}, line {number}: no text or whole number under the key {key!r}; "

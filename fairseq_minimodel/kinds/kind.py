@@ -98,12 +98,12 @@ class Kind:
 
     Attributes:
         name: as `fairseq_minimodel.load(...).task` and the rows of scores have it.
-        tasks: of fairseq, whose checkpoints are of this kind.
+        tasks: of fairseq, whose checkpoints are of this kind; for each the command after training ({}:
+            the checkpoint), "" for none.
         head: the name of a tensor that only a body of this kind has, from the task's settings.
         trained: what such a body was trained for, in words.
         method: of `LanguageModel`, to ask it by.
         loss_unit: of the loss in the training log.
-        next_command: after training.
         text_keys: where `predict` finds the texts in JSON, the last ones if none is there.
         ask: `LanguageModel`, texts of each row, options -> a value of JSON for each.
         ask_options: the names of these options.
@@ -121,7 +121,7 @@ class Kind:
     """
 
     name: str
-    tasks: tuple[str, ...]
+    tasks: Mapping[str, str]
     trained: str
     metrics: tuple[Metric, ...]
     rows: str
@@ -130,7 +130,6 @@ class Kind:
     head: Callable[[Mapping[str, Any]], str] | None = None
     method: str = ""
     loss_unit: str = ""
-    next_command: str = ""
     text_keys: tuple[tuple[str, ...], ...] = ()
     ask: Callable[..., list[object]] | None = None
     ask_options: tuple[str, ...] = ()
@@ -143,6 +142,11 @@ class Kind:
     solver: Callable[[str, Body, Path | None, Options], Solver] | None = None
     architecture: str = ""
     pipeline: str = ""
+
+    @property
+    def is_fine_tuned(self) -> bool:
+        """Whether a body learns it after pretraining, and `evaluate` scores it."""
+        return self.solver is not None
 
     def has_head(self, state: Mapping[str, Tensor], task: Mapping[str, Any]) -> bool:
         """Whether the state of a checkpoint has the head of this kind, by the task's settings."""

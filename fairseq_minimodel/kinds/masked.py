@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy
 import torch
-from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,6 +20,7 @@ from .masking import Masking
 MOST_LOGITS = 1 << 25  # computed at a time; a vocabulary may have 250,000 symbols
 DIGITS = 6  # of probabilities in JSON, behind the point
 HEAD = "encoder.lm_head.dense.weight"
+PACK = "fairseq-minimodel pack --checkpoint {} --language LANGUAGE --output packs/LANGUAGE"
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def ratio_interval(sums: numpy.ndarray, counts: numpy.ndarray) -> tuple[float, f
     mean, lines = sums.sum() / counts.sum(), len(sums)
     residuals = sums - mean * counts
     variance = (residuals**2).sum() / (lines - 1) / lines / counts.mean() ** 2
-    half = stats.norm.ppf(0.975) * variance**0.5
+    half = NormalDist().inv_cdf(0.975) * variance**0.5
     return float(mean), float(mean - half), float(mean + half)
 
 
@@ -280,12 +281,16 @@ PERPLEXITY = ("perplexity", "perplexity_low", "perplexity_high")
 
 KIND = Kind(
     name=MASKED,
-    tasks=("masked_lm", "language_adaptation", "meta_masked_lm"),
+    tasks={
+        "masked_lm": PACK,
+        "language_adaptation": PACK,
+        "meta_masked_lm": "",
+        "multilingual_masked_lm": "",
+    },
     head=lambda task: HEAD,
     trained="was pretrained by masked language modelling",
     method="fill_mask",
     loss_unit="bits per masked token",
-    next_command="fairseq-minimodel pack --checkpoint {} --language LANGUAGE --output packs/LANGUAGE",
     text_keys=(("text",),),
     ask=_ask,
     ask_options=("top",),

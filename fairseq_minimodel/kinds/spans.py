@@ -112,22 +112,26 @@ class Answerer:
         """Exact match and F1 on the questions."""
         normalise = normaliser(self.metric, language)
         answers = self.answers(speaker, questions)
-        values = numpy.zeros((len(questions), 2))
-        for number, (answer, question) in enumerate(zip(answers, questions, strict=True)):
-            right = [one.text for one in question.answers]
-            values[number] = exact_match(answer, right, normalise), f1(answer, right, normalise)
-        mean, (low, high) = values.mean(axis=0).tolist(), bootstrap_interval(values)
+        values = numpy.array(
+            [
+                [measure(answer, [one.text for one in question.answers], normalise)
+                 for measure in (exact_match, f1)]
+                for answer, question in zip(answers, questions, strict=True)
+            ],
+            float,
+        )  # fmt: skip
+        low, high = bootstrap_interval(values)
+        numbers = {
+            f"{name}{end}": float(bounds[place])
+            for place, name in enumerate(("exact_match", "f1"))
+            for end, bounds in (("", values.mean(axis=0)), ("_low", low), ("_high", high))
+        }
         return AnswerScores(
             metric=self.metric,
             questions=len(questions),
             answered=sum(map(bool, answers)),
-            exact_match=mean[0],
-            exact_match_low=float(low[0]),
-            exact_match_high=float(high[0]),
-            f1=mean[1],
-            f1_low=float(low[1]),
-            f1_high=float(high[1]),
             truncated=self.count_cut(speaker.vocabulary, [row.question for row in questions]),
+            **numbers,
         )
 
     def answers(self, speaker: Speaker, questions: Sequence[Question]) -> list[str]:
@@ -286,12 +290,11 @@ def _solver(name: str, body: Body, record: Path | None, options: Options) -> Ans
 
 KIND = Kind(
     name=SPAN,
-    tasks=("span_qa",),
+    tasks={"span_qa": "fairseq-minimodel evaluate --body {} --test PACK TEST.json"},
     head=lambda task: f"{SPAN_HEAD}.weight",
     trained="was fine-tuned to answer questions",
     method="answer",
     loss_unit="bits per window",
-    next_command="fairseq-minimodel evaluate --body {} --test PACK TEST.json",
     text_keys=(("question", "context"),),
     ask=_ask,
     ask_options=("top", "max_length", "stride", "max_question", "max_answer"),

@@ -164,7 +164,7 @@ def accuracy_cell(row: Row, similarity: str, direction: str) -> str:
 
 KIND = Kind(
     name=RETRIEVAL,
-    tasks=(),
+    tasks={},
     trained="",
     method="encode",
     rows="sentences",

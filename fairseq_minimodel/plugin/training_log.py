@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from ..bodies.architectures import ARCHITECTURES
 from ..bodies.cost import TOKENS
+from ..kinds.registry import kind_of_task
 from ..models.accounting import total
 from ..modules.task_module import NONE
 from ..terminal.text import plain
@@ -44,20 +45,6 @@ STEPS = (
     "end of epoch", "Stopping training due to num_updates", "--user-dir=",
 )  # fmt: skip
 EXAMPLES_ARE_LOADED = "fairseq.data.data_utils"  # as the task says itself, in its own units
-UNITS = {
-    "masked_lm": "bits per masked token",
-    "language_adaptation": "bits per masked token",
-    "meta_masked_lm": "bits per masked token",
-    "sentence_prediction": "bits per example",
-    "span_qa": "bits per window",
-}
-PACK = "fairseq-minimodel pack --checkpoint {} --language LANGUAGE --output packs/LANGUAGE"
-NEXT = {
-    "masked_lm": PACK,
-    "language_adaptation": PACK,
-    "sentence_prediction": "fairseq-minimodel evaluate --body {} --test PACK TEST.tsv",
-    "span_qa": "fairseq-minimodel evaluate --body {} --test PACK TEST.json",
-}
 MODULE = "fairseq-minimodel module --checkpoint {} --output MODULE"
 
 
@@ -107,7 +94,8 @@ class TrainingRun:
         if metric in self.valid:
             last = number(self.valid[metric])
             best = number(self.valid.get(f"best_{metric}", last))
-            unit = UNITS.get(task, "") if metric == "loss" else ""
+            kind = kind_of_task(task)
+            unit = kind.loss_unit if kind and metric == "loss" else ""
             parts.append(f"validation {metric} {last:g} {unit}".rstrip() + f" (best {best:g})")
         if "accuracy" in self.valid and metric != "accuracy":
             parts.append(f"validation accuracy {number(self.valid['accuracy']):g} %")
@@ -119,7 +107,8 @@ class TrainingRun:
             return
         last = f"{saved.save_dir}/checkpoint_last{saved.checkpoint_suffix or ''}.pt"
         name = getattr(self.cfg.model, "_name", None)
-        command = NEXT.get(self.cfg.task._name) if name in ARCHITECTURES else None
+        kind = kind_of_task(self.cfg.task._name) if name in ARCHITECTURES else None
+        command = kind.tasks[self.cfg.task._name] if kind else None
         if command and str(getattr(self.cfg.model, "task_module", NONE)) != NONE:
             command = MODULE
         yield f"next: {command.format(last)}" if command else f"saved: {last}"
