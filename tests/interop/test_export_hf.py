@@ -284,9 +284,9 @@ def test_a_module_is_merged(folder, module, tmp_path):
 
 SCORES = [
     {"body": "topics.pt", "language": "xx", "pack": "pack", "data": "somewhere/test.tsv",
-     "accuracy": 0.75, "low": 0.5, "high": 0.9, "chance": 1 / 3},
+     "accuracy": 0.75, "low": 0.5, "high": 0.9, "chance": 1 / 3, "majority": 0.5, "examples": 40},
     {"body": "questions.pt", "language": "xx", "pack": "pack", "data": "xquad.json",
-     "exact_match": 0.5,
+     "questions": 50, "exact_match": 0.5,
      "exact_match_low": 0.4, "exact_match_high": 0.6, "f1": 0.625, "f1_low": 0.5, "f1_high": 0.7},
 ]  # fmt: skip
 
@@ -323,7 +323,6 @@ def with_language(folder, output, name):
 
 def test_the_header_of_the_card_is_what_the_hub_reads(folder, tmp_path):
     scores = [{**score, "language": "sw", "body": "b"} for score in SCORES]
-    scores[0]["examples"], scores[1]["questions"] = 40, 50
     (tmp_path / "scores.json").write_text(json.dumps([*scores, {**scores[0], "language": "de"}]))
     with_language(folder, tmp_path / "pack", "sw")
     arguments = ["--body", folder / "topics.pt", "--pack", tmp_path / "pack", "--output",
@@ -343,7 +342,7 @@ def test_the_header_of_the_card_is_what_the_hub_reads(folder, tmp_path):
     [metric] = topics["metrics"]
     assert (metric["type"], metric["value"]) == ("accuracy", 0.75)
     assert "0.500 to 0.900, n = 40" in metric["name"]
-    assert [metric["type"] for metric in questions["metrics"]] == ["exact_match", "f1"]
+    assert [metric["type"] for metric in questions["metrics"]] == ["f1", "exact_match"]
     library = pytest.importorskip("huggingface_hub").repocard.ModelCard(card).data
     assert library.eval_results[0].metric_value == 0.75 and library.model_name == "out"
 
