@@ -184,10 +184,12 @@ def _kind(subjects: Sequence[_Subject]) -> Kind:
     for subject in subjects:
         kind = kind_of_task(subject.checkpoint.config.get("task", {}).get("_name"))
         if kind is None or not kind.is_fine_tuned:
-            tasks = [task for one in KINDS.values() if one.is_fine_tuned for task in one.tasks]
+            tasks = sorted(
+                task for one in KINDS.values() if one.is_fine_tuned for task in one.tasks
+            )
             raise InputError(
                 f"{subject.name} was not fine-tuned for a task that is scored: train it with one of "
-                f"fairseq's tasks {', '.join(tasks)} first"
+                f"the tasks {', '.join(tasks)} first"
             )
         found.setdefault(kind.name, (kind, subject.name))
     if len(found) > 1:
