@@ -165,6 +165,7 @@ def test_plug_writes_a_folder_that_fairseq_loads(fine_tuned, packs, joint_checkp
     minimodel("plug", "--body", fine_tuned, "--pack", packs / "target", "--output", tmp_path / "de")
     code = f"""
 import fairseq_minimodel
+fairseq_minimodel.register()
 from fairseq.models.roberta import RobertaModel
 roberta = RobertaModel.from_pretrained({str(tmp_path / "de")!r}, bpe="sentencepiece")
 tokens = roberta.encode("wort1 wort2", "wort3")
