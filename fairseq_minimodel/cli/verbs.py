@@ -121,7 +121,7 @@ VERBS = (
     ),
     Verb(
         "evaluate",
-        "evaluation.zero_shot:evaluate",
+        "evaluation.evaluate:evaluate",
         "evaluation.options:EvaluateOptions",
         "score fine-tuned bodies in the languages of packs: classification, questions",
         "--body checkpoints/topics/checkpoint_last.pt --test packs/en english_test.tsv --test "

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..corpus.options import ANSWERED, LABELLED, bad_offsets
+from ..kinds import SIMILARITIES
 from ..kinds.window_options import MAX_ANSWER, recorded_window
 from ..options import REQUIRED, body, device, json_file, labels, max_tokens, option
-
-COSINE, CSLS = SIMILARITIES = ("cosine", "csls")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ Names in it come from files that anybody may have written. In the header they ar
 """
 
 import html
-import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,22 +21,16 @@ from ..bodies.checkpoint import Checkpoint
 from ..bodies.cost import TrainingCost
 from ..errors import InputError
 from ..files.records import read_json, record
+from ..kinds.registry import KINDS
+from ..kinds.scores import AGAIN, Place, kind_of_row
+from ..kinds.scores import read_scores as scores_in
 from ..packs.module import Description as ModuleDescription
 from ..packs.pack import Description
-from ..report.scores import AGAIN, Place
 from ..terminal.table import MISSING, format_flops, format_seconds
 
 TEMPLATE = "card.md.j2"
-KINDS = {  # of the model, by the class that loads it: the library's name of the task
-    "ForQuestionAnswering": "question-answering",
-    "ForSequenceClassification": "text-classification",
-    "ForMaskedLM": "fill-mask",
-}
-MEASURES = {  # the Hub's names: those in words, and the keys of the ends of the interval
-    "accuracy": ("accuracy", "low", "high"),
-    "exact_match": ("exact match", "exact_match_low", "exact_match_high"),
-    "f1": ("F1", "f1_low", "f1_high"),
-}
+# The library's name of the task, by the end of the name of the class that loads the model.
+PIPELINES = {kind.architecture: kind.pipeline for kind in KINDS.values() if kind.architecture}
 # The two letters of ISO 639-1, which the Hub knows, as it knows the three of ISO 639-3.
 TWO_LETTERS = (
     "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da "
@@ -181,7 +174,7 @@ def model_card(
         language=_code(language.language),
         license=statements.license,
         library_name="transformers",
-        pipeline_tag=KINDS[architectures[0][architectures[0].index("For") :]],
+        pipeline_tag=PIPELINES[architectures[0][architectures[0].index("For") :]],
         tags=["fairseq-minimodel"],
         base_model=statements.base_model,
         datasets=list(statements.datasets) or None,
@@ -210,11 +203,11 @@ def _results(origin: Origin, scores: Sequence[Mapping[str, object]]) -> list[Eva
         own = [score for score in own if Path(score["body"]).resolve() == origin.file.resolve()]
     results = []
     for score in own:
-        count = score.get("examples", score.get("questions"))
-        among = f", n = {count}" if count else ""
+        kind = kind_of_row(score)
+        among = f", n = {score[kind.count]}"
         results += [
             EvalResult(
-                task_type="text-classification" if "accuracy" in score else "question-answering",
+                task_type=kind.pipeline,
                 dataset_type=_data(score),
                 dataset_name=f"{_data(score)} ({score['language']})",
                 metric_type=one.key,
@@ -232,12 +225,13 @@ def _data(score: Mapping[str, object]) -> str:
 
 def _measures(score: Mapping[str, object]) -> list[Measure]:
     """Raises KeyError, TypeError or ValueError if this is not a score."""
+    hub = {metric.name: metric.hub for metric in kind_of_row(score).metrics}
     found = [
-        Measure(key, name, *(float(score[one]) for one in (key, *ends)))
-        for key, (name, *ends) in MEASURES.items()
-        if key in score
+        Measure(hub[one.metric], one.metric, one.value / 100, one.low / 100, one.high / 100)
+        for one in scores_in(score)
+        if hub[one.metric]
     ]
-    if not found or not all(math.isfinite(number) for one in found for number in one[2:]):
+    if not found:
         raise KeyError("no score")
     return found
 

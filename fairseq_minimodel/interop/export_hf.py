@@ -15,12 +15,14 @@ import torch
 from ..bodies import surgery
 from ..bodies.checkpoint import Checkpoint, read_checkpoint
 from ..bodies.cost import training_cost
-from ..bodies.family import CLASSIFICATION_HEAD, EMBEDDING, OUTPUT_BIAS, SPAN_HEAD, head_modules
+from ..bodies.family import CLASSIFICATION_HEAD, EMBEDDING, OUTPUT_BIAS, head_modules
 from ..bodies.language_side import StateDict
 from ..errors import InputError
-from ..evaluation.classify import DEFAULT_HEAD, Classifier
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm, check_folder
+from ..inference.solve import find_record
+from ..kinds import classification
+from ..kinds.registry import KINDS
 from ..modules.method import is_module_part
 from ..packs.module import load_module, merge_module
 from ..packs.pack import LanguagePack, check_tokenizer, load_pack
@@ -163,9 +165,9 @@ def _check(checkpoint: Checkpoint, body: Path) -> None:
 def _classes(checkpoint: Checkpoint, body: Path, labels: Path | None) -> tuple[str, list[str]]:
     """Name of the classification head, and its labels in order; none if there is no such head."""
     task = checkpoint.config.get("task", {})
-    head = task.get("classification_head_name", DEFAULT_HEAD)
-    inner, outputs = (f"{module}.weight" for module in head_modules(head))
-    if outputs not in checkpoint.state:
+    kind, head = classification.KIND, classification.head_name(task)
+    inner = f"{head_modules(head)[0]}.weight"
+    if not kind.has_head(checkpoint.state, task):
         return head, []
     rows, width = checkpoint.state[inner].shape
     if rows != width:
@@ -173,7 +175,8 @@ def _classes(checkpoint: Checkpoint, body: Path, labels: Path | None) -> tuple[s
             f"the classification head of {body} is {rows} wide and the body {width}, which the "
             f"library's {checkpoint.family.name} cannot have"
         )
-    return head, Classifier(body, checkpoint, labels).classes
+    record = find_record(checkpoint, kind, {"labels": labels})
+    return head, classification.Classifier(str(body), checkpoint, record).classes
 
 
 def _converted(checkpoint: Checkpoint, head: str, more: int) -> StateDict:
@@ -202,12 +205,13 @@ def _config(
     """The content of config.json; `vocabulary`: its size."""
     body, family, model = checkpoint.body_settings(), checkpoint.family, checkpoint.model_config
     byte_level = language.tokenizer.name == FAST_TOKENIZER_FILE
-    kind = family.byte_level_type if byte_level else family.pieces_type
-    tasks = ["ForMaskedLM"]
-    if classes:
-        tasks.insert(0, "ForSequenceClassification")
-    if f"{SPAN_HEAD}.weight" in checkpoint.state:
-        tasks.insert(0, "ForQuestionAnswering")
+    model_type = family.byte_level_type if byte_level else family.pieces_type
+    task = checkpoint.config.get("task", {})
+    tasks = [
+        kind.architecture
+        for kind in KINDS.values()
+        if kind.architecture and kind.has_head(checkpoint.state, task)
+    ]
     rates = {
         theirs: default if model.get(ours) is None else float(model[ours])
         for ours, (theirs, default) in family.rates.items()
@@ -215,8 +219,8 @@ def _config(
     numbered = {str(index): label for index, label in enumerate(classes)}
     labels = {"id2label": numbered, "label2id": {name: int(i) for i, name in numbered.items()}}
     return {
-        "architectures": [f"{family.model_types[kind].classes}{task}" for task in tasks],
-        "model_type": kind,
+        "architectures": [f"{family.model_types[model_type].classes}{task}" for task in tasks],
+        "model_type": model_type,
         **{theirs: body[ours] for ours, theirs in family.sizes.items()},
         **rates,
         **{name: family.fixed[name] for name in ("hidden_act", "layer_norm_eps")},

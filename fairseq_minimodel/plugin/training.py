@@ -25,6 +25,7 @@ from ..bodies.weights import check_weights
 from ..errors import InputError
 from ..files.atomic import atomic_file
 from ..files.records import shown
+from ..kinds.registry import kind_of_task
 from ..kinds.window_options import RECORD
 from ..models.encoder import auxiliary_layers
 from ..models.minimodel_roberta import MiniModelRoberta
@@ -44,14 +45,14 @@ PARTS = {
     "cfg": dict | DictConfig,
     "args": Namespace,
 }
-FINE_TUNING = ("sentence_prediction", "span_qa")
 
 
 def warn_of_a_trained_language(trainer: Trainer) -> None:
     """Say that packs will not fit, where fine-tuning changes the language side of a given body."""
-    model = trainer.get_model()
+    model, kind = trainer.get_model(), kind_of_task(trainer.cfg.task._name)
     if (
-        trainer.cfg.task._name in FINE_TUNING
+        kind is not None
+        and kind.is_fine_tuned
         and isinstance(model, MiniModelRoberta)
         and model.is_restored
         and model.get_parameter(EMBEDDING).requires_grad

@@ -17,11 +17,11 @@ from ..bodies.cost import training_cost
 from ..corpus.record import read_prepared
 from ..errors import InputError
 from ..files.records import read_json, record
+from ..kinds.scores import AGAIN, Place, Score, read_score
 from ..packs.pack import DESCRIPTION, Description, read_description
 from ..terminal.progress import SHORT, Progress
 from ..vocabulary.symbols import fingerprint, read_symbols
 from .logs import TrainingLog, flat, read_log
-from .scores import AGAIN, Place, Score, read_score
 
 logger = logging.getLogger(__name__)
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...errors import InputError
+from ...files.archive import SourceFile
 from ...files.rows import Column, read_rows
 from ...files.text import is_json_lines
 from ...kinds.examples import Example
-from .archive import SourceFile
-from .rows import UNLABELLED, UNTRANSLATED, Reading
+from ...kinds.rows import UNLABELLED, UNTRANSLATED, Reading
 
 _OTHERWISE = "take the file as it was published; is this one of another benchmark?"
 

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from ...errors import InputError
-from .archive import SourceFile, open_source
-from .questions import LANGUAGE_NAMES
-from .rows import Split
+from ...files.archive import SourceFile, open_source
+from ...kinds.questions import LANGUAGE_NAMES
+from ...kinds.rows import Split
 from .table import ALIASES, BENCHMARKS, SPAN, Benchmark, Form
 
 # Files by the language that their names tell; the key is None where it is the rows that tell it.

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from ...kinds import CLASSIFICATION, RETRIEVAL, SPAN
+from ...kinds.questions import LANGUAGE_NAMES, read_questions
+from ...kinds.rows import Reading
 from .classification import Layout, read_labelled
-from .questions import LANGUAGE_NAMES, read_questions
 from .retrieval import read_translations
-from .rows import Reading
-
-CLASSIFICATION, SPAN, RETRIEVAL = "classification", "span", "retrieval"
 
 # (files of one language, its code or None where the rows tell it, options) -> rows
 Reader = Callable[..., Iterator[Reading]]

@@ -7,9 +7,9 @@ import pytest
 import zstandard
 from support.published import SHAPES, publish
 
-from fairseq_minimodel.corpus.benchmarks import archive
-from fairseq_minimodel.corpus.benchmarks.archive import open_source
 from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.files import archive
+from fairseq_minimodel.files.archive import open_source
 
 FILES = {"data/b.txt": "\ufeffeins\nzwei\u2028\n", "data/deep/a.txt": "drei"}
 

@@ -8,14 +8,12 @@ import torch
 from models.test_span_head import make_span_model
 from support.generated_questions import MARKER, write_questions
 
-from fairseq_minimodel.corpus.questions import (
-    AlignedText,
-    AligningVocabulary,
-    Window,
-    read_question_file,
-)
-from fairseq_minimodel.evaluation import answer
-from fairseq_minimodel.evaluation.answer import (
+from fairseq_minimodel.kinds import spans
+from fairseq_minimodel.kinds.batches import Batches, padded_batches
+from fairseq_minimodel.kinds.kind import Speaker
+from fairseq_minimodel.kinds.questions import read_question_file
+from fairseq_minimodel.kinds.spans import (
+    Answerer,
     Span,
     best_answers,
     best_spans,
@@ -24,7 +22,8 @@ from fairseq_minimodel.evaluation.answer import (
     context_spans,
     token_scores,
 )
-from fairseq_minimodel.inference.batches import padded_batches
+from fairseq_minimodel.kinds.window_options import WindowOptions
+from fairseq_minimodel.kinds.windows import AlignedText, AligningVocabulary, Window
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 7, 40])
@@ -102,8 +101,8 @@ def test_scores_do_not_depend_on_the_batch():
     model = make_span_model().eval()
     generator = numpy.random.default_rng(0)
     windows = [generator.integers(4, 44, size=size) for size in generator.integers(3, 24, 30)]
-    together = token_scores(model, windows, 256, "cpu")
-    alone = token_scores(model, windows, 1, "cpu")
+    together = token_scores(model, windows, Batches(256))
+    alone = token_scores(model, windows, Batches(1))
     for left, right, window in zip(together, alone, windows, strict=True):
         assert left.shape == (len(window), 2)
         numpy.testing.assert_allclose(left, right, atol=1e-5)
@@ -138,9 +137,7 @@ def test_questions_get_their_own_answers_from_the_best_of_all_windows(
             found[numpy.flatnonzero(window[4:-2] == marker) + 5] = 9
         return scores
 
-    monkeypatch.setattr(answer, "token_scores", knowing)
-    monkeypatch.setattr(answer, "build_model", lambda *unused: None)
-    monkeypatch.setattr(answer, "plug", lambda body, pack: (body, None))
+    monkeypatch.setattr(spans, "token_scores", knowing)
 
     class Body:
         state = {"span_head.weight": None}
@@ -149,14 +146,12 @@ def test_questions_get_their_own_answers_from_the_best_of_all_windows(
         def body_settings():
             return {"max_positions": 12}
 
-    class Pack:
-        tokenizer, dictionary = source_data / "sentencepiece.bpe.model", source_data / "dict.txt"
-        symbols = vocabulary.symbols
-
     words = [f"word{index}" for index in range(1, 60)]
     path = write_questions(tmp_path / "questions.json", words, seed=4, count=40, longest=30)
     questions = list(read_question_file(path))
-    options = answer.WindowOptions(max_length=12, stride=3, max_question=1)
-    answerer = answer.Answerer("body", Body, options, max_answer=5, metric="squad")
-    answers = answerer.answers(Pack, questions, 64, "cpu")
+    options = WindowOptions(max_length=12, stride=3, max_question=1)
+    answerer = Answerer("body", Body, options, max_answer=5, metric="squad")
+    answers = answerer.answers(
+        Speaker(None, vocabulary, vocabulary.symbols, Batches(64)), questions
+    )
     assert answers == [question.answers[0].text for question in questions]

@@ -4,12 +4,13 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from ...errors import InputError
-from ...files.records import parse_json
-from ...kinds.window_options import NEAREST, REFUSE
-from .archive import SourceFile
+from ..errors import InputError
+from ..files.archive import SourceFile, open_source
+from ..files.records import parse_json
 from .rows import MISPLACED, UNLABELLED, Reading
+from .window_options import NEAREST, REFUSE
 
 logger = logging.getLogger(__name__)
 
@@ -158,6 +159,33 @@ def read_questions(
                     ),
                 )
     offsets.report()
+
+
+def read_question_file(
+    path: str | Path, language: str | None = None, bad_offsets: str = REFUSE
+) -> Iterator[Question]:
+    """Yield the questions of a file in the form of SQuAD v1.1 that have an answer.
+
+    Args:
+        path: JSON, perhaps compressed (.gz, .xz, .zst).
+        language: keep those whose id begins with its name, in a file of several languages such as
+            TyDi QA's ("en": english-...); None: keep all.
+        bad_offsets: see `read_questions`.
+
+    Raises:
+        InputError: as in `read_questions`, or there is nothing to keep.
+    """
+    found = False
+    with open_source(path) as files:
+        if len(files) != 1:
+            raise InputError(f"{path} holds {len(files)} files; give a single file of questions.")
+        for reading in read_questions(files, None if language else "und", bad_offsets):
+            if reading.row is not None and language in (None, reading.language):
+                found = True
+                yield reading.row
+    if not found:
+        wanted = "with an answer" if language is None else f"in the language {language!r}"
+        raise InputError(f"{path} holds no question {wanted}; give another file.")
 
 
 def _load(file: SourceFile) -> object:

@@ -12,10 +12,10 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from ...errors import InputError
-from ...files.formats import COMPRESSED, UTF8_MARK
-from ...files.text import TextFile, shown
-from ...terminal.progress import SHORT, Progress
+from ..errors import InputError
+from ..terminal.progress import SHORT, Progress
+from .formats import COMPRESSED, UTF8_MARK
+from .text import TextFile, shown
 
 Lines = Iterator[tuple[int, bytes]]
 

@@ -5,9 +5,9 @@ import json
 import pytest
 from support.published import SHAPES, publish
 
-from fairseq_minimodel.corpus.benchmarks.questions import Answer, Question
 from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
 from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.kinds.questions import Answer, Question
 
 CONTEXT = "Der Zug 🚆 nach Köln fährt um neun."  # the train is one character
 

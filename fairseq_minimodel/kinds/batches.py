@@ -1,6 +1,7 @@
 """Token sequences of any lengths as batches for a model."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy
@@ -35,26 +36,38 @@ def padded_batches(
         yield batch, nn.utils.rnn.pad_sequence(tokens, batch_first=True, padding_value=PAD)
 
 
-def in_batches(
-    sequences: Sequence[numpy.ndarray],
-    max_tokens: int,
-    device: str,
-    compute: Callable[[Tensor, list[int]], Iterable[Result]],
-    unit: str | None,
-) -> list[Result]:
-    """What is computed for each sequence, without gradients, in the order of the sequences.
+@dataclass(frozen=True)
+class Batches:
+    """How much is computed at a time, and where.
 
-    Args:
+    Attributes:
         max_tokens: see `padded_batches`.
-        device: where a batch is computed.
-        compute: from a batch, and the numbers of its sequences, to a result for each.
-        unit: what a sequence is, to show progress; None: show none.
+        device: of PyTorch.
+        quiet: show no progress.
     """
-    results: list[Result] = [None] * len(sequences)
-    with torch.inference_mode(), counted("predicting", len(sequences), unit) as done:
-        for batch, tokens in padded_batches(sequences, max_tokens):
-            computed = compute(tokens.to(device), batch)
-            for index, result in zip(batch, computed, strict=True):
-                results[index] = result
-            done(len(batch))
-    return results
+
+    max_tokens: int
+    device: str = "cpu"
+    quiet: bool = False
+
+    def compute(
+        self,
+        sequences: Sequence[numpy.ndarray],
+        function: Callable[[Tensor, list[int]], Iterable[Result]],
+        unit: str,
+    ) -> list[Result]:
+        """What is computed for each sequence, without gradients, in the order of the sequences.
+
+        Args:
+            function: from a batch, and the numbers of its sequences, to a result for each.
+            unit: what a sequence is, to show progress.
+        """
+        results: list[Result] = [None] * len(sequences)
+        shown = None if self.quiet else unit
+        with torch.inference_mode(), counted("predicting", len(sequences), shown) as done:
+            for batch, tokens in padded_batches(sequences, self.max_tokens):
+                computed = function(tokens.to(self.device), batch)
+                for index, result in zip(batch, computed, strict=True):
+                    results[index] = result
+                done(len(batch))
+        return results
