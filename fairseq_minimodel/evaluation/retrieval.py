@@ -10,13 +10,13 @@ from ..files.atomic import write_json
 from ..files.outputs import check_file, json_form
 from ..inference.build import ready_device
 from ..inference.solve import speaker_of
+from ..kinds import SIMILARITIES
 from ..kinds.batches import Batches
 from ..kinds.kind import Row
 from ..kinds.scores import row_of
 from ..kinds.vectors import (
     CSLS,
     KIND,
-    SIMILARITIES,
     Retrieved,
     accuracy_cell,
     checked_layer,
