@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from cost.test_flops import build_model as build_with_own_paths
+from cost.test_flops import random_batch
 from fairseq import modules
 from fairseq.optim.adam import FairseqAdam
 from fairseq.optim.fp16_optimizer import FP16Optimizer
 from omegaconf import OmegaConf
-from cost.test_flops import build_model as build_with_own_paths
-from cost.test_flops import random_batch
 
 from fairseq_minimodel.cost.flops import Shape
 from fairseq_minimodel.cost.memory import (

@@ -74,7 +74,7 @@ def run_block(kind, text, folder):
     }
     command = ["bash", "-euo", "pipefail", "-c", shortened(text)]
     if kind == "python":
-        command = [program / "python", "-c", text]
+        command = ["python", "-c", text]
     result = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import run
 from support import forked
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,8 +69,7 @@ def test_all_figures_come_from_the_run(quickstart):
         if "minijoint" in score["pack"]:
             score["accuracy"] = 0.875
     (out / "scores.json").write_text(json.dumps(scores))
-    command = [sys.executable, ROOT / "examples" / "compare_variants.py", out]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    printed = run(["python", ROOT / "examples/compare_variants.py", out]).stdout
     assert re.search(r"MiniJoint +\| +87\.5 ", printed)
     results = json.loads((out / "results.json").read_text())
     assert results["variants"][1]["target_accuracy"] == 0.875

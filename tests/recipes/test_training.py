@@ -6,9 +6,7 @@ import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -102,21 +100,19 @@ def free_port():
 def run_two_processes(data, save_dir, *options):
     """Data-parallel training on CPU, as docs/training.md has it. Returns the log of rank 0."""
     port = free_port()
-    processes = [
-        subprocess.Popen(
-            [Path(sys.executable).parent / "fairseq-train", data, "--user-dir", USER_DIR,
-             "--save-dir", save_dir, *OPTIMISER, "--batch-size", "4", "--max-update", "4",
-             "--no-epoch-checkpoints", *map(str, options),
-             "--distributed-world-size", "2", "--distributed-rank", str(rank),
-             "--distributed-init-method", f"tcp://localhost:{port}", "--distributed-no-spawn",
-             "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+    commands = [
+        ["fairseq-train", data, "--user-dir", USER_DIR,
+         "--save-dir", save_dir, *OPTIMISER, "--batch-size", "4", "--max-update", "4",
+         "--no-epoch-checkpoints", *options,
+         "--distributed-world-size", "2", "--distributed-rank", rank,
+         "--distributed-init-method", f"tcp://localhost:{port}", "--distributed-no-spawn",
+         "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"]
         for rank in range(2)
     ]  # fmt: skip
-    logs = [process.communicate(timeout=300)[0] for process in processes]
-    assert all(process.returncode == 0 for process in processes), logs[0][-3000:] + logs[1][-3000:]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(run, commands))
+    logs = [result.stdout + result.stderr for result in results]
+    assert all(result.returncode == 0 for result in results), logs[0][-3000:] + logs[1][-3000:]
     return logs[0]
 
 
@@ -163,7 +159,7 @@ assert sum(name.endswith("minimodel_roberta") for name in sys.modules) == 1
 from fairseq.models import ARCH_MODEL_REGISTRY
 assert ARCH_MODEL_REGISTRY["minimodel_roberta_base"] is model.MiniModelRoberta
 """
-    result = run(["python", "-c", code])
+    result = run(["python", "-c", code], fresh=True)
     assert result.returncode == 0, result.stderr
     # a link alone, with data-loader workers started anew
     log = train(source_data, tmp_path / "run", *JOINT, "--user-dir", link, "--num-workers", "2",
@@ -181,7 +177,7 @@ import fairseq_minimodel
 from fairseq.utils import import_user_module
 import_user_module(argparse.Namespace(user_dir={str(copy)!r}))
 """
-    result = run(["python", "-c", code])
+    result = run(["python", "-c", code], fresh=True)
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert "two copies of fairseq_minimodel" in result.stderr and str(copy) in result.stderr
 
@@ -204,7 +200,7 @@ if __name__ == "__main__":
         print(len(pool.apply(architectures)))
 """
     )
-    result = run(["python", script])
+    result = run(["python", script], fresh=True)
     assert result.stdout.strip() == "3", result.stderr
 
 
@@ -219,5 +215,5 @@ def test_importing_the_package_leaves_the_programs_logging_alone():
     code = (
         "import logging; import fairseq_minimodel; print(logging.root.level, logging.root.handlers)"
     )
-    result = run(["python", "-c", code])
+    result = run(["python", "-c", code], fresh=True)
     assert (result.stdout.strip(), result.stderr) == ("30 []", "")

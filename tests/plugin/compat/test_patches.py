@@ -17,10 +17,10 @@ from fairseq.criterions import sentence_prediction
 from fairseq.data import Dictionary
 from fairseq.logging import metrics
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
-from fairseq_minimodel.plugin.compat.patches import read_value
 
 from fairseq_minimodel.bodies.identity import LINEAGE
 from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.plugin.compat.patches import read_value
 from fairseq_minimodel.plugin.fused_adam import FusedAdam
 
 BROKEN = {
@@ -51,7 +51,7 @@ def test_a_fairseq_that_cannot_work_is_one_sentence_with_the_commands(kind, way,
 
 def test_an_old_pytorch_is_refused():
     code = "import torch; torch.__version__ = '2.5.1+cpu'; import fairseq_minimodel"
-    result = run(["python", "-c", code])
+    result = run(["python", "-c", code], fresh=True)
     assert result.returncode == 1
     assert "SetupError: fairseq-minimodel needs PyTorch 2.6 or newer, and 2.5.1" in result.stderr
 
