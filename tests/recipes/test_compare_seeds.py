@@ -39,7 +39,7 @@ RUNS = {
 
 
 def write_run(out, seed, checkpoint, data):
-    """What three_variants.sh leaves, as far as the comparison reads it."""
+    """What the quickstart leaves, as far as the comparison reads it."""
     for folder in ("pretrained", "post"):
         (out / folder).mkdir(parents=True)
         shutil.copy(checkpoint, out / folder / "checkpoint_last.pt")
