@@ -94,6 +94,7 @@ def uninterrupted(text, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("function", "count", "when"), MOMENTS)
+@pytest.mark.slow
 def test_killed_and_run_again(text, uninterrupted, tmp_path, function, count, when):
     output = tmp_path / "data"
     code, _ = run(text, output, 2, (function, count, when))

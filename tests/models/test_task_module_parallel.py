@@ -20,6 +20,8 @@ import torch
 from fairseq.trainer import Trainer
 import fairseq_minimodel
 
+pytestmark = pytest.mark.slow
+
 consolidate = Trainer.consolidate_optimizer  # called in every process, wherever one saves
 
 def save_rank(trainer):

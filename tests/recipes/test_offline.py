@@ -26,6 +26,8 @@ SETUPTOOLS = """
 import os, zipfile
 import torch
 
+pytestmark = pytest.mark.slow
+
 def prepare_metadata_for_build_wheel(folder, config_settings=None):
     name = "fairseq_fixed-0.12.3.1.dist-info"
     os.mkdir(os.path.join(folder, name))

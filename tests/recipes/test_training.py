@@ -125,6 +125,7 @@ def losses(log):
 
 
 @pytest.mark.parametrize("stage", ["pretraining", "adaptation"])
+@pytest.mark.slow
 def test_two_processes_learn_as_one_with_twice_the_batch(
     stage, joint_checkpoint, source_data, target_data, tmp_path
 ):
@@ -144,6 +145,7 @@ def test_two_processes_learn_as_one_with_twice_the_batch(
     assert len(losses(log)) == 2
 
 
+@pytest.mark.slow
 def test_the_plugin_is_one_module_by_every_path(source_data, tmp_path):
     link = tmp_path / "elsewhere" / "fairseq_minimodel"
     link.parent.mkdir()
@@ -182,6 +184,7 @@ import_user_module(argparse.Namespace(user_dir={str(copy)!r}))
     assert "two copies of fairseq_minimodel" in result.stderr and str(copy) in result.stderr
 
 
+@pytest.mark.slow
 def test_spawned_workers_know_the_plugin(tmp_path):
     script = tmp_path / "spawn.py"
     script.write_text(
