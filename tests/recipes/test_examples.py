@@ -43,12 +43,18 @@ def test_the_quickstart_prints_a_table_and_writes_results_and_a_picture(quicksta
     out, printed = quickstart
     results = json.loads((out / "results.json").read_text())
     assert results["chance"] == 0.25
-    assert 0 <= results["control_accuracy"] <= 1 and 0 <= results["source_accuracy"] <= 1
+    accuracies = {
+        Path(score["pack"]).relative_to(out / "packs"): score["accuracy"]
+        for score in json.loads((out / "scores.json").read_text())
+    }
+    assert results["control_accuracy"] == accuracies[Path("untrained")]
+    assert results["source_accuracy"] == accuracies[Path("source")]
     variants = {variant["variant"]: variant for variant in results["variants"]}
     assert list(variants) == ["standard", "minijoint", "minipost"]
     for name, variant in variants.items():
         assert variant["updates"] == 10
-        assert 0 <= variant["target_accuracy"] <= 1
+        (last,) = [pack for pack in accuracies if pack.match(f"{name}/checkpoint_*_10")]
+        assert variant["target_accuracy"] == accuracies[last]
         assert variant["mlm_loss"] > 0 and variant["seconds"] > 0
         assert variant["tokens"] == variants["standard"]["tokens"] > 0
         assert re.search(rf"\| {name} .*\| +10 \|", printed, re.IGNORECASE)
