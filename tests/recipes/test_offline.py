@@ -19,14 +19,13 @@ from pathlib import Path
 import pytest
 from support.package_files import files_of_the_package
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = "{}.{}".format(*sys.version_info)
 # What the made-up setuptools does with the made-up fairseq: it notes what it was compiled against.
 SETUPTOOLS = """
 import os, zipfile
 import torch
-
-pytestmark = pytest.mark.slow
 
 def prepare_metadata_for_build_wheel(folder, config_settings=None):
     name = "fairseq_fixed-0.12.3.1.dist-info"
