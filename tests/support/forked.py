@@ -200,12 +200,12 @@ def _command(
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
+    if name in ("fairseq-minimodel", "python"):  # which have no log of fairseq's commands
+        logging.root.handlers.clear()
+        logging.root.setLevel(logging.WARNING)
     if name == "python":
         return lambda: _python(*arguments)
     sys.argv = [str(Path(sys.executable).parent / name), *arguments]
-    if name == "fairseq-minimodel":  # which has a log of its own, from before fairseq
-        logging.root.handlers.clear()
-        logging.root.setLevel(logging.WARNING)
     [script] = entry_points(group="console_scripts", name=name)
     return script.load()
 
