@@ -56,7 +56,7 @@ from fairseq_minimodel.files.atomic import write_json
 from fairseq_minimodel.inference.build import ready_device
 from fairseq_minimodel.kinds.examples import Example
 from fairseq_minimodel.models.minimodel_roberta import MiniModelRoberta, MiniModelRobertaConfig
-from fairseq_minimodel.modules.task_module import SHARED
+from fairseq_minimodel.modules.method import SHARED
 from fairseq_minimodel.packs.module import WEIGHTS, load_module, plug_module, save_module
 from fairseq_minimodel.packs.pack import load_pack
 from fairseq_minimodel.terminal.table import format_table

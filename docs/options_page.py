@@ -1,7 +1,12 @@
-"""docs/options.md, made from the dataclasses: `python docs/options_page.py` writes it anew."""
+"""docs/options.md and the table of task modules, made from what they tell of.
+
+`python docs/options_page.py` writes them anew.
+"""
 
 import dataclasses
 import enum
+import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +19,13 @@ from omegaconf import MISSING
 import fairseq_minimodel
 from fairseq_minimodel.bodies.architectures import ARCHITECTURES
 from fairseq_minimodel.models.minimodel_roberta import MiniModelRobertaConfig
-from fairseq_minimodel.models.task_module import TaskModuleConfig
+from fairseq_minimodel.models.with_module import TaskModuleConfig
+from fairseq_minimodel.modules.method import Method
+from fairseq_minimodel.modules.registry import METHODS
 
-PAGE = Path(__file__).parent / "options.md"
+PAGE, MODULES_PAGE = (Path(__file__).parent / name for name in ("options.md", "task_modules.md"))
+TABLE = re.compile(r"(<!-- table: .*? -->\n).*?(<!-- end -->)", re.DOTALL)
+BASE = {"layers": 12, "width": 768, "ffn": 3072}  # of RoBERTa-base
 START = """\
 # Training options
 
@@ -56,6 +65,32 @@ def page() -> str:
     return "\n".join(parts)
 
 
+def modules_page() -> str:
+    """docs/task_modules.md with its table of the methods."""
+    lines = "".join(f"{line}\n" for line in _methods())
+    return TABLE.sub(rf"\g<1>{lines}\2", MODULES_PAGE.read_text(encoding="utf-8"))
+
+
+def _methods() -> Iterator[str]:
+    yield "| `--task-module` | what is trained | merges | parameters | |"
+    yield "|---|---|---|--:|---|"
+    for name, method in METHODS.items():
+        trained = method.trained + "; LayerNorms" * method.trains_layer_norms
+        count = f"{method().count_parameters(**BASE):,}" + " bits" * bool(method.bits)
+        yield f"| `{name}` | {trained} | {_merges(method)} | {count} | {method.source} |"
+
+
+def _merges(method: type[Method]) -> str:
+    """In which of its forms a method merges."""
+    fields = [field for field in dataclasses.fields(method) if field.metadata["choices"]]
+    forms = list(itertools.product(*(field.metadata["choices"] for field in fields)))
+    named = [dict(zip((field.name for field in fields), form, strict=True)) for form in forms]
+    other = [form for form, one in zip(forms, named, strict=True) if method(**one).why_not_merged]
+    if len(other) in (0, len(forms)):
+        return "no" if other else "yes"
+    return "all but " + ", ".join(f"`{' '.join(form)}`" for form in other)
+
+
 def _architectures() -> Iterator[str]:
     sizes = list(next(iter(ARCHITECTURES.values())))
     yield "| `--arch` | " + " | ".join(f"`--{_dashed(size)}`" for size in sizes) + " |"
@@ -67,7 +102,7 @@ def _architectures() -> Iterator[str]:
 
 def _section(config: type) -> Iterator[str]:
     """The options of a config; of those of fairseq's config that it extends, or is, only the name."""
-    base = config if config.__module__.startswith("fairseq.") else config.__mro__[1]
+    base = next(one for one in config.__mro__ if one.__module__.startswith("fairseq."))
     own = [name for name in _names(config) if name not in _names(base)]
     if _names(base):
         name = base.__name__.removesuffix("Config").removeprefix("Fairseq")
@@ -125,3 +160,4 @@ def _plain(text: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    MODULES_PAGE.write_text(modules_page(), encoding="utf-8")

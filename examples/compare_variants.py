@@ -8,7 +8,6 @@ MiniJoint's second head in pretraining, MiniPost's step 1b.
 """
 
 import json
-import re
 import sys
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from fairseq_minimodel.report.curves import (
     compute_to_match,
     draw_score_against_flops,
 )
+from fairseq_minimodel.report.logs import read_figures
 from fairseq_minimodel.report.scores import VARIANTS, score_curve
 from fairseq_minimodel.terminal.table import format_flops, format_seconds, format_table
 
@@ -135,9 +135,9 @@ def pretraining_and_once_for_all(out: Path) -> tuple[int, dict[str, int]]:
 
 
 def full_model_loss(out: Path, name: str) -> float:
-    """MLM loss, in bits a masked token, that fairseq-validate found for a plugged full model."""
-    log = (out / "logs" / f"validate-{name}.log").read_text(encoding="utf-8")
-    return float(re.findall(r'"valid_loss": "([\d.]+)"', log)[-1])
+    """MLM loss, in bits per masked token, that fairseq-validate found for a plugged full model."""
+    figures = read_figures(out / "logs" / f"validate-{name}.log")
+    return [each["valid_loss"] for each in figures if "valid_loss" in each][-1]
 
 
 def print_results(results: dict) -> None:

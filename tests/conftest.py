@@ -153,15 +153,17 @@ LENGTH = ["--tokens-per-sample", "32", "--sample-break-mode", "complete"]
 
 
 def run(
-    command: list[object], fresh: bool = False, **options: object
+    command: list[object], fresh: bool | None = None, **options: object
 ) -> subprocess.CompletedProcess:
     """Run a command of this environment, capturing what it prints.
 
-    `fresh`, or an environment of its own: by its real program, which imports all anew.
+    By its real program, which imports all anew, where `fresh` (by default for Python alone) or with
+    an environment of its own; else in a fork of a process that has everything imported.
     """
     command = [str(part) for part in command]
-    in_forks = command[0] in forked.COMMANDS and not fresh and "env" not in options
-    program = (forked.folder() if in_forks else Path(sys.executable).parent) / command[0]
+    if fresh is None:
+        fresh = command[0] == "python" or "env" in options
+    program = (Path(sys.executable).parent if fresh else forked.folder()) / command[0]
     return subprocess.run(
         [str(program), *command[1:]], capture_output=True, text=True, check=False, **options
     )

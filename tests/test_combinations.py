@@ -19,18 +19,18 @@ from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoin
 from fairseq_minimodel.bodies.language_side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.inference.build import build_model
-from fairseq_minimodel.modules.task_module import is_module_part
+from fairseq_minimodel.modules.method import is_module_part
 from fairseq_minimodel.packs.module import is_head, is_layer_norm, load_module, plug_module
 from fairseq_minimodel.packs.pack import load_pack
 from fairseq_minimodel.packs.plug import plug
-from fairseq_minimodel.packs.start.initialise import INITIALISERS
+from fairseq_minimodel.packs.start import RULES
 
 pytestmark = pytest.mark.slow
 
 HEAD = "sentence_classification_head"
 LABELS = ["same", "other", "neither"]
 DEPTHS = (2, 3)  # of 3 layers; the middle head is after layer 2
-STARTS = [(rule, depth) for rule in INITIALISERS for depth in DEPTHS]
+STARTS = [(rule, depth) for rule in RULES for depth in DEPTHS]
 MODULES = {
     "adapter": ["--task-module", "adapter", "--module-reduction", "4"],
     "compacter": ["--task-module", "compacter", "--module-reduction", "2"],

@@ -8,7 +8,7 @@ from conftest import run
 
 INPUT_ERROR = "from fairseq_minimodel.errors import InputError\n"
 HOST = f"import fairseq_minimodel\n{INPUT_ERROR}"
-COMMAND = f"import sys; sys.argv[0] = '/bin/fairseq-train'; import fairseq_minimodel\n{INPUT_ERROR}"
+COMMAND = f"import sys; sys.argv[0] = '/bin/fairseq-train'\n{HOST}fairseq_minimodel.register()\n"
 # The last line that each ends with; none of them is about what the user gave.
 BUGS = {
     "while an InputError is handled": (
@@ -44,7 +44,7 @@ except Exception:
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_keeps_its_traceback(bug, program):
     code, last_line = BUGS[bug]
-    result = run(["python", "-c", program + code], fresh=True)
+    result = run(["python", "-c", program + code], fresh=False)
     assert result.returncode == 1
     assert "Traceback" in result.stderr and result.stderr.splitlines()[-1] == last_line
 
@@ -53,13 +53,13 @@ def test_a_bug_keeps_its_traceback(bug, program):
     "code", ["raise InputError('no pack')", REPLACED], ids=["raised", "replaced by the trainer"]
 )
 def test_an_input_error_ends_a_command_with_its_sentence(code):
-    result = run(["python", "-c", COMMAND + code], fresh=True)
+    result = run(["python", "-c", COMMAND + code])
     assert result.returncode == 2
     assert result.stderr == "fairseq-minimodel: error: no pack\n"
 
 
 def test_an_input_error_is_an_ordinary_exception_elsewhere():
-    result = run(["python", "-c", HOST + "raise InputError('no pack')"], fresh=True)
+    result = run(["python", "-c", HOST + "raise InputError('no pack')"])
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == "fairseq_minimodel.errors.InputError: no pack"
 

@@ -7,7 +7,6 @@ end; between two validations losses and FLOPs are interpolated linearly. What th
 CLP-Transfer cost stands apart, and is added in the last column.
 """
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -17,13 +16,14 @@ import numpy as np
 
 from fairseq_minimodel.errors import InputError, print_input_errors_plainly
 from fairseq_minimodel.files.atomic import write_json
+from fairseq_minimodel.report.logs import read_figures
 from fairseq_minimodel.terminal.table import format_flops, format_table
 
 HELPED = "clp"  # initialisers whose names begin with this use the helper
 
 
 class Run(NamedTuple):
-    """Validation losses (bits a masked token) over updates, from 0 on, and FLOPs so far at each."""
+    """Validation losses (bits per masked token) over updates, from 0 on, and FLOPs so far at each."""
 
     updates: list[float]
     losses: list[float]
@@ -47,7 +47,7 @@ def main(out: Path) -> None:
 
 def compare(logs: Path, language: str) -> list[dict]:
     """A result for each initialiser of a language."""
-    helper_flops = max(flops_of(read_records(logs / f"{language}-helper.log")).values())
+    helper_flops = max(read_flops(logs / f"{language}-helper.log").values())
     starts = sorted(logs.glob(f"{language}-*-start.log"))
     names = [path.stem.removeprefix(f"{language}-").removesuffix("-start") for path in starts]
     runs = {name: read_run(logs, f"{language}-{name}") for name in names}
@@ -79,34 +79,33 @@ def compare(logs: Path, language: str) -> list[dict]:
 
 def read_run(logs: Path, name: str) -> Run:
     """The validations of a run, with that of its start before them."""
-    records = read_records(logs / f"{name}.log")
-    start = next(r for r in read_records(logs / f"{name}-start.log") if "valid_loss" in r)
+    losses, log = read_losses(logs, name), logs / f"{name}.log"
+    trained = {0.0: 0.0, **read_flops(log)}
+    flops = np.interp(list(losses), sorted(trained), [trained[one] for one in sorted(trained)])
+    rows = re.search(r"initialise \S+: (.*)", log.read_text(encoding="utf-8"))
+    return Run(list(losses), list(losses.values()), flops.tolist(), rows[1])
+
+
+def read_losses(logs: Path, name: str) -> dict[float, float]:
+    """Validation losses by updates, that of the run's start first."""
+    start = next(r["valid_loss"] for r in read_figures(logs / f"{name}-start.log")
+                 if "valid_loss" in r)  # fmt: skip
     # a validation may be there twice: at an interval and at the end, or after an interruption
-    valid = {r["valid_num_updates"]: r["valid_loss"] for r in records if "valid_loss" in r}
-    updates = [0.0, *sorted(valid)]
-    trained = {0.0: 0.0, **flops_of(records)}
-    flops = np.interp(updates, sorted(trained), [trained[update] for update in sorted(trained)])
-    rows = re.search(r"initialise \S+: (.*)", (logs / f"{name}.log").read_text(encoding="utf-8"))
-    losses = [start["valid_loss"], *(valid[update] for update in updates[1:])]
-    return Run(updates, losses, flops.tolist(), rows[1])
+    valid = {
+        figures["valid_num_updates"]: figures["valid_loss"]
+        for figures in read_figures(logs / f"{name}.log")
+        if "valid_loss" in figures
+    }
+    return {0.0: start, **dict(sorted(valid.items()))}
 
 
-def flops_of(records: list[dict[str, float]]) -> dict[float, float]:
+def read_flops(log: Path) -> dict[float, float]:
     """FLOPs since the first update, after each update that was logged."""
-    return {r["num_updates"]: r["flops"] for r in records if "flops" in r and "num_updates" in r}
-
-
-def read_records(log: Path) -> list[dict[str, float]]:
-    """fairseq's JSON log: the numbers of each line, those of training without the prefix `train_`."""
-    records = []
-    for text in re.findall(r"\{.*\}$", log.read_text(encoding="utf-8"), re.MULTILINE):
-        try:
-            record = json.loads(text)
-            numbers = {name.removeprefix("train_"): float(record[name]) for name in record}
-        except ValueError:
-            continue  # braces that are no record of numbers
-        records.append(numbers)
-    return records
+    return {
+        figures["num_updates"]: figures["flops"]
+        for figures in read_figures(log)
+        if "flops" in figures and "num_updates" in figures
+    }
 
 
 def reach(wanted: float, losses: list[float], costs: list[float]) -> float | None:
@@ -123,7 +122,7 @@ def reach(wanted: float, losses: list[float], costs: list[float]) -> float | Non
 
 def print_results(results: list[dict]) -> None:
     first = results[0]
-    print(f"\n{first['language']}: to reach {first['loss_to_reach']:.3f} bits a masked token")
+    print(f"\n{first['language']}: to reach {first['loss_to_reach']:.3f} bits per masked token")
     rows = [
         [
             result["initialiser"],

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "initialisers"))
 
-from compare import reach, read_records
+from compare import reach, read_losses
 
 from fairseq_minimodel.errors import InputError, print_input_errors_plainly
 from fairseq_minimodel.files.atomic import write_json
@@ -63,7 +63,7 @@ def main(out: Path) -> None:
     ]
     reached = [f"updates to {loss:.3f} ({kind})" for kind, loss in wanted.items()]
     print(
-        "bits a masked token in the domain that was held out; losses to reach: without preparation"
+        "bits per masked token in the domain that was held out; losses to reach: without preparation"
     )
     print(format_table(["module", "preparation", "loss at start", "at end", *reached], rows))
     print(f"\n{out / 'results.json'}")
@@ -73,11 +73,7 @@ def read_curve(logs: Path, name: str) -> list[tuple[float, float]]:
     """(updates, validation loss) of a run, that of its start first."""
     if not (logs / f"{name}.log").is_file():
         raise InputError(f"{logs} has no {name}.log: run run.sh to its end first")
-    start = next(r for r in read_records(logs / f"{name}-start.log") if "valid_loss" in r)
-    # a validation may be there twice: at an interval and at the end
-    records = read_records(logs / f"{name}.log")
-    valid = {r["valid_num_updates"]: r["valid_loss"] for r in records if "valid_loss" in r}
-    return [(0.0, start["valid_loss"]), *sorted(valid.items())]
+    return list(read_losses(logs, name).items())
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from ..files.atomic import atomic_file
 from ..files.outputs import FileForm
 from ..files.records import record, shown
 from ..kinds.window_options import RECORD
-from ..modules.task_module import Settings
+from ..modules.registry import Settings
 from ..terminal.progress import ProgressFile
 from ..vocabulary.symbols import PAD_INDEX, fingerprint, read_symbols
 from .architectures import ARCHITECTURES

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from ..modules.task_module import is_module_part
+from ..modules.method import is_module_part
 from .checkpoint import LAYER
 from .language_side import is_language_side
 

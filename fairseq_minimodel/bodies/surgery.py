@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from ..errors import InputError
-from ..modules.task_module import is_module_part
+from ..modules.method import is_module_part
 from .checkpoint import LAYER, Checkpoint
 from .language_side import StateDict, is_language_side
 from .parts import (

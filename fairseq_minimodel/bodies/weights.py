@@ -118,7 +118,10 @@ def read_torch(path: str | Path, file: BinaryIO | None = None, *, what: str = "c
         explain_other_file(path, what)
         check_sums(path, what)
         mapped = file is None and zipfile.is_zipfile(path)
-        with warnings.catch_warnings(), torch.serialization.safe_globals(HARMLESS):
+        # at its end safe_globals forgets what it was given, also what was known before
+        known = torch.serialization.get_safe_globals()
+        harmless = [each for each in HARMLESS if each not in known]
+        with warnings.catch_warnings(), torch.serialization.safe_globals(harmless):
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # it is read or refused
             return torch.load(
                 file or path, map_location="cpu", weights_only=True, mmap=mapped or None

@@ -118,7 +118,7 @@ def _add_merge(verbs: Verbs) -> None:
         verbs,
         "merge",
         run="fairseq_minimodel.packs.commands:merge",
-        help="write a body with a task module (mask, lora, tarp) merged into its weights",
+        help="write a body with a task module merged into its weights, where its method allows",
         example="--body checkpoints/en/checkpoint_last.pt --module modules/topics-mask --output "
         "checkpoints/topics-masked.pt",
     )

@@ -42,9 +42,7 @@ def _add_export_hf(verbs: Verbs) -> None:
     add_body(parser)
     parser.add_argument("--pack", type=Path, required=True, metavar="FOLDER")
     change = parser.add_mutually_exclusive_group()
-    change.add_argument(
-        "--module", type=Path, metavar="FOLDER", help="task module (mask, lora, tarp) to merge"
-    )
+    change.add_argument("--module", type=Path, metavar="FOLDER", help="task module to merge")
     change.add_argument(
         "--depth",
         type=int,

@@ -1,6 +1,6 @@
 """Memory of a training step on one GPU, from shapes alone: fairseq's own path, dropout and Adam.
 
-**Parameters, gradients, optimiser.** In bytes a parameter, after fairseq's optimisers
+**Parameters, gradients, optimiser.** In bytes per parameter, after fairseq's optimisers
 (`fairseq/optim/fp16_optimizer.py`, `adam.py`); 16 bits are --fp16 or --bf16:
 
                   parameters   gradients   optimiser
@@ -11,7 +11,7 @@ What is frozen has its parameter and nothing else.
 
 **Activations** are what the forward pass keeps for the backward pass. With d the width, f the
 feed-forward width, h the heads, V the vocabulary, e the bytes of a number (2 or 4), and dropout
-masks of a byte an element as on a GPU, in bytes:
+masks of one byte per element as on a GPU, in bytes:
 
     a layer, per token
         attention                    4 e d + 4 h     q, k, v, output; log-sum-exp of the scores
@@ -36,7 +36,7 @@ it is trained.
 (4 + e) V per masked token, when nothing has been freed yet. That is the peak.
 
 Left out: what CUDA, cuBLAS and NCCL take for themselves (about 1 GB), gradient buckets of
-distributed training, fragmentation, and indices of a few bytes a token.
+distributed training, fragmentation, and indices of a few bytes per token.
 """
 
 from collections.abc import Sequence
@@ -188,7 +188,7 @@ def activation_bytes(
         fused_attention: attention keeps no scores.
     """
     if sequences < 1 or sequence_length < 1:
-        raise InputError(f"{sequences} sequences of {sequence_length} tokens are no batch")
+        raise InputError(f"{sequences} sequences of {sequence_length} tokens are not a batch")
     trained, d, e = Trained.parse(freeze, shape.layers), shape.width, number
     tokens = sequences * sequence_length
     norm = e * d + STATISTICS

@@ -31,7 +31,7 @@ class JointMaskedLM(FairseqCriterion):
 
     loss = sum_l w_l * loss_l / sum_l w_l, each loss_l the cross-entropy of the head after layer l,
     summed over the masked tokens. With one head this is fairseq's `masked_lm`, to the bit. Logged in
-    bits a masked token: `loss`, and `loss_l4`, `ppl_l4` for the head after layer 4.
+    bits per masked token: `loss`, and `loss_l4`, `ppl_l4` for the head after layer 4.
     """
 
     def __init__(self, cfg: JointMaskedLMConfig, task: object) -> None:

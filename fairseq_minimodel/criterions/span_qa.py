@@ -24,7 +24,7 @@ class SpanQACriterion(FairseqCriterion):
     """Mean of the cross-entropies of the first and the last token of the answer.
 
     Devlin et al. 2019 (arXiv 1810.04805), section 4.2. Both are distributions over the tokens of the
-    window, without padding. Logged: `loss`, in bits a window; `accuracy`, the share of the windows
+    window, without padding. Logged: `loss`, in bits per window; `accuracy`, the share of the windows
     that hold the answer in which the most probable first token and the most probable last token are
     both right, in per cent. (The others are the more, and the easier, the shorter windows are.)
     """

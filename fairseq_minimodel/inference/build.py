@@ -16,9 +16,10 @@ from ..bodies.language_side import LanguageSide
 from ..errors import InputError
 from ..models.config import dictionary_of
 from ..models.minimodel_roberta import MiniModelRoberta, MiniModelRobertaConfig
-from ..modules.task_module import NONE
+from ..modules.method import NONE
+from ..modules.registry import find_method
 from ..nn import cpu
-from ..packs.module import TASK_BODY, settings_in
+from ..packs.module import TASK_BODY
 from ..vocabulary.symbols import fingerprint
 
 
@@ -35,7 +36,7 @@ def build_model(
     """
     config = OmegaConf.structured(MiniModelRobertaConfig)
     config.update(checkpoint.body_settings())
-    config.update(settings_in(checkpoint.model_config).used())
+    config.update(find_method(checkpoint.model_config).settings())
     config.auxiliary_head_layers = ",".join(
         sorted({name.split(".")[2] for name in checkpoint.state if ".auxiliary_lm_heads." in name})
     )

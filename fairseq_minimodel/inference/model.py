@@ -30,7 +30,8 @@ from ..evaluation.retrieval import checked_layer, sentence_vectors
 from ..evaluation.zero_shot import KINDS
 from ..kinds.window_options import MAX_ANSWER
 from ..models.minimodel_roberta import MiniModelRoberta
-from ..packs.module import load_module, plug_module, settings_in
+from ..modules.registry import find_method
+from ..packs.module import load_module, plug_module
 from ..packs.pack import DICTIONARY, LanguagePack, load_pack
 from ..packs.plug import plug
 from ..packs.trained_language import unfit_packs
@@ -191,7 +192,7 @@ class LanguageModel:
         self._longest = checkpoint.body_settings()["max_positions"]
         # A structure (TAMS) is chosen at the beginning of each pass and kept in the model: one pass
         # at a time.
-        one_by_one = settings_in(checkpoint.model_config).has_structure
+        one_by_one = find_method(checkpoint.model_config).has_structure
         self._turn = threading.Lock() if one_by_one else nullcontext()
 
     def use_language(self, language: str) -> None:

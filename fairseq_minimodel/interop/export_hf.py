@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..evaluation.classify import DEFAULT_HEAD, Classifier
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm, check_folder
-from ..modules.task_module import is_module_part
+from ..modules.method import is_module_part
 from ..packs.module import load_module, merge_module
 from ..packs.pack import LanguagePack, check_tokenizer, load_pack
 from ..packs.plug import plug
@@ -157,7 +157,7 @@ def _check(checkpoint: Checkpoint, body: Path) -> None:
     if any(is_module_part(name) for name in checkpoint.state):
         raise InputError(
             f"{body} has a task module inside, which the library's RoBERTa has not: give the body "
-            "that it was trained over, and a module that merges (mask, lora, tarp) with --module"
+            "that it was trained over, and a module that merges with --module"
         )
     activation = checkpoint.body_settings()["activation_fn"]
     if activation != FIXED["hidden_act"]:

@@ -11,6 +11,11 @@ from torch.nn import functional
 from ..nn.frozen_body import Affine, DropoutRates, FrozenBody, Layer
 from ..nn.tied_embedding import tied_embedding
 
+LAYER_PARTS = (  # of fairseq's layer, in the order of `Layer.prepare`
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj",
+    "self_attn_layer_norm", "fc1", "fc2", "final_layer_norm",
+)  # fmt: skip
+
 
 class FrozenEncoder:
     """The body of a model whose language side alone is trained.
@@ -30,11 +35,7 @@ class FrozenEncoder:
         self.body: FrozenBody | None = None
 
     def __call__(
-        self,
-        encoder: TransformerEncoder,
-        head: RobertaLMHead,
-        tokens: Tensor,
-        predicted: Tensor,
+        self, encoder: TransformerEncoder, head: RobertaLMHead, tokens: Tensor, predicted: Tensor
     ) -> tuple[Tensor, Tensor] | None:
         """What the MLM head projects for the predicted positions, and the matrix to do it with.
 
@@ -73,26 +74,14 @@ class FrozenEncoder:
         dtype = torch.bfloat16 if self.bfloat16 else positions.weight.dtype
         layers = [
             Layer.prepare(
-                *map(
-                    _affine,
-                    (
-                        layer.self_attn.q_proj,
-                        layer.self_attn.k_proj,
-                        layer.self_attn.v_proj,
-                        layer.self_attn.out_proj,
-                        layer.self_attn_layer_norm,
-                        layer.fc1,
-                        layer.fc2,
-                        layer.final_layer_norm,
-                    ),
-                ),
+                *(_affine(layer.get_submodule(name)) for name in LAYER_PARTS),
                 heads=self.heads,
                 dtype=dtype,
             )
             for layer in encoder.layers
         ]
         return FrozenBody(
-            # rows up to the padding's are no positions
+            # rows up to the padding's do not belong to positions
             positions=positions.weight.detach()[positions.padding_idx + 1 :].to(dtype),
             embedding_norm=_affine(encoder.layernorm_embedding).to(dtype),
             layers=layers,

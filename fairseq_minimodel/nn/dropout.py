@@ -1,7 +1,7 @@
 """Dropout that costs a fifth of PyTorch's on a CPU.
 
-PyTorch's draws one number of 32 bits an element, one after the other; ours fills memory with random
-bits, 64 at a time, compares 16 of them an element (so that the probability is right to 1 / 65536),
+PyTorch's draws one number of 32 bits per element, one after the other; ours fills memory with random
+bits, 64 at a time, compares 16 of them per element (so that the probability is right to 1 / 65536),
 and zeroes elements by bits. On other devices it is PyTorch's own, which is fast there.
 """
 

@@ -21,11 +21,7 @@ class LMHeadTransform(nn.Module):
         self.layer_norm = nn.LayerNorm(width)
 
     def forward(
-        self,
-        features: Tensor,
-        embedding: Tensor,
-        bias: Tensor,
-        masked_tokens: Tensor | None = None,
+        self, features: Tensor, embedding: Tensor, bias: Tensor, masked_tokens: Tensor | None = None
     ) -> Tensor:
         """Logits over the vocabulary.
 

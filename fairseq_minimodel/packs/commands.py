@@ -172,7 +172,7 @@ def module(checkpoint: Path, output: Path, labels: Path | None) -> None:
     saved = load_module(output)
     about, size = saved.description, sum(tensor.nbytes for tensor in saved.tensors.values())
     print(
-        f"{output}: {saved.settings.task_module}, {about.parameters:,} parameters in {size:,} bytes, "
+        f"{output}: {saved.method.name}, {about.parameters:,} parameters in {size:,} bytes, "
         f"lineage {about.lineage}, body {about.body}"
     )
 

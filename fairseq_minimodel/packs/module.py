@@ -9,8 +9,8 @@ windows.json         for questions: the windows of the training data, where that
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import safetensors.torch
@@ -35,17 +35,9 @@ from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm
 from ..files.records import parse_json, read_record, record, shown
 from ..kinds.window_options import RECORD
-from ..modules.binary_mask import fixed_weights, pack_bits, unpack_bits
-from ..modules.structure import Structure
-from ..modules.task_module import (
-    DEFAULT_REDUCTION,
-    NONE,
-    SHARED,
-    WEIGHT,
-    Settings,
-    is_module_part,
-    option,
-)
+from ..modules.mask import fixed_weights
+from ..modules.method import NONE, PATHS, SHARED, Method, is_module_part, option
+from ..modules.registry import METHODS, Settings, find_method
 from ..vocabulary.symbols import read_symbols
 from ..vocabulary.tokenizers import SPECIAL_SYMBOLS
 from .trained_language import LAST_CHECKPOINT, was_language_trained
@@ -57,7 +49,7 @@ WEIGHTS = "module.safetensors"
 DESCRIPTION = "module.json"
 LABELS = "label/dict.txt"  # where fairseq's sentence_prediction looks for it
 MODULE = FolderForm("a task module", (WEIGHTS, DESCRIPTION), (LABELS, RECORD))
-MASKS = "masks"
+HEAD_LAYERS = ("dense", "out_proj")  # of a classification head
 MOST_OUTPUTS = 10_000  # of a head
 AGAIN = "make the module again with `fairseq-minimodel module`"
 
@@ -67,7 +59,7 @@ class Description:
     """What module.json holds.
 
     Attributes:
-        settings: of the module, by the names of their options (`modules/task_module.py`).
+        settings: of the method, its name among them, by the names of their options.
         lineage: identifier of the family of bodies (`bodies/identity.py`).
         body: digest of the one body that the module was trained over.
         layers, width: of that body.
@@ -103,8 +95,8 @@ class TaskModule:
     folder: Path
 
     @property
-    def settings(self) -> Settings:
-        return Settings(**self.description.settings)
+    def method(self) -> Method:
+        return find_method(self.description.settings)
 
     @property
     def labels(self) -> Path | None:
@@ -156,74 +148,52 @@ def extract(checkpoint: Checkpoint) -> tuple[Description, StateDict]:
             "changed: give fairseq-train --finetune-from-model with a pretrained checkpoint (and in "
             "meta-training --meta-shared module), or use the checkpoint itself as it is"
         )
-    settings = settings_in(checkpoint.model_config)
-    heads = task_heads(state)
-    own = {name: tensor for name, tensor in state.items() if _is_own(name, settings)}
-    parameters = sum(tensor.numel() for tensor in own.values())
-    if settings.masks_heads:
-        own = {MASKS: pack_bits(_masks_in(state, settings, checkpoint.layers, heads))}
+    method, heads = find_method(checkpoint.model_config), task_heads(state)
+    own = {name: tensor for name, tensor in state.items() if _is_own(name, method)}
+    packed = method.pack(own, list(changed_layers(method, checkpoint.layers, heads)))
     task = dict(checkpoint.config.get("task", {}))
     task.pop("data", None)
     description = Description(
-        settings=settings.used(),
+        settings=method.settings(),
         lineage=lineage_of(state),
         body=body,
         layers=checkpoint.layers,
         width=checkpoint.body_settings()["encoder_embed_dim"],
-        parameters=parameters,
+        parameters=sum(tensor.numel() for tensor in own.values()),
         heads=heads,
         pooler_activation_fn=checkpoint.model_config.get("pooler_activation_fn") or "tanh",
         task=task,
         updates=checkpoint.updates,
         versions={"fairseq_minimodel": __version__, "torch": torch.__version__},
+        tensors=_shapes(packed),
     )
-    return description, own
+    return description, packed
 
 
-def settings_in(model_config: Mapping[str, object]) -> Settings:
-    """The settings of the task module in a checkpoint's configuration; absent ones by default."""
-    known = {name: model_config.get(name) for name in Settings.__dataclass_fields__}
-    return Settings(**{name: value for name, value in known.items() if value is not None})
-
-
-def encode_settings(settings: Settings, layers: int) -> Tensor:
+def encode_settings(method: Method, layers: int) -> Tensor:
     """The buffer for a task module's settings, in a body of so many layers.
 
     fairseq loads a state dict and nothing else of the checkpoint, so what a run must have in common
     with the one that it goes on from stands in there. JSON, a number for each byte, as floating point
     for the reason that identifiers are (`bodies/identity.py`).
     """
-    spelled_out = settings.used()
-    spelled_out["module_layers"] = ",".join(map(str, settings.layers(layers)))
-    if "module_targets" in spelled_out:
-        names = [target.rpartition(".")[2] for target in settings.targets()]
-        spelled_out["module_targets"] = ",".join(names)
-    if "module_reduction" in spelled_out:
-        default = DEFAULT_REDUCTION[settings.task_module]
-        spelled_out["module_reduction"] = settings.module_reduction or default
-    if settings.has_tarp and settings.tarp_form != "kronecker":
-        del spelled_out["module_divisions"]  # the other forms do not read it
-    return torch.tensor([float(byte) for byte in json.dumps(spelled_out).encode()])
+    text = json.dumps(method.resolved(layers))
+    return torch.tensor([float(byte) for byte in text.encode()])
 
 
-def check_settings(found: Tensor, own: Tensor) -> None:
+def check_settings(found: Tensor, ours: Mapping[str, object]) -> None:
     """Refuse to go on with a module under other settings, with an `InputError`.
 
     Settings that come to the same, as "1-3" and "" of three layers do, are the same.
 
     Args:
-        found, own: the buffers (`encode_settings`) of a checkpoint and of the model that loads it.
+        found: the buffer (`encode_settings`) of a checkpoint.
+        ours: the settings (`Method.resolved`) of the model that loads it.
     """
-    theirs, ours = (
-        parse_json(
-            bytes(round(byte) % 256 for byte in buffer.tolist()),
-            f"{TASK_SETTINGS} of the checkpoint",
-            "take another checkpoint",
-        )
-        for buffer in (found, own)
-    )
+    where, way_out = f"{TASK_SETTINGS} of the checkpoint", "take another checkpoint"
+    theirs = parse_json(bytes(round(byte) % 256 for byte in found.tolist()), where, way_out)
     if not isinstance(theirs, dict):
-        raise InputError(f"{TASK_SETTINGS} of the checkpoint is damaged: take another checkpoint")
+        raise InputError(f"{where} is damaged: {way_out}")
     other = [name for name in theirs if name in ours and theirs[name] != ours[name]]
     if other:
         then, now = (
@@ -252,7 +222,6 @@ def save_module(folder: str | Path, checkpoint: Checkpoint, labels: str | Path |
         if not Path(labels).is_file():
             raise InputError(f"no labels {labels}: check the path (--labels)")
         _check_labels(labels)
-    description = replace(description, tensors=_shapes(tensors))
     windows = find_window_record(checkpoint) if SPAN_HEAD in description.heads else None
     with atomic_folder(folder, MODULE) as partial:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -285,29 +254,29 @@ def load_module(folder: str | Path, *, finite: bool = True) -> TaskModule:
     description = read_record(folder / DESCRIPTION, Description, AGAIN)
     for head, outputs in description.heads.items():
         if not 1 <= outputs <= MOST_OUTPUTS:
-            raise InputError(
-                f"{folder / DESCRIPTION} is damaged (the head {shown(head)} has {outputs} outputs); "
-                f"{AGAIN}"
-            )
-    settings = f"{folder / DESCRIPTION}, settings"
-    record(description.settings, Settings, settings, AGAIN)
+            told = f"is damaged (the head {shown(head)} has {outputs} outputs)"
+            raise _unfit(folder / DESCRIPTION, told)
+    record(description.settings, Settings, f"{folder / DESCRIPTION}, settings", AGAIN)
     record(description.task, TaskSettings, f"{folder / DESCRIPTION}, task", AGAIN, others=True)
     if (folder / LABELS).is_file():
         _check_labels(folder / LABELS)
     tensors = read_safetensors(folder / WEIGHTS, AGAIN)
-    if set(tensors) == {MASKS}:
-        if tensors[MASKS].dtype != torch.uint8 or tensors[MASKS].dim() != 1:
-            raise InputError(f"{folder / WEIGHTS} is damaged ({MASKS} is no row of bytes); {AGAIN}")
-    else:
-        check_weights(folder / WEIGHTS, tensors, AGAIN, finite=finite)
+    bits = find_method(description.settings).bits
+    for name in tensors.keys() & set(bits):
+        if tensors[name].dtype != torch.uint8 or tensors[name].dim() != 1:
+            raise _unfit(folder / WEIGHTS, f"is damaged ({name} is not a row of bytes)")
+    weights = {name: tensor for name, tensor in tensors.items() if name not in bits}
+    check_weights(folder / WEIGHTS, weights, AGAIN, finite=finite)
     told, found = description.tensors, _shapes(tensors)
     if told and told != found:
         name = min(name for name in told | found if told.get(name) != found.get(name))
-        raise InputError(
-            f"{folder / WEIGHTS} is not of this module: {DESCRIPTION} and it do not agree on "
-            f"{shown(name)}; {AGAIN}"
-        )
+        reason = f"is not of this module: {DESCRIPTION} and it do not agree on {shown(name)}"
+        raise _unfit(folder / WEIGHTS, reason)
     return TaskModule(description, tensors, folder)
+
+
+def _unfit(path: Path, reason: str) -> InputError:
+    return InputError(f"{path} {reason}; {AGAIN}")
 
 
 def _shapes(tensors: StateDict) -> dict[str, list[int]]:
@@ -320,28 +289,25 @@ def _check_labels(path: str | Path) -> None:
 
 
 def structure_of(module: TaskModule) -> list[int]:
-    """The operation that TAMS has chosen for each edge of its cells (`modules/structure.py`).
+    """The operation that TAMS has chosen for each edge of its cells (`modules/tams.py`).
 
     Raises:
         InputError: the module has no such cells.
     """
-    if not module.settings.has_structure:
+    if not module.method.has_structure:
+        having = " or ".join(one.name for one in METHODS.values() if one.has_structure)
         raise InputError(
-            f"{module.folder} has no structure that was chosen: it is {module.settings.task_module}, "
-            "and tams or tarp+tams (--task-module) have one"
+            f"{module.folder} has no structure that was chosen: it is {module.method.name}, and "
+            f"{having} (--task-module) have one"
         )
-    prefix, width = f"{ENCODER}{SHARED}.", module.description.width
+    prefix = f"{ENCODER}{SHARED}."
     own = {
-        name.removeprefix(prefix): tensor.float()
+        name.removeprefix(prefix): tensor
         for name, tensor in module.tensors.items()
         if name.startswith(prefix)
     }
-    if "embedding" not in own or own["embedding"].shape != (width,):
-        raise InputError(
-            f"{module.folder / WEIGHTS} has no structure for the width of {width} that {DESCRIPTION} "
-            f"tells of; {AGAIN}"
-        )
-    structure = Structure(width)
+    with torch.device("meta"):  # filled from the module
+        structure = module.method.shared_part(module.description.width)
     _load_strictly(structure, own, module)
     return structure.chosen()
 
@@ -352,18 +318,18 @@ def plug_module(checkpoint: Checkpoint, module: TaskModule) -> tuple[Checkpoint,
     Raises:
         InputError: the module was trained over another body.
     """
-    if module.settings.merges:
+    if module.method.why_not_merged is None:
         return merge_module(checkpoint, module)
     check_fits(checkpoint, module)
     made = {**module.tensors, TASK_BODY: encode(module.description.body)}
-    return _with_task(checkpoint, module, made, module.settings.used())
+    return _with_task(checkpoint, module, made, module.method.settings())
 
 
 def merge_module(checkpoint: Checkpoint, module: TaskModule) -> tuple[Checkpoint, SurgeryReport]:
     """The body with the module's change made to its weights: a plain model of the same outputs.
 
     Raises:
-        InputError: the module was trained over another body, or its change is none of weights.
+        InputError: the module was trained over another body, or does not merge.
     """
     check_merges(module)
     check_fits(checkpoint, module)
@@ -375,63 +341,52 @@ def merged_tensors(state: StateDict, module: TaskModule) -> Iterator[tuple[str, 
 
     Weights of the body in the type that the body has; heads in float32. One at a time.
     """
-    description, settings = module.description, module.settings
-    names = changed_weights(settings, description.layers)
-    if settings.masks_heads:
-        heads = fixed_heads(description)
-        shapes = [(state | heads)[f"{name}.weight"].shape for name in (*names, *heads_of(heads))]
-        masks = _unpacked(module, shapes)
-        for name, mask in zip(names, masks, strict=False):
-            yield f"{name}.weight", state[f"{name}.weight"] * mask
-        for name, mask in zip(heads_of(heads), masks[len(names) :], strict=True):
-            yield f"{name}.weight", heads[f"{name}.weight"] * mask
-            yield f"{name}.bias", heads[f"{name}.bias"]
-        return
-    for name in names:
-        weight, prefix = state[f"{name}.weight"], f"{name}.{WEIGHT}."
-        change = settings.weight_change(*weight.shape)
-        own = {key.removeprefix(prefix): tensor for key, tensor in module.tensors.items()
-               if key.startswith(prefix)}  # fmt: skip
-        _load_strictly(change, own, module)
-        with torch.no_grad():
-            yield f"{name}.weight", change(weight.float()).to(weight.dtype)
+    description, method = module.description, module.method
+    base = state | fixed_heads(description) if method.changes_heads else state
+    targets = changed_layers(method, description.layers, description.heads)
+    shapes = {name: base[f"{name}.weight"].shape for name in targets}
+    try:
+        for name, own in method.unpack(module.tensors, shapes):
+            weight, bias = base[f"{name}.weight"], base[f"{name}.bias"]
+            with torch.device("meta"):  # filled from the module
+                change = method.change(targets[name], *weight.shape)
+            _load_strictly(change, own, module)
+            with torch.no_grad():
+                yield f"{name}.weight", change(weight.float()).to(weight.dtype)
+                yield f"{name}.bias", change.change_bias(bias.float()).to(bias.dtype)
+    except ValueError as error:
+        reason = f"does not hold the {', '.join(method.bits)} that {DESCRIPTION} tells of ({error})"
+        raise _unfit(module.folder / WEIGHTS, reason) from None
     for name, tensor in module.tensors.items():
-        if not is_module_part(name):
+        if not is_module_part(name) and name not in method.bits:
             yield name, tensor
 
 
 def _load_strictly(part: nn.Module, tensors: StateDict, module: TaskModule) -> None:
     """Load tensors of the module into a part of it that its description tells of."""
     try:
-        part.load_state_dict(tensors)
+        tensors = {name: tensor.float() for name, tensor in tensors.items()}
+        part.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
-        reason = str(error).split("\n")[1:2] or [str(error)]
-        raise InputError(
-            f"{module.folder / WEIGHTS} does not hold what {DESCRIPTION} tells of "
-            f"({reason[0].strip()[:120]}); {AGAIN}"
-        ) from None
+        first = (str(error).split("\n")[1:2] or [str(error)])[0].strip()[:120]
+        reason = f"does not hold what {DESCRIPTION} tells of ({first})"
+        raise _unfit(module.folder / WEIGHTS, reason) from None
 
 
 def changed_names(module: TaskModule) -> set[str]:
     """The names of the body's tensors that differ once a module is merged into it."""
-    names = changed_weights(module.settings, module.description.layers)
-    return {f"{name}.weight" for name in names} | {
+    layers = changed_layers(module.method, module.description.layers)
+    return {f"{name}.{kind}" for name in layers for kind in ("weight", "bias")} | {
         name for name in module.tensors if is_layer_norm(name) and not is_module_part(name)
     }
 
 
 def check_merges(module: TaskModule) -> None:
     """Refuse a module whose effect no weight of a plain model has with an `InputError`."""
-    settings = module.settings
-    if not settings.merges:
-        reason = (
-            "changes a layer's output by what the token is"
-            if settings.is_dynamic
-            else "adds layers, and no weight of the body can do what they do"
-        )
+    if module.method.why_not_merged:
         raise InputError(
-            f"{module.folder} cannot be merged: {settings.task_module} {reason}; evaluate takes the "
-            "module as it is (--module)"
+            f"{module.folder} cannot be merged: {module.method.name} {module.method.why_not_merged}; "
+            "evaluate takes the module as it is (--module)"
         )
 
 
@@ -458,49 +413,55 @@ def check_fits(checkpoint: Checkpoint, module: TaskModule) -> None:
         )
     sizes = checkpoint.layers, checkpoint.state[EMBEDDING].size(1)
     if (about.layers, about.width) != sizes:
-        raise InputError(
-            f"{module.folder / DESCRIPTION} is damaged ({about.layers} layers of the width "
-            f"{about.width}, and its body has {sizes[0]} of the width {sizes[1]}); {AGAIN}"
+        raise _unfit(
+            module.folder / DESCRIPTION,
+            f"is damaged ({about.layers} layers of the width {about.width}, and its body has "
+            f"{sizes[0]} of the width {sizes[1]})",
         )
 
 
-def changed_weights(settings: Settings, layers: int) -> list[str]:
-    """The names of the linear layers of the body whose weight a module changes, in order."""
-    return [
-        f"{ENCODER}layers.{number - 1}.{target}"
-        for number in settings.layers(layers)
-        for target in settings.targets()
-    ]
+def changed_layers(method: Method, layers: int, heads: Iterable[str] = ()) -> dict[str, str]:
+    """The linear layers whose weights a method computes, in a body of so many layers, in order.
+
+    Args:
+        heads: of the task; they come last, where the method changes them.
+
+    Returns: their names in a state dict, with the target that each is (`Method.change`).
+    """
+    found = {
+        f"{ENCODER}layers.{number - 1}.{PATHS[target]}": target
+        for number in method.layers(layers)
+        for target in method.targets()
+    }
+    for head in heads if method.changes_heads else ():
+        if head == SPAN_HEAD:
+            found[SPAN_HEAD] = ""
+        else:
+            found |= {f"classification_heads.{head}.{name}": name for name in HEAD_LAYERS}
+    return found
 
 
 def fixed_heads(description: Description) -> StateDict:
-    """The random heads that go with masks, under their names in a state dict, in order."""
+    """The random heads that go with a method that changes them, under their names in a state dict."""
     heads: StateDict = {}
     for head, outputs in description.heads.items():
+        width, prefix = description.width, f"classification_heads.{head}"
+        shapes = dict(zip((f"{prefix}.{name}" for name in HEAD_LAYERS),
+                          ((width, width), (outputs, width)), strict=True))  # fmt: skip
         if head == SPAN_HEAD:
-            shapes = {SPAN_HEAD: (outputs, description.width)}
-        else:
-            prefix, width = f"classification_heads.{head}", description.width
-            shapes = {f"{prefix}.dense": (width, width), f"{prefix}.out_proj": (outputs, width)}
-        drawn = fixed_weights(list(shapes.values()))
-        for name, weight in zip(shapes, drawn, strict=True):
-            heads[f"{name}.weight"] = weight
-            heads[f"{name}.bias"] = torch.zeros(len(weight))
+            shapes = {SPAN_HEAD: (outputs, width)}
+        for name, weight in zip(shapes, fixed_weights(list(shapes.values())), strict=True):
+            heads |= {f"{name}.weight": weight, f"{name}.bias": torch.zeros(len(weight))}
     return heads
 
 
-def heads_of(heads: StateDict) -> list[str]:
-    """The names of the linear layers in `fixed_heads`, in order."""
-    return [name.removesuffix(".weight") for name in heads if name.endswith(".weight")]
-
-
-def _is_own(name: str, settings: Settings) -> bool:
+def _is_own(name: str, method: Method) -> bool:
     """Whether a tensor of a checkpoint is the module's, not the body's."""
     if is_module_part(name):
         return True
-    if settings.masks_heads:
-        return False
-    return is_head(name) or (settings.trains_layer_norms and is_layer_norm(name))
+    if is_head(name):
+        return not method.changes_heads
+    return method.trains_layer_norms and is_layer_norm(name)
 
 
 def task_heads(state: StateDict) -> dict[str, int]:
@@ -512,28 +473,6 @@ def task_heads(state: StateDict) -> dict[str, int]:
         elif name == f"{SPAN_HEAD}.weight":
             heads[SPAN_HEAD] = state[name].size(0)
     return heads
-
-
-def _masks_in(
-    state: StateDict, settings: Settings, layers: int, heads: dict[str, int]
-) -> Iterator[Tensor]:
-    """The masks of the body's weights, then of the heads'; the order of `merged_tensors`."""
-    names = changed_weights(settings, layers)
-    for head in heads:
-        prefix = f"classification_heads.{head}"
-        names += [SPAN_HEAD] if head == SPAN_HEAD else [f"{prefix}.dense", f"{prefix}.out_proj"]
-    for name in names:
-        yield state[f"{name}.{WEIGHT}.scores"] > settings.mask_threshold
-
-
-def _unpacked(module: TaskModule, shapes: Sequence[torch.Size]) -> list[Tensor]:
-    try:
-        return unpack_bits(module.tensors[MASKS], shapes)
-    except (KeyError, ValueError) as error:
-        raise InputError(
-            f"{module.folder / WEIGHTS} does not hold the masks that {DESCRIPTION} tells of "
-            f"({error}); make the module again with `fairseq-minimodel module`"
-        ) from None
 
 
 def _with_task(
@@ -559,13 +498,8 @@ def _with_task(
     }
     plugged = checkpoint.replaced({**kept, **made}, _name="minimodel_roberta", **config)
     plugged.config["task"] = {**module.description.task, "data": str(module.folder.resolve())}
-    if not was_language_trained(
-        checkpoint
-    ):  # and what the body began with says nothing of the task
+    if not was_language_trained(checkpoint):  # what the body began with says nothing of the task
         start = plugged.config.get("checkpoint") or {}
-        plugged.config["checkpoint"] = {
-            **start,
-            "finetune_from_model": None,
-            "restore_file": LAST_CHECKPOINT,
-        }
+        none = {"finetune_from_model": None, "restore_file": LAST_CHECKPOINT}
+        plugged.config["checkpoint"] = {**start, **none}
     return plugged, report

@@ -50,7 +50,7 @@ class Description:
         depth: number of layers over which the language side was trained.
         updates, tokens, seconds: length of that training; the seconds are those of its steps.
         flops: floating-point operations of that training (`cost/flops.py`).
-        validation_loss: the last one, in bits a token, over the model it was trained with.
+        validation_loss: the last one, in bits per token, over the model it was trained with.
         versions: of the software that made it.
     """
 

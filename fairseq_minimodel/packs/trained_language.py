@@ -7,7 +7,7 @@ import torch
 
 from ..bodies.checkpoint import Checkpoint
 from ..bodies.parts import CLASSIFICATION_HEAD, SPAN_HEAD
-from ..modules.task_module import NONE
+from ..modules.method import NONE
 from .pack import LanguagePack
 
 logger = logging.getLogger(__name__)

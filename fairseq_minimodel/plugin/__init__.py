@@ -10,6 +10,6 @@ def register() -> None:
     handles its exceptions itself.
     """
     end_commands_of_fairseq_plainly()
-    from .compat import command_line, patches  # noqa: F401  isort: skip  (before anything of fairseq)
+    from .compat import patches  # noqa: F401  isort: skip  (before anything of fairseq)
     from .. import criterions, models, tasks  # noqa: F401
     from . import fused_adam, training, training_log  # noqa: F401

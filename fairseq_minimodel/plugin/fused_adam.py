@@ -15,7 +15,7 @@ class FusedAdam(FairseqAdam):
     Kingma and Ba (2015, algorithm 1) with decoupled weight decay (Loshchilov and Hutter 2019),
     `torch.optim.AdamW(fused=True)`. fairseq's own makes a dozen passes, of which a language side of
     50,000 tokens feels each. As in the paper epsilon is added after the correction of the bias;
-    fairseq's adds it before, which for the usual 1e-6 to 1e-8 is no difference to speak of.
+    fairseq's adds it before, which for the usual 1e-6 to 1e-8 hardly makes a difference.
     """
 
     def __init__(self, cfg: FairseqAdamConfig, params: list[nn.Parameter]) -> None:

@@ -30,11 +30,13 @@ from ..errors import InputError
 from ..files.atomic import atomic_file
 from ..files.records import shown
 from ..kinds.window_options import RECORD
-from ..models.minimodel_roberta import MiniModelRoberta, parse_layers
+from ..models.encoder import auxiliary_layers
+from ..models.minimodel_roberta import MiniModelRoberta
 from ..packs.module import LABELS
 from ..packs.pack import DICTIONARY, check_tokenizer
 from ..tasks.lengths import say_what_is_left_out
 from ..vocabulary.tokenizers import TOKENIZER_FILES
+from .compat.around import Former, around
 
 logger = logging.getLogger(__name__)
 
@@ -130,18 +132,18 @@ def check_checkpoint(trainer: Trainer, path: str | Path) -> None:
     if EMBEDDING in state:
         check_state(Path(path), state)
         rows = model.get_parameter(EMBEDDING).size(0)
-        heads = parse_layers(model.args.auxiliary_head_layers)
+        heads = auxiliary_layers(model.args)
         check_fits(checkpoint, model.args, rows, heads)
 
 
 def check_parts(path: str | Path, content: object) -> None:
-    """Refuse what is no checkpoint of fairseq, or lacks what fairseq reads of one.
+    """Refuse what is not a checkpoint of fairseq, or lacks what fairseq reads of one.
 
     Raises:
         InputError: it is something else, or a part is of another type.
     """
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
-        raise InputError(f"{path} is no fairseq checkpoint: it has no model; {AGAIN}")
+        raise InputError(f"{path} is not a checkpoint of fairseq: it has no model; {AGAIN}")
     for name, kind in PARTS.items():
         part = content.get(name)
         if not isinstance(part, kind | None):
@@ -152,26 +154,33 @@ def _are_equal(first: Path, second: Path) -> bool:
     return second.is_file() and filecmp.cmp(first, second, shallow=False)
 
 
-def _begin_epoch(trainer: Trainer, epoch: int) -> None:
+@around(Trainer, "begin_epoch")
+def check_before_the_first_epoch(begin_epoch: Former, trainer: Trainer, epoch: int) -> None:
     if not getattr(trainer, "_has_begun", False):
         trainer._has_begun = True
         if distributed.get_global_rank() == 0:
             check_training_files(trainer.cfg)
             say_what_is_left_out(trainer.task)
             warn_of_a_trained_language(trainer)
-    _fairseq_begin_epoch(trainer, epoch)
+    begin_epoch(trainer, epoch)
 
 
-def _save_checkpoint(trainer: Trainer, filename: str, extra_state: dict) -> str | None:
+@around(Trainer, "save_checkpoint")
+def save_with_training_files(
+    save_checkpoint: Former, trainer: Trainer, filename: str, extra_state: dict
+) -> str | None:
     if trainer.should_save_checkpoint_on_current_rank and distributed.get_global_rank() == 0:
         leave_training_files(trainer.cfg)
-    return _fairseq_save_checkpoint(trainer, filename, extra_state)
+    return save_checkpoint(trainer, filename, extra_state)
 
 
-def _load_checkpoint(trainer: Trainer, filename: str, *args: object, **kwargs: object) -> object:
+@around(Trainer, "load_checkpoint")
+def load_checked(
+    load_checkpoint: Former, trainer: Trainer, filename: str, *args: object, **kwargs: object
+) -> object:
     check_checkpoint(trainer, filename)
     try:
-        return _fairseq_load_checkpoint(trainer, filename, *args, **kwargs)
+        return load_checkpoint(trainer, filename, *args, **kwargs)
     except Exception as error:
         # fairseq puts one of its own in the place of what the model says
         if isinstance(error.__context__, InputError):
@@ -180,11 +189,3 @@ def _load_checkpoint(trainer: Trainer, filename: str, *args: object, **kwargs: o
             raise
         reason = " ".join(str(error.__context__).split())[:200]
         raise InputError(f"{filename} does not fit the model of this run: {reason}") from None
-
-
-_fairseq_begin_epoch = Trainer.begin_epoch
-_fairseq_save_checkpoint = Trainer.save_checkpoint
-_fairseq_load_checkpoint = Trainer.load_checkpoint
-Trainer.begin_epoch = _begin_epoch
-Trainer.save_checkpoint = _save_checkpoint
-Trainer.load_checkpoint = _load_checkpoint

@@ -10,8 +10,8 @@ import logging
 import re
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from typing import Any, Optional
+from collections.abc import Iterator
+from typing import Any
 
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.logging import metrics, progress_bar
@@ -25,8 +25,9 @@ from tqdm import tqdm
 from ..bodies.architectures import ARCHITECTURES
 from ..bodies.cost import TOKENS
 from ..models.accounting import total
-from ..modules.task_module import NONE
+from ..modules.method import NONE
 from ..terminal.text import plain
+from .compat.around import Former, around
 from .compat.command_line import leave_out_warnings_of_dependencies
 
 FIRST_FIGURE, BETWEEN_FIGURES = 5, 60  # seconds
@@ -44,19 +45,15 @@ STEPS = (
     "end of epoch", "Stopping training due to num_updates", "--user-dir=",
 )  # fmt: skip
 EXAMPLES_ARE_LOADED = "fairseq.data.data_utils"  # as the task says itself, in its own units
-UNITS = {
-    "masked_lm": "bits per masked token",
-    "language_adaptation": "bits per masked token",
-    "meta_masked_lm": "bits per masked token",
-    "sentence_prediction": "bits per example",
-    "span_qa": "bits per window",
-}
 PACK = "fairseq-minimodel pack --checkpoint {} --language LANGUAGE --output packs/LANGUAGE"
-NEXT = {
-    "masked_lm": PACK,
-    "language_adaptation": PACK,
-    "sentence_prediction": "fairseq-minimodel evaluate --body {} --test PACK TEST.tsv",
-    "span_qa": "fairseq-minimodel evaluate --body {} --test PACK TEST.json",
+TEST = "fairseq-minimodel evaluate --body {} --test PACK TEST"
+# By task: the unit of its loss, and the command that comes next.
+TASKS = {
+    "masked_lm": ("bits per masked token", PACK),
+    "language_adaptation": ("bits per masked token", PACK),
+    "meta_masked_lm": ("bits per masked token", None),
+    "sentence_prediction": ("bits per example", f"{TEST}.tsv"),
+    "span_qa": ("bits per window", f"{TEST}.json"),
 }
 MODULE = "fairseq-minimodel module --checkpoint {} --output MODULE"
 
@@ -100,18 +97,21 @@ class TrainingRun:
         Args:
             seconds: as fairseq says it.
         """
-        task, metric = self.cfg.task._name, self.cfg.checkpoint.best_checkpoint_metric
+        metric, (unit, _) = self.cfg.checkpoint.best_checkpoint_metric, self._of_task()
         parts = [f"{updates():,} updates"]
         if tokens := total(TOKENS):
             parts.append(f"{tokens:,.0f} tokens")
         if metric in self.valid:
             last = number(self.valid[metric])
             best = number(self.valid.get(f"best_{metric}", last))
-            unit = UNITS.get(task, "") if metric == "loss" else ""
-            parts.append(f"validation {metric} {last:g} {unit}".rstrip() + f" (best {best:g})")
+            unit = f" {unit}" if metric == "loss" and unit else ""
+            parts.append(f"validation {metric} {last:g}{unit} (best {best:g})")
         if "accuracy" in self.valid and metric != "accuracy":
             parts.append(f"validation accuracy {number(self.valid['accuracy']):g} %")
         return "; ".join([f"done training in {seconds}: {', '.join(parts)}", *self._next()])
+
+    def _of_task(self) -> tuple[str | None, str | None]:
+        return TASKS.get(self.cfg.task._name, (None, None))
 
     def _next(self) -> Iterator[str]:
         saved = self.cfg.checkpoint
@@ -119,13 +119,13 @@ class TrainingRun:
             return
         last = f"{saved.save_dir}/checkpoint_last{saved.checkpoint_suffix or ''}.pt"
         name = getattr(self.cfg.model, "_name", None)
-        command = NEXT.get(self.cfg.task._name) if name in ARCHITECTURES else None
+        command = self._of_task()[1] if name in ARCHITECTURES else None
         if command and str(getattr(self.cfg.model, "task_module", NONE)) != NONE:
             command = MODULE
         yield f"next: {command.format(last)}" if command else f"saved: {last}"
 
 
-run: Optional[TrainingRun] = None
+run: TrainingRun | None = None
 
 
 class Listener(logging.Filter):
@@ -242,22 +242,40 @@ def number(value: object) -> float:
     return float(progress_bar.format_stat(value))
 
 
-class Figures(progress_bar.BaseProgressBar):
-    """A bar of fairseq's over the batches of an epoch, that shows something in good time.
-
-    Args:
-        bar: of fairseq.
-        following: the run.
-    """
+class FollowedBar(progress_bar.BaseProgressBar):
+    """A bar of fairseq's, whose figures the run is told of."""
 
     def __init__(self, bar: progress_bar.BaseProgressBar, following: TrainingRun) -> None:
         self.bar, self.run = bar, following
-        self.screen = bar  # not what writes to TensorBoard and the like
-        while hasattr(self.screen, "wrapped_bar"):
-            self.screen = self.screen.wrapped_bar
 
     def __len__(self) -> int:
         return len(self.bar)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.bar)
+
+    def log(self, stats: dict, tag: str | None = None, step: int | None = None) -> None:
+        self.bar.log(stats, tag=tag, step=step)
+
+    def print(self, stats: dict, tag: str | None = None, step: int | None = None) -> None:
+        self.bar.print(stats, tag=tag, step=step)
+        self.run.has_shown()
+
+    def update_config(self, config: dict) -> None:
+        self.bar.update_config(config)
+
+
+class Validation(FollowedBar):
+    """Over a validation set; the run keeps the figures of the first."""
+
+    def print(self, stats: dict, tag: str | None = None, step: int | None = None) -> None:
+        if tag == self.run.cfg.dataset.valid_subset.split(",")[0]:
+            self.run.valid = dict(stats)
+        super().print(stats, tag, step)
+
+
+class Figures(FollowedBar):
+    """Over the batches of an epoch; shows something in good time."""
 
     def __iter__(self) -> Iterator[Any]:
         self.run.figures_are_due()  # from now on
@@ -275,41 +293,15 @@ class Figures(progress_bar.BaseProgressBar):
         if not stats.get("loss"):  # there was no update since the last figures
             return
         stats["wall"] = round(metrics.get_meter("default", "wall").elapsed_time, 0)
-        interval, self.screen.log_interval = getattr(self.screen, "log_interval", None), 1
-        self.screen.log(stats, tag="train_inner", step=updates())
-        self.screen.log_interval = interval
+        screen = self.bar  # not what writes to TensorBoard and the like
+        while hasattr(screen, "wrapped_bar"):
+            screen = screen.wrapped_bar
+        interval, screen.log_interval = getattr(screen, "log_interval", None), 1
+        screen.log(stats, tag="train_inner", step=updates())
+        screen.log_interval = interval
 
     def log(self, stats: dict, tag: str | None = None, step: int | None = None) -> None:
-        self.bar.log(stats, tag=tag, step=step)
-        self.run.has_shown()
-
-    def print(self, stats: dict, tag: str | None = None, step: int | None = None) -> None:
-        self.bar.print(stats, tag=tag, step=step)
-        self.run.has_shown()
-
-    def update_config(self, config: dict) -> None:
-        self.bar.update_config(config)
-
-
-class Validation(progress_bar.BaseProgressBar):
-    """A bar of fairseq's over a validation set, whose figures the run keeps."""
-
-    def __init__(self, bar: progress_bar.BaseProgressBar, following: TrainingRun) -> None:
-        self.bar, self.run = bar, following
-
-    def __len__(self) -> int:
-        return len(self.bar)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.bar)
-
-    def log(self, stats: dict, tag: str | None = None, step: int | None = None) -> None:
-        self.bar.log(stats, tag=tag, step=step)
-
-    def print(self, stats: dict, tag: str | None = None, step: int | None = None) -> None:
-        if tag == self.run.cfg.dataset.valid_subset.split(",")[0]:
-            self.run.valid = dict(stats)
-        self.bar.print(stats, tag=tag, step=step)
+        super().log(stats, tag, step)
         self.run.has_shown()
 
 
@@ -327,27 +319,21 @@ class UpdatesBar(progress_bar.TqdmProgressBar):
             self.tqdm.update(updates() - self.tqdm.n)
 
 
-def _progress_bar(
-    iterator: Any,
-    *args: object,
-    epoch: int | None = None,
-    prefix: str | None = None,
-    **options: Any,
+@around(progress_bar, "progress_bar")
+def follow(
+    make_bar: Former, iterator: Any, *args: Any, **options: Any
 ) -> progress_bar.BaseProgressBar:
+    """A validation has a prefix, an epoch of training has none; other programs have no run."""
     if run is None:
-        return _fairseq_bar(iterator, *args, epoch=epoch, prefix=prefix, **options)
-    if prefix is not None:
-        bar = _fairseq_bar(iterator, *args, epoch=epoch, prefix=prefix, **options)
-        return Validation(bar, run)
+        return make_bar(iterator, *args, **options)
+    if options.get("prefix") is not None:
+        return Validation(make_bar(iterator, *args, **options), run)
     tqdm_bar = progress_bar.TqdmProgressBar
     progress_bar.TqdmProgressBar = lambda iterable, epoch, prefix: UpdatesBar(iterable, epoch)
     try:
-        bar = _fairseq_bar(iterator, *args, epoch=epoch, prefix=prefix, **options)
+        return Figures(make_bar(iterator, *args, **options), run)
     finally:
         progress_bar.TqdmProgressBar = tqdm_bar
-    return Figures(bar, run)
 
 
-_fairseq_bar: Callable[..., progress_bar.BaseProgressBar] = progress_bar.progress_bar
-progress_bar.progress_bar = _progress_bar
 logging.getLogger(TRAINING).addFilter(Listener())

@@ -5,10 +5,11 @@ several runs one after the other, and a run that was resumed may stand in severa
 """
 
 import ast
+import contextlib
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,6 +82,18 @@ def read_log(path: Path, progress: Progress | None = None) -> list[TrainingLog]:
     return [log for log in logs if log.updates]
 
 
+def read_figures(path: str | Path) -> Iterator[Figures]:
+    """The numbers of each JSON line of a log, by fairseq's names: "valid_loss", "num_updates", ...
+
+    Names of an epoch's means have no "train_".
+    """
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if figures := _figures(line):
+                numbers = dict(_as_numbers(figures.items()))
+                yield {name.removeprefix("train_"): value for name, value in numbers.items()}
+
+
 def _figures(line: str) -> dict[str, object] | None:
     try:
         figures = json.loads(line[line.index('{"') :])
@@ -108,13 +121,15 @@ def _add(log: TrainingLog, figures: dict[str, object]) -> None:
 
 
 def _numbers(figures: dict[str, object], prefix: str) -> Iterator[tuple[str, float]]:
-    for key, value in figures.items():
-        name = key.removeprefix(prefix)
-        if key.startswith(prefix) and (name in _KEPT or _IS_HEAD(name)):
-            try:
-                yield name, float(value)
-            except (TypeError, ValueError):
-                continue
+    own = ((key.removeprefix(prefix), value) for key, value in figures.items()
+           if key.startswith(prefix))  # fmt: skip
+    return _as_numbers((name, value) for name, value in own if name in _KEPT or _IS_HEAD(name))
+
+
+def _as_numbers(pairs: Iterable[tuple[str, object]]) -> Iterator[tuple[str, float]]:
+    for name, value in pairs:
+        with contextlib.suppress(TypeError, ValueError):
+            yield name, float(value)
 
 
 def _plain(text: str) -> object:

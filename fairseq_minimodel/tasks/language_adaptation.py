@@ -1,7 +1,7 @@
 """Step 2 of mini-model adaptation: learn a language side over a frozen, truncated body."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -15,21 +15,26 @@ from fairseq.tasks import register_task
 from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 from omegaconf import II, DictConfig, open_dict
 
-from ..bodies.architectures import ARCHITECTURES
 from ..bodies.checkpoint import Checkpoint, find_training_file, read_checkpoint, symbols_of
 from ..bodies.identity import lineage_of, with_identity
-from ..bodies.language_side import EMBEDDING, LanguageSide, with_language_side
+from ..bodies.language_side import LanguageSide, with_language_side
 from ..bodies.surgery import truncate
 from ..errors import InputError
 from ..models.accounting import record_waiting
 from ..nn import cpu
-from ..packs.start.combine import clp_weights, sparsemax
-from ..packs.start.helper import read_folder
-from ..packs.start.initialise import INITIALISERS, initialise
-from ..packs.start.vectors import TokenVectors, vectors_from_text
+from ..packs.start import (
+    DEFAULT,
+    RULES,
+    Pair,
+    Run,
+    StartSettings,
+    check_settings,
+    help_of_rules,
+)
 from ..plugin.compat.run_folder import restored_path
 from ..vocabulary.matching import spelled_out
 from ..vocabulary.symbols import fingerprint
+from .architecture import check_architecture
 from .masked_blocks import MaskedBlocks, masking_of
 from .timed_batches import TimedBatches
 
@@ -37,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class LanguageAdaptationConfig(MaskedLMConfig):
+class LanguageAdaptationConfig(StartSettings, MaskedLMConfig):
     base_checkpoint: Optional[str] = field(
         default=None,
         metadata={"help": "checkpoint whose body is kept, frozen (not needed to resume a run)"},
@@ -49,42 +54,8 @@ class LanguageAdaptationConfig(MaskedLMConfig):
             "after it (default: all layers)"
         },
     )
-    initialise: ChoiceEnum(INITIALISERS) = field(
-        default="mean",
-        metadata={
-            "help": "start of the language side: random (N(0, 0.02), special symbols copied), "
-            "overlap (rows of tokens in both vocabularies copied as well), mean (all others: the "
-            "mean row), clp (all others: means of copied rows, weighted by a helper model), focus "
-            "(the same, weighted by the target text)"
-        },
-    )
-    helper: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "for --initialise clp: a model in the target vocabulary; a fairseq checkpoint of "
-            "a masked language model, a language pack, or a folder in Hugging Face's form"
-        },
-    )
-    helper_dict: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "dict.txt of a helper that is a checkpoint (default: beside it, or in its data "
-            "folder)"
-        },
-    )
-    initialise_top_k: Optional[int] = field(
-        default=None,
-        metadata={
-            "help": "for --initialise clp: only so many nearest tokens count (default: all, the "
-            "paper's rule)"
-        },
-    )
-    initialise_temperature: Optional[float] = field(
-        default=None,
-        metadata={
-            "help": "for --initialise clp: weights are the softmax of cosine / temperature "
-            "(default: the cosine itself, the paper's rule)"
-        },
+    initialise: ChoiceEnum(tuple(RULES)) = field(
+        default=DEFAULT, metadata={"help": help_of_rules()}
     )
     source_dict: Optional[str] = field(
         default=None,
@@ -118,7 +89,7 @@ class LanguageAdaptationTask(MaskedLMTask):
             return super().build_model(cfg, from_checkpoint)
         if self.cfg.cpu or not torch.cuda.is_available():
             cpu.prepare_process()
-        self._check_initialiser()
+        check_settings(self.cfg.initialise, self.cfg)
         resumed, base = self._resumed, self.cfg.base_checkpoint
         if base is None or (not Path(base).exists() and resumed.exists()):
             if not resumed.exists():
@@ -145,70 +116,31 @@ class LanguageAdaptationTask(MaskedLMTask):
         symbols = self.source_dictionary.symbols
         return truncated.replaced(with_identity(state, lineage, fingerprint(symbols)))
 
-    def _check_initialiser(self) -> None:
-        """Refuse options that the initialiser would not heed, rather than train for days without."""
-        if self.cfg.initialise != "clp":
-            for name in ("helper", "helper_dict", "initialise_top_k", "initialise_temperature"):
-                if getattr(self.cfg, name) is not None:
-                    raise InputError(
-                        f"--{name.replace('_', '-')} is for --initialise clp, not for --initialise "
-                        f"{self.cfg.initialise}"
-                    )
-
     def _initial_side(self, base: Checkpoint) -> LanguageSide:
         """The language side with which the target language starts."""
-        cfg = self.cfg
-        source_dict = cfg.source_dict or find_training_file(base, "dict.txt")
-        target_dict = Path(cfg.data.split(":")[0]) / "dict.txt"
-        source_symbols = symbols_of(base, source_dict)
-        target_symbols = self.source_dictionary.symbols
-        rule, vectors, weigh = cfg.initialise, None, None
-        if self._resumed.exists():
-            rule = "random"  # the trainer puts the weights of the checkpoint there
-        if rule != "random":
-            source_symbols = spelled_out(source_symbols, source_dict)
-            target_symbols = spelled_out(target_symbols, target_dict)
-        if rule == "clp":
-            vectors = self._helper()
-            weigh = clp_weights(cfg.initialise_top_k, cfg.initialise_temperature)
-        elif rule == "focus":
-            vectors = self._text_vectors(target_symbols)
-            weigh = sparsemax
-        side, rows = initialise(
-            rule,
-            base.language_side(),
-            source_symbols,
-            target_symbols,
-            torch.Generator().manual_seed(cfg.seed),
-            vectors,
-            weigh,
-        )
-        if not self._resumed.exists():
-            logger.info("%s", rows)
+        is_resumed = self._resumed.exists()  # then the trainer loads other weights over these
+        rule = RULES["random" if is_resumed else self.cfg.initialise]
+        source_dict = self.cfg.source_dict or find_training_file(base, "dict.txt")
+        target_dict = Path(self.cfg.data.split(":")[0]) / "dict.txt"
+        source, target = symbols_of(base, source_dict), self.source_dictionary.symbols
+        if rule.compares_tokens:
+            source, target = spelled_out(source, source_dict), spelled_out(target, target_dict)
+        pair = Pair.of(base.language_side(), source, target)
+        generator = torch.Generator().manual_seed(self.cfg.seed)
+        side, report = rule.for_run(pair, Run(self.cfg, generator, self._training_text)).start()
+        if not is_resumed:
+            logger.info("%s", report)
         return side
 
-    def _helper(self) -> TokenVectors:
-        """The embedding of the helper model."""
-        if self.cfg.helper is None:
-            raise InputError(
-                "--initialise clp needs --helper PATH, a model in the target vocabulary: a "
-                "checkpoint, a language pack, or a folder in Hugging Face's form"
-            )
-        if Path(self.cfg.helper).is_dir():
-            return read_folder(self.cfg.helper)
-        helper = read_checkpoint(self.cfg.helper)
-        dictionary = self.cfg.helper_dict or find_training_file(helper, "dict.txt")
-        symbols = spelled_out(symbols_of(helper, dictionary), dictionary)
-        return TokenVectors(helper.state[EMBEDDING], symbols, str(helper.path))
-
-    def _text_vectors(self, symbols: Sequence[str]) -> TokenVectors:
-        """Vectors made from the training text; of several shards, from the first."""
+    def _training_text(self) -> tuple[Iterator[np.ndarray], str]:
+        """The ids of its lines, of several shards those of the first; and its path."""
         path = Path(self.cfg.data.split(":")[0]) / "train"
         dataset = data_utils.load_indexed_dataset(str(path), self.source_dictionary)
         if dataset is None:
-            raise InputError(f"no {path}.bin: --initialise focus needs the training text")
-        items = (dataset[index].numpy() for index in range(len(dataset)))
-        return vectors_from_text(items, symbols, str(path))
+            raise InputError(
+                f"there is no {path}.bin: --initialise {self.cfg.initialise} needs the training text"
+            )
+        return (dataset[index].numpy() for index in range(len(dataset))), str(path)
 
     @property
     def _resumed(self) -> Path:
@@ -238,11 +170,7 @@ class LanguageAdaptationTask(MaskedLMTask):
 
     def _adopt_body(self, cfg: DictConfig, checkpoint: Checkpoint) -> None:
         """Take the body's sizes from a checkpoint, so that they are saved with this run's."""
-        if cfg._name not in ARCHITECTURES:
-            raise InputError(
-                f"the task language_adaptation trains the model minimodel_roberta, not {cfg._name}: "
-                "give --arch minimodel_roberta"
-            )
+        check_architecture("language_adaptation", cfg)
         with open_dict(cfg):
             cfg.update(checkpoint.body_settings())
             cfg.auxiliary_head_layers = ""

@@ -7,6 +7,7 @@ tasks as well as for ours, so it stands in the base class of all tasks.
 
 import logging
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from fairseq.data import FairseqDataset
 from fairseq.tasks import FairseqTask
 
 from ..errors import InputError
+from ..plugin.compat.around import Former, around
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +83,9 @@ def ways_out(task: FairseqTask, found: list[TooLong]) -> str:
     return f"give {shorten}--max-positions {longest}, if the model has as many positions"
 
 
+@around(FairseqTask, "filter_indices_by_size")
 def filter_indices_by_size(
+    filter_indices: Former,
     task: FairseqTask,
     indices: np.ndarray,
     dataset: FairseqDataset,
@@ -94,7 +98,7 @@ def filter_indices_by_size(
         InputError: none is left; or some are too long, and the run may not leave them out.
     """
     if not isinstance(max_positions, int | float):
-        return _filter_indices_by_size(task, indices, dataset, max_positions, ignore_invalid_inputs)
+        return filter_indices(task, indices, dataset, max_positions, ignore_invalid_inputs)
     split = next((name for name, one in task.datasets.items() if one is dataset), "the data")
     one = too_long(split, dataset, indices, max_positions)
     if one is None:
@@ -129,9 +133,5 @@ def say_what_is_left_out(task: FairseqTask) -> None:
     )
 
 
-def _listed(found: object) -> str:
+def _listed(found: Iterable[TooLong]) -> str:
     return " and ".join(map(str, found))
-
-
-_filter_indices_by_size = FairseqTask.filter_indices_by_size
-FairseqTask.filter_indices_by_size = filter_indices_by_size

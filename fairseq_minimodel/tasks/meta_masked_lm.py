@@ -22,16 +22,16 @@ from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 from omegaconf import II, DictConfig
 from torch import Tensor, nn
 
-from ..bodies.architectures import ARCHITECTURES
 from ..bodies.identity import encode
 from ..errors import InputError
 from ..models.accounting import record_waiting
 from ..models.minimodel_roberta import frozen_parameters
-from ..models.task_module import embed_task, forget_task
-from ..modules.task_module import NONE, OUTPUT, WEIGHT
+from ..models.with_module import embed_task, forget_task
+from ..modules.method import NONE, OUTPUT, WEIGHT
 from ..nn.first_order import adapted
 from ..packs.module import NO_BODY, is_head
 from ..vocabulary.symbols import fingerprint
+from .architecture import check_architecture
 from .episodes import Episodes
 from .lengths import too_long, ways_out
 from .masked_blocks import MaskedBlocks, Masking, masking_of
@@ -114,12 +114,7 @@ class MetaMaskedLMTask(MaskedLMTask):
         Raises:
             InputError: it is another than `minimodel_roberta`, or has no task module.
         """
-        name = getattr(cfg, "_name", None) or cfg.arch
-        if name not in ARCHITECTURES:
-            raise InputError(
-                f"the task meta_masked_lm trains the model minimodel_roberta, not {name}: "
-                "give --arch minimodel_roberta"
-            )
+        check_architecture("meta_masked_lm", cfg)
         if cfg.task_module == NONE:
             raise InputError(
                 "the task meta_masked_lm prepares a task module: give --task-module tarp, or another"
@@ -251,7 +246,7 @@ class MetaMaskedLMTask(MaskedLMTask):
         batch: dict[str, Any],
         optimizer: FairseqOptimizer | None = None,
     ) -> tuple[Tensor, dict[str, Any]]:
-        """The loss of a batch, in nats a masked token, and its log."""
+        """The loss of a batch, in nats per masked token, and its log."""
         with torch.autocast(
             batch["target"].device.type,
             dtype=torch.float16,
@@ -263,7 +258,7 @@ class MetaMaskedLMTask(MaskedLMTask):
     def reduce_metrics(
         self, logging_outputs: list[dict[str, Any]], criterion: FairseqCriterion
     ) -> None:
-        """Log `loss` after adaptation and `support_loss` before it, in bits a masked token."""
+        """Log `loss` after adaptation and `support_loss` before it, in bits per masked token."""
         super().reduce_metrics(logging_outputs, criterion)
         size = sum(log.get("support_size", 0) for log in logging_outputs)
         if size:

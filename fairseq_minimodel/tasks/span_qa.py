@@ -20,9 +20,9 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING, DictConfig
 
-from ..bodies.architectures import ARCHITECTURES
 from ..errors import InputError
 from ..kinds.window_options import SPANS, WINDOWS
+from .architecture import check_architecture
 
 
 @dataclass
@@ -69,12 +69,7 @@ class SpanQATask(FairseqTask):
         Raises:
             InputError: it is another model than `minimodel_roberta`.
         """
-        name = getattr(cfg, "_name", None) or cfg.arch
-        if name not in ARCHITECTURES:
-            raise InputError(
-                f"the task span_qa trains the model minimodel_roberta, not {name}: "
-                "give --arch minimodel_roberta"
-            )
+        check_architecture("span_qa", cfg)
         model = super().build_model(cfg, from_checkpoint)
         model.register_span_head()
         return model
@@ -113,7 +108,7 @@ class SpanQATask(FairseqTask):
 
     def _load(self, name: str, split: str, combine: bool) -> FairseqDataset:
         path = Path(self.cfg.data, name, split)
-        dictionary = self.dictionary if name == WINDOWS else None  # spans are no symbols
+        dictionary = self.dictionary if name == WINDOWS else None  # spans are not symbols
         dataset = data_utils.load_indexed_dataset(str(path), dictionary, combine=combine)
         if dataset is None:
             raise _missing(path.with_suffix(".bin"))

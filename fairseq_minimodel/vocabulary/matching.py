@@ -39,7 +39,7 @@ def matches(symbols: Sequence[str], others: Sequence[str]) -> dict[int, int]:
 def texts(symbols: Sequence[str]) -> list[str]:
     """The text of each symbol: a space for the mark of a word's beginning, bytes as UTF-8.
 
-    Bytes that are no whole character stay apart from all text (as Python's lone surrogates). The
+    Bytes that are not a whole character stay apart from all text (as Python's lone surrogates). The
     family of the tokenizer is the one whose mark begins most symbols.
     """
     counts = {
@@ -60,7 +60,7 @@ def texts(symbols: Sequence[str]) -> list[str]:
 def spelled_out(symbols: Sequence[str], dictionary: str | Path) -> list[str]:
     """The pieces that symbols stand for: fairseq's own RoBERTa has the ids of GPT-2's BPE in dict.txt.
 
-    Symbols that are no numbers are returned as they are.
+    Symbols that are not numbers are returned as they are.
 
     Args:
         dictionary: the dict.txt they come from; encoder.json of GPT-2's BPE lies beside it.
@@ -82,7 +82,7 @@ def spelled_out(symbols: Sequence[str], dictionary: str | Path) -> list[str]:
         )
     pieces = read_json(file, "fetch it again")
     if not isinstance(pieces, dict):
-        raise InputError(f"{file} is no JSON object of pieces and their ids")
+        raise InputError(f"{file} is not a JSON object of pieces and their ids")
     pieces = {str(index): piece for piece, index in pieces.items()}
     return [pieces.get(symbol, symbol) for symbol in symbols]
 

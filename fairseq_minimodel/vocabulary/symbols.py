@@ -18,7 +18,7 @@ def read_symbols(path: str | Path) -> list[str]:
     last: one symbol for each row.
 
     Raises:
-        InputError: the file is missing or is no dictionary.
+        InputError: the file is missing or is not a dictionary.
     """
     symbols = [*LEADING_SYMBOLS, *read_dictionary(path)]
     return symbols if MASK_SYMBOL in symbols else [*symbols, MASK_SYMBOL]

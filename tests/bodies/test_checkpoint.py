@@ -50,11 +50,12 @@ def test_a_checkpoint_that_would_run_code_is_refused(malicious, name):
 )
 def test_fairseqs_own_loading_does_not_run_it_either(malicious, load):
     code = (
-        "import fairseq_minimodel, fairseq.checkpoint_utils, sys\n"
+        "import fairseq_minimodel; fairseq_minimodel.register()\n"
+        "import fairseq.checkpoint_utils, sys\n"
         "from fairseq.models.roberta import RobertaModel\n"
         f"path, folder = {str(malicious)!r}, {str(malicious.parent)!r}\n{load}"
     )
-    result = run(["python", "-c", code])
+    result = run(["python", "-c", code], fresh=False)
     # in a program of somebody's an exception like others
     assert result.returncode == 1 and "InputError: " in result.stderr
     assert "is refused: it holds objects of" in result.stderr

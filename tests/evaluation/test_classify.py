@@ -160,12 +160,13 @@ def test_plug_writes_a_folder_that_fairseq_loads(fine_tuned, packs, joint_checkp
     minimodel("plug", "--body", fine_tuned, "--pack", packs / "target", "--output", tmp_path / "de")
     code = f"""
 import fairseq_minimodel
+fairseq_minimodel.register()
 from fairseq.models.roberta import RobertaModel
 roberta = RobertaModel.from_pretrained({str(tmp_path / "de")!r}, bpe="sentencepiece")
 tokens = roberta.encode("wort1 wort2", "wort3")
 print(tokens.tolist(), roberta.predict("sentence_classification_head", tokens).exp().sum().item())
 """
-    printed = run(["python", "-c", code])
+    printed = run(["python", "-c", code], fresh=False)
     tokens, _, total = printed.stdout.rpartition(" ")
     assert tokens == "[0, 5, 6, 2, 2, 7, 2]", printed.stderr[-2000:]
     assert float(total) == pytest.approx(1)

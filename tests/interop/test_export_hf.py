@@ -34,7 +34,7 @@ from fairseq_minimodel.inference.build import build_model
 from fairseq_minimodel.interop.export_hf import export_hf
 from fairseq_minimodel.interop.import_hf import import_hf
 from fairseq_minimodel.interop.tokenizer import fast_tokenizer
-from fairseq_minimodel.modules.task_module import is_module_part
+from fairseq_minimodel.modules.method import is_module_part
 from fairseq_minimodel.packs.module import load_module, merge_module, save_module
 from fairseq_minimodel.packs.pack import LanguagePack, load_pack, save_pack
 from fairseq_minimodel.packs.plug import plug

@@ -12,10 +12,10 @@ from fairseq_minimodel.bodies.architectures import ARCHITECTURES
 from fairseq_minimodel.bodies.identity import VOCABULARY, decode
 from fairseq_minimodel.bodies.language_side import is_language_side
 from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.models.encoder import auxiliary_layers
 from fairseq_minimodel.models.minimodel_roberta import (
     MiniModelRoberta,
     MiniModelRobertaConfig,
-    parse_layers,
 )
 
 SIZES = {
@@ -160,8 +160,9 @@ def test_contradicting_settings_are_refused(settings, sentence):
 
 
 def test_layers_are_read_in_any_order():
-    assert parse_layers("8, 4,8") == [4, 8]
-    assert parse_layers("") == []
+    for text, layers in (("8, 4,8", [4, 8]), ("", []), ("2-4,6", [2, 3, 4, 6])):
+        cfg = SimpleNamespace(auxiliary_head_layers=text, encoder_layers=12)
+        assert auxiliary_layers(cfg) == layers
 
 
 def test_architectures_fill_only_what_is_open():

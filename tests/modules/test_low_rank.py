@@ -6,12 +6,14 @@ from torch import nn
 from torch.nn import functional
 
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.modules.effective_weight import EffectiveLinear, ShiftedLinear
-from fairseq_minimodel.modules.low_rank import Bilinear, DynamicTARP, Kronecker, LoRA, StaticTARP
+from fairseq_minimodel.modules.effective_weight import EffectiveLinear
+from fairseq_minimodel.modules.lora import LowRankSummand
+from fairseq_minimodel.modules.low_rank import Bilinear, Kronecker
+from fairseq_minimodel.modules.tarp import DynamicTARP, StaticTARP
 
 OUTPUTS, INPUTS, RANK, DIVISIONS = 12, 8, 3, 4
 CHANGES = {
-    "lora": lambda: LoRA(OUTPUTS, INPUTS, RANK, alpha=6.0),
+    "lora": lambda: LowRankSummand(OUTPUTS, INPUTS, RANK, alpha=6.0),
     "bilinear": lambda: StaticTARP(*(Bilinear(OUTPUTS, INPUTS, RANK) for _ in range(2))),
     "kronecker": lambda: StaticTARP(
         *(Kronecker(OUTPUTS, INPUTS, RANK, DIVISIONS) for _ in range(2))
@@ -23,8 +25,7 @@ CHANGES = {
 def make_layer(kind):
     torch.manual_seed(1)
     linear = nn.Linear(INPUTS, OUTPUTS)
-    layer = ShiftedLinear if kind == "dynamic" else EffectiveLinear
-    return layer(linear, CHANGES[kind]()), linear
+    return EffectiveLinear(linear, CHANGES[kind]()), linear
 
 
 def randomise(layer):

@@ -43,14 +43,16 @@ def faults():
     torch.ones(20_000_000)  # 80 MB, and freed at once
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-before = faults()
+def fewest():
+    return min(faults() for _ in range(5))  # a small block may lie in the way once
+
+before = fewest()
 prepare_process()
-faults()
-print(before, faults())
+print(before, fewest())
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has the setting")
 def test_memory_that_is_freed_is_not_fetched_again_page_by_page():
-    before, after = map(int, run(["python", "-c", FAULTS], fresh=True).stdout.split())
+    before, after = map(int, run(["python", "-c", FAULTS]).stdout.split())
     assert before > 10 * after

@@ -20,7 +20,7 @@ from fairseq_minimodel.cli import main
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.inference.build import build_model
 from fairseq_minimodel.inference.switch import SwitchedBody
-from fairseq_minimodel.modules.task_module import is_module_part
+from fairseq_minimodel.modules.method import is_module_part
 from fairseq_minimodel.packs.module import (
     NO_BODY,
     TASK_BODY,

@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 
 def test_a_whole_module_is_read(folder):
-    assert load_module(folder).settings.module_rank == 2
+    assert load_module(folder).method.module_rank == 2
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,14 @@ def test_descriptions_of_other_types_are_named(change, words, folder):
     [
         ({"a": torch.full((3,), torch.nan)}, "a has 3 NaN of 3 values"),
         ({"a": torch.ones(3).long()}, "a as int64"),
-        ({"masks": torch.ones(3)}, "masks is no row of bytes"),
-        ({"masks": torch.ones(3, 1, dtype=torch.uint8)}, "masks is no row of bytes"),
+        ({"masks": torch.ones(3)}, "masks is not a row of bytes"),
+        ({"masks": torch.ones(3, 1, dtype=torch.uint8)}, "masks is not a row of bytes"),
     ],
 )
 def test_tensors_that_no_module_has(tensors, words, folder):
+    if "masks" in tensors:
+        settings = {"task_module": "mask"}
+        (folder / "module.json").write_text(json.dumps({**DESCRIPTION, "settings": settings}))
     save_file(tensors, folder / "module.safetensors")
     with pytest.raises(InputError, match=f"module.safetensors .*{words}"):
         load_module(folder)
@@ -79,5 +82,5 @@ def test_a_structure_of_an_absurd_width_is_not_made(folder):
     settings = {"task_module": "tams"}
     text = json.dumps({**DESCRIPTION, "settings": settings, "width": 10**9})
     (folder / "module.json").write_text(text)
-    with pytest.raises(InputError, match="no structure for the width of 1000000000"):
+    with pytest.raises(InputError, match="does not hold what module.json tells of .Missing key"):
         structure_of(load_module(folder))

@@ -13,6 +13,7 @@ from fairseq.tasks.sentence_prediction import SentencePredictionConfig, Sentence
 from fairseq.trainer import Trainer
 from omegaconf import OmegaConf
 
+import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
 from fairseq_minimodel.bodies.fit import check_fits
 from fairseq_minimodel.bodies.surgery import truncate
@@ -20,6 +21,7 @@ from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.models.minimodel_roberta import check_labels
 from fairseq_minimodel.plugin.training import check_training_files
 
+fairseq_minimodel.register()
 PRETRAINING = ["--task", "masked_lm", "--criterion", "joint_masked_lm", *SMALL_MODEL, *LENGTH]
 FINE_TUNING = [
     "--task", "sentence_prediction", "--criterion", "sentence_prediction", "--init-token", "0",
@@ -105,9 +107,9 @@ def without_the_embedding(content):
 
 # What stands in a checkpoint's place, and what is said of it.
 DAMAGES = {
-    "a list": (lambda content: [content], "is no fairseq checkpoint"),
-    "no model": (lambda content: {}, "is no fairseq checkpoint"),
-    "model": (lambda content: content | {"model": torch.zeros(2)}, "is no fairseq checkpoint"),
+    "a list": (lambda content: [content], "is not a checkpoint of fairseq"),
+    "no model": (lambda content: {}, "is not a checkpoint of fairseq"),
+    "model": (lambda content: content | {"model": torch.zeros(2)}, "is not a checkpoint of fairseq"),
     "a setting": (lambda content: content | {"args": torch.zeros(2), "cfg": None}, "is damaged"),
     "cfg": (lambda content: content | {"cfg": torch.zeros(2)}, "is damaged"),
     "extra_state": (lambda content: content | {"extra_state": torch.zeros(2)}, "is damaged"),

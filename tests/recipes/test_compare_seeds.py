@@ -88,7 +88,7 @@ def runs(tmp_path_factory, joint_checkpoint, target_data):
 
 
 def compare(*arguments):
-    return run(["python", ROOT / "examples/compare_seeds.py", *arguments])
+    return run(["python", ROOT / "examples/compare_seeds.py", *arguments], fresh=False)
 
 
 @pytest.fixture(scope="module")

@@ -259,7 +259,11 @@ def test_the_options_page_is_made_from_the_dataclasses():
     options_page = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(options_page)
     text = options_page.PAGE.read_text(encoding="utf-8")
-    assert text == options_page.page(), "run: python docs/options_page.py"
+    again = "run: python docs/options_page.py"
+    assert text == options_page.page(), again
+    assert options_page.MODULES_PAGE.read_text(encoding="utf-8") == options_page.modules_page(), (
+        again
+    )
     for option in (
         "--freeze",
         "--base-checkpoint",

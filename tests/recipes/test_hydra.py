@@ -135,6 +135,7 @@ def test_an_architecture_means_its_sizes_in_hydra(tmp_path):
     code = """
 from omegaconf import OmegaConf
 import fairseq_minimodel
+fairseq_minimodel.register()
 from fairseq.dataclass.initialize import add_defaults
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.models import ARCH_CONFIG_REGISTRY
@@ -145,4 +146,4 @@ OmegaConf.set_struct(config, False)
 ARCH_CONFIG_REGISTRY[config.model._name](config.model)
 print(config.model.encoder_layers, config.model.encoder_embed_dim, config.model.dropout)
 """
-    assert run(["python", "-c", code]).stdout.split() == ["6", "1024", "0.1"]
+    assert run(["python", "-c", code], fresh=False).stdout.split() == ["6", "1024", "0.1"]

@@ -131,12 +131,13 @@ def test_plugging_keeps_the_head(fine_tuned, packs, tmp_path):
         assert torch.equal(before[name], after[name])
     code = f"""
 import fairseq_minimodel
+fairseq_minimodel.register()
 from fairseq.models.roberta import RobertaModel
 roberta = RobertaModel.from_pretrained({str(tmp_path / "plugged")!r}, bpe="sentencepiece")
 tokens = roberta.encode("wort1", "wort2 wort3")
 print(tokens.tolist(), list(roberta.model(tokens[None], span_scores=True)[0].shape))
 """
-    printed = run(["python", "-c", code])
+    printed = run(["python", "-c", code], fresh=False)
     assert printed.stdout == "[0, 5, 2, 2, 6, 7, 2] [1, 7, 2]\n", printed.stderr[-2000:]
 
 

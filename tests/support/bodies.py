@@ -9,7 +9,7 @@ from evaluation.test_zero_shot_questions import write_body, write_pack
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
 from fairseq_minimodel.bodies.language_side import LanguageSide, language_side_of
 from fairseq_minimodel.inference.build import build_model
-from fairseq_minimodel.modules.task_module import is_module_part
+from fairseq_minimodel.modules.method import is_module_part
 from fairseq_minimodel.packs.module import save_module
 from fairseq_minimodel.vocabulary.symbols import read_symbols
 

@@ -33,7 +33,9 @@ class Once:
     def check(self) -> None:
         for name in self._used:
             made = json.loads((self._base / f"{name}.json").read_text())
-            left = {path: state for path, state in _files(self._base / name).items() if path in made}
+            left = {
+                path: state for path, state in _files(self._base / name).items() if path in made
+            }
             assert left == made, f"a test has changed files in the shared folder {name}"
 
 

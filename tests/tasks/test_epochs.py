@@ -10,7 +10,10 @@ from conftest import LENGTH, SMALL_MODEL, state_of, train
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, setup_task
 from omegaconf import OmegaConf
 
+import fairseq_minimodel
 from fairseq_minimodel.bodies.identity import LINEAGE
+
+fairseq_minimodel.register()
 
 SPANS = {"mask_multiple_length": 2}  # what language_adaptation leaves to fairseq
 TASKS = {

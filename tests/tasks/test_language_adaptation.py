@@ -10,9 +10,11 @@ import torch
 from conftest import LENGTH, OPTIMISER, USER_DIR, run, state_of, train, write_corpus
 from fairseq.models.roberta import RobertaModel
 
+import fairseq_minimodel
 from fairseq_minimodel.bodies.identity import LINEAGE
 from fairseq_minimodel.bodies.language_side import EMBEDDING, OUTPUT_BIAS, is_language_side
 
+fairseq_minimodel.register()
 IDENTITY = {"encoder.vocabulary"}
 
 

@@ -18,8 +18,8 @@ from fairseq_minimodel.cli import main
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.inference.build import build_model
 from fairseq_minimodel.models.minimodel_roberta import MiniModelRobertaConfig
-from fairseq_minimodel.modules.structure import describe
-from fairseq_minimodel.modules.task_module import is_module_part
+from fairseq_minimodel.modules.method import is_module_part
+from fairseq_minimodel.modules.tams import describe
 from fairseq_minimodel.packs.module import (
     is_layer_norm,
     load_module,
@@ -309,7 +309,7 @@ def prepared(domains, joint_checkpoint, tmp_path_factory):
             "masked_lm", *kind,
         ),
     ]  # fmt: skip
-    result = run(["python", "-c", SEVERAL_RUNS], input=json.dumps(runs))
+    result = run(["python", "-c", SEVERAL_RUNS], fresh=False, input=json.dumps(runs))
     assert result.returncode == 0, (result.stdout + result.stderr)[-4000:]
     return folder, result.stdout + result.stderr
 
@@ -382,7 +382,7 @@ def test_a_prepared_start_is_adapted_under_its_own_settings(domains, joint_check
             assert not list(tmp_path.glob("refused/*.pt"))
     save_module(tmp_path / "module", read_checkpoint(tmp_path / "adapted/checkpoint_last.pt"), None)
     module = load_module(tmp_path / "module")
-    assert module.settings.lora_alpha == 32
+    assert module.method.lora_alpha == 32
     plug_module(read_checkpoint(joint_checkpoint), module)
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...bodies.checkpoint import find_training_file, read_checkpoint, symbols_of
+from ...bodies.language_side import EMBEDDING
 from ...bodies.weights import (
     AGAIN,
     check_weights,
@@ -14,9 +16,11 @@ from ...bodies.weights import (
 )
 from ...errors import InputError
 from ...files.records import read_json, shown
+from ...vocabulary.matching import spelled_out
 from ..pack import DESCRIPTION, load_pack
 from .vectors import TokenVectors
 
+WAY_OUT = "fetch or write it again"
 # How the input embedding is called in models of Hugging Face, by the end of its name: BERT's and
 # its kin, GPT-2, most decoders, encoder-decoders, ModernBERT, GPT-NeoX.
 EMBEDDINGS = (
@@ -27,6 +31,23 @@ EMBEDDINGS = (
     "tok_embeddings.weight",
     "embed_in.weight",
 )
+
+
+def read_helper(path: str | Path, dictionary: str | Path | None = None) -> TokenVectors:
+    """The embedding of a checkpoint of fairseq, or of what `read_folder` reads.
+
+    Args:
+        dictionary: dict.txt of a checkpoint; None: the one beside it, or in its data folder.
+
+    Raises:
+        InputError: there is no model, or it is damaged.
+    """
+    if Path(path).is_dir():
+        return read_folder(path)
+    helper = read_checkpoint(path)
+    dictionary = dictionary or find_training_file(helper, "dict.txt")
+    symbols = spelled_out(symbols_of(helper, dictionary), dictionary)
+    return TokenVectors(helper.state[EMBEDDING], symbols, str(helper.path))
 
 
 def read_folder(folder: str | Path) -> TokenVectors:
@@ -58,9 +79,9 @@ def _read_vocabulary(folder: Path) -> dict[str, int]:
     """Token to row of a model in Hugging Face's form, by row."""
     try:
         if (folder / "tokenizer.json").is_file():
-            rows = _rows_of_tokenizer(_read_json(folder / "tokenizer.json"))
+            rows = _rows_of_tokenizer(read_json(folder / "tokenizer.json", WAY_OUT))
         elif (folder / "vocab.json").is_file():
-            rows = dict(_read_json(folder / "vocab.json"))
+            rows = dict(read_json(folder / "vocab.json", WAY_OUT))
         elif (folder / "vocab.txt").is_file():
             lines = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
             rows = {token: row for row, token in enumerate(lines)}
@@ -129,7 +150,3 @@ def _embedding_name(names: Iterable[str], path: Path) -> str:
     raise InputError(
         f"{path} has no token embedding: no name of a tensor ends with {', '.join(EMBEDDINGS)}"
     )
-
-
-def _read_json(path: Path) -> dict:
-    return read_json(path, "fetch or write it again")

@@ -68,27 +68,21 @@ def vectors_from_text(
         InputError: the text is too short for any vector.
     """
     with waiting(f"vectors from {origin}"):
-        return _vectors(items, symbols, origin, dimension)
-
-
-def _vectors(
-    items: Iterable[np.ndarray], symbols: Sequence[str], origin: str, dimension: int
-) -> TokenVectors:
-    together, occurrences = _count(items, len(symbols))
-    special = [row for row, symbol in enumerate(symbols) if symbol in SPECIAL_SYMBOLS]
-    occurrences[special] = 0
-    kept = np.flatnonzero(occurrences >= RAREST)
-    if len(kept) < 2:
-        raise InputError(
-            f"{origin} has {len(kept)} tokens that occur {RAREST} times or more: it is too short for "
-            "--initialise focus"
+        together, occurrences = _count(items, len(symbols))
+        special = [row for row, symbol in enumerate(symbols) if symbol in SPECIAL_SYMBOLS]
+        occurrences[special] = 0
+        kept = np.flatnonzero(occurrences >= RAREST)
+        if len(kept) < 2:
+            raise InputError(
+                f"{origin} has {len(kept)} tokens that occur {RAREST} times or more: it is too short "
+                "for --initialise focus"
+            )
+        association = _positive_mutual_information(together[kept][:, kept])
+        left, values, _ = randomized_svd(
+            association, min(dimension, len(kept) - 1), random_state=0, n_iter=4
         )
-    association = _positive_mutual_information(together[kept][:, kept])
-    left, values, _ = randomized_svd(
-        association, min(dimension, len(kept) - 1), random_state=0, n_iter=4
-    )
-    vectors = torch.from_numpy((left * np.sqrt(values)).astype(np.float32))
-    return TokenVectors(vectors, [symbols[row] for row in kept], origin)
+        vectors = torch.from_numpy((left * np.sqrt(values)).astype(np.float32))
+        return TokenVectors(vectors, [symbols[row] for row in kept], origin)
 
 
 def _count(items: Iterable[np.ndarray], size: int) -> tuple[scipy.sparse.csr_array, np.ndarray]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import fairseq.options
 
+from .around import Former, around
+
 HELP = ("-h", "--help")
 TRAINING = "fairseq_cli.train"
 # Warnings for those who write fairseq and Hydra: what they call is deprecated, or was renamed.
@@ -27,7 +29,9 @@ def leave_out_warnings_of_dependencies() -> None:
                 warnings.filterwarnings("ignore", message, category=category)
 
 
+@around(fairseq.options, "parse_args_and_arch")
 def parse_args_and_arch(
+    parse: Former,
     parser: ArgumentParser,
     input_args: Sequence[str] | None = None,
     *args: object,
@@ -49,8 +53,4 @@ def parse_args_and_arch(
             return parse_known_args([word for word in asked if word not in HELP])
 
         parser.parse_known_args = parse_without_help
-    return _fairseq_parse(parser, input_args, *args, **options)
-
-
-_fairseq_parse = fairseq.options.parse_args_and_arch
-fairseq.options.parse_args_and_arch = parse_args_and_arch
+    return parse(parser, input_args, *args, **options)

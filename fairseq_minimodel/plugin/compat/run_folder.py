@@ -1,20 +1,20 @@
 """The folder of a training run (--save-dir): written whole, by one run at a time, and gone on from.
 
-What fairseq does with it (fairseq/checkpoint_utils.py) is replaced where it can lose or repeat work.
+What fairseq does with it (fairseq/checkpoint_utils.py) is replaced where it can lose or repeat work;
+the decorators say what.
 """
 
 import atexit
 import copy
 import errno
 import fcntl
-import functools
 import logging
 import os
 import re
 import shutil
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -29,6 +29,7 @@ from ...bodies.weights import explain_other_file
 from ...errors import InputError
 from ...files.atomic import atomic_file
 from ...files.outputs import cause_of
+from .around import Former, around
 
 logger = logging.getLogger(__name__)
 
@@ -50,60 +51,39 @@ def restored_path(save_dir: str, restore_file: str, suffix: str = "") -> Path:
     return Path(restore_file.replace(".pt", f"{suffix}.pt"))
 
 
-def keep_runs_whole() -> None:
-    """Put what this module does into the places where fairseq looks for it."""
-    checkpoint_utils.verify_checkpoint_directory = _say_what_cannot_be_written(
-        checkpoint_utils.verify_checkpoint_directory
-    )
-    checkpoint_utils.torch_persistent_save = _save_whole(checkpoint_utils.torch_persistent_save)
-    PathManager.copy = staticmethod(_copy_whole(PathManager.copy))
-    checkpoint_utils.load_checkpoint = _go_on(checkpoint_utils.load_checkpoint)
+@around(checkpoint_utils, "verify_checkpoint_directory")
+def say_what_cannot_be_written(verify: Former, save_dir: str) -> None:
+    try:
+        verify(save_dir)
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {save_dir} ({error.strerror}): give another --save-dir"
+        ) from None
 
 
-def _say_what_cannot_be_written(verify: Callable[[str], None]) -> Callable[[str], None]:
-    @functools.wraps(verify)
-    def check(save_dir: str) -> None:
-        try:
-            verify(save_dir)
-        except OSError as error:
-            raise InputError(
-                f"cannot write to {save_dir} ({error.strerror}): give another --save-dir"
-            ) from None
-
-    return check
-
-
-def _save_whole(save: Callable[..., None]) -> Callable[..., None]:
+@around(checkpoint_utils, "torch_persistent_save")
+def save_whole(save: Former, obj: object, filename: str, async_write: bool = False) -> None:
     """fairseq renames too, but does not wait until the content is on the disk.
 
     What it writes asynchronously (--write-checkpoints-asynchronously) is written by another library.
     """
-
-    @functools.wraps(save)
-    def save_whole(obj: object, filename: str, async_write: bool = False) -> None:
-        if async_write or not PathManager.supports_rename(filename):
-            return save(obj, filename, async_write)
-        with _written_whole(filename) as partial, open(partial, "wb") as file:
-            torch.save(obj, file)
-
-    return save_whole
+    if async_write or not PathManager.supports_rename(filename):
+        return save(obj, filename, async_write)
+    with _written_whole(filename) as partial, open(partial, "wb") as file:
+        torch.save(obj, file)
 
 
-def _copy_whole(copy_file: Callable[..., Any]) -> Callable[..., Any]:
+@around(PathManager, "copy")
+def copy_whole(copy_file: Former, src_path: str, dst_path: str, overwrite: bool = False) -> Any:
     """fairseq copies onto the checkpoint that is there (checkpoint_last.pt, checkpoint_best.pt).
 
     Copies rather than hard links, so that who writes over the one does not change the other.
     """
-
-    @functools.wraps(copy_file)
-    def copy_whole(src_path: str, dst_path: str, overwrite: bool = False) -> Any:
-        if any(map(PathManager.path_requires_pathmanager, (src_path, dst_path))):
-            return copy_file(src_path, dst_path, overwrite)
-        with _written_whole(dst_path) as partial:
-            shutil.copyfile(src_path, partial)
-        return dst_path
-
-    return copy_whole
+    if any(map(PathManager.path_requires_pathmanager, (src_path, dst_path))):
+        return copy_file(src_path, dst_path, overwrite)
+    with _written_whole(dst_path) as partial:
+        shutil.copyfile(src_path, partial)
+    return dst_path
 
 
 @contextmanager
@@ -121,29 +101,25 @@ def _written_whole(path: str) -> Iterator[Path]:
         ) from None
 
 
-def _go_on(load: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
+@around(checkpoint_utils, "load_checkpoint")
+def go_on(load: Former, cfg: CheckpointConfig, trainer: Any, **options: Any) -> tuple[Any, Any]:
     """Before fairseq loads a checkpoint: claim the folder, and look at what stands there.
 
     After it: a run that is finished has nothing to do, and --patience counts on.
     """
-
-    @functools.wraps(load)
-    def load_checkpoint(cfg: CheckpointConfig, trainer: Any, **options: Any) -> tuple[Any, Any]:
-        if is_master(trainer.cfg.distributed_training) and not cfg.no_save:
-            _claim(Path(cfg.save_dir), cfg.checkpoint_suffix)
-        # fairseq leaves these to the next run of the process, such as the next job of a sweep.
-        vars(checkpoint_utils.save_checkpoint).pop("best", None)
-        patience = _Patience(cfg, trainer)
-        extra_state, epochs = load(_without_damage(cfg, trainer), trainer, **options)
-        patience.restore(extra_state)
-        if sentence := _why_finished(cfg, trainer, epochs, patience):
-            logger.info(sentence)
-            # So that fairseq's loop over epochs has none, and no dry run of validation comes first.
-            trainer.cfg.optimization.max_epoch = -1
-            trainer.cfg.dataset.disable_validation = True
-        return extra_state, epochs
-
-    return load_checkpoint
+    if is_master(trainer.cfg.distributed_training) and not cfg.no_save:
+        _claim(Path(cfg.save_dir), cfg.checkpoint_suffix)
+    # fairseq leaves these to the next run of the process, such as the next job of a sweep.
+    vars(checkpoint_utils.save_checkpoint).pop("best", None)
+    patience = _Patience(cfg, trainer)
+    extra_state, epochs = load(_without_damage(cfg, trainer), trainer, **options)
+    patience.restore(extra_state)
+    if sentence := _why_finished(cfg, trainer, epochs, patience):
+        logger.info(sentence)
+        # So that fairseq's loop over epochs has none, and no dry run of validation comes first.
+        trainer.cfg.optimization.max_epoch = -1
+        trainer.cfg.dataset.disable_validation = True
+    return extra_state, epochs
 
 
 def _claim(save_dir: Path, suffix: str = "") -> None:

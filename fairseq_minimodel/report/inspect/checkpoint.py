@@ -17,8 +17,9 @@ from ...bodies.parts import HEAD, SPAN_HEAD
 from ...bodies.surgery import head_layers
 from ...cost.freezing import BOTTOM, parse_freeze
 from ...errors import InputError
-from ...modules.task_module import NONE
-from ...packs.module import LABELS, TASK_BODY, settings_in, task_heads
+from ...modules.method import NONE
+from ...modules.registry import find_method
+from ...packs.module import LABELS, TASK_BODY, task_heads
 from ...packs.pack import DICTIONARY
 from ...vocabulary.tokenizers import TOKENIZER_FILES, read_dictionary
 from .facts import (
@@ -150,7 +151,7 @@ def _title(checkpoint: Checkpoint) -> str:
     middle, layers = _mlm_layers(checkpoint)[:-1], checkpoint.layers
     freeze = parse_freeze(checkpoint.model_config.get("freeze"))
     if TASK_BODY in checkpoint.state:
-        module = settings_in(checkpoint.model_config).task_module
+        module = find_method(checkpoint.model_config).name
         return f"body with a task module ({module}){purpose(task, heads)}"
     if heads:
         return f"body fine-tuned{purpose(task, heads)}"
@@ -218,12 +219,13 @@ def _task(checkpoint: Checkpoint, warnings: list[str]) -> list[Fact]:
     """The task module and the heads of a task, where there are any."""
     facts = []
     heads = task_heads(checkpoint.state)
-    settings = settings_in(checkpoint.model_config)
-    if settings.task_module != NONE:
+    method = find_method(checkpoint.model_config)
+    if method.name != NONE:
         body = decode(checkpoint.state[TASK_BODY]) if TASK_BODY in checkpoint.state else None
-        used = settings.used()
-        text = f"{used.pop('task_module')}: {pairs(used)}; over the body {body}"
-        facts.append(Fact("task module", text, {**settings.used(), "body": body}))
+        settings = method.settings()
+        others = {name: value for name, value in settings.items() if name != "task_module"}
+        text = f"{method.name}: {pairs(others)}; over the body {body}"
+        facts.append(Fact("task module", text, {**settings, "body": body}))
     if heads:
         labels: list[str] = []
         try:
@@ -248,7 +250,7 @@ def _frozen(checkpoint: Checkpoint) -> Fact:
         return Fact("frozen", "not known: no training wrote this file", None)
     freeze = parse_freeze(checkpoint.model_config.get("freeze"))
     text = FROZEN.get(freeze.kind, freeze.kind)
-    if settings_in(checkpoint.model_config).task_module != NONE:
+    if find_method(checkpoint.model_config).name != NONE:
         text = "everything but the task module and its heads"
     elif freeze.kind == BOTTOM:
         layers = counted(freeze.layers, "layer")

@@ -68,7 +68,7 @@ def describe_pack(folder: Path) -> Description:
 def describe_module(folder: Path) -> Description:
     """A task module. Raises InputError as `load_module` does."""
     module = load_module(folder, finite=False)
-    about, kind = module.description, module.settings.task_module
+    about, kind = module.description, module.method.name
     body = {"digest": about.body, "layers": about.layers, "width": about.width}
     text = f"{about.body}: {counted(about.layers, 'layer')}, width {about.width}"
     facts = [

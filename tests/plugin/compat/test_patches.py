@@ -9,7 +9,6 @@ import sys
 from types import SimpleNamespace
 
 import fairseq.utils
-import numpy
 import pytest
 import torch
 from conftest import LENGTH, SMALL_MODEL, USER_DIR, run, state_of, train
@@ -20,7 +19,7 @@ from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 
 from fairseq_minimodel.bodies.identity import LINEAGE
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.plugin.compat.patches import read_value
+from fairseq_minimodel.plugin.compat.settings import read_value
 from fairseq_minimodel.plugin.fused_adam import FusedAdam
 
 BROKEN = {
@@ -29,29 +28,25 @@ BROKEN = {
 }
 
 
+REGISTER = "import fairseq_minimodel; fairseq_minimodel.register()"
+
+
 @pytest.mark.parametrize("kind", BROKEN)
-@pytest.mark.parametrize("way", ["import", "command"])
-def test_a_fairseq_that_cannot_work_is_one_sentence_with_the_commands(kind, way, tmp_path):
+def test_a_fairseq_that_cannot_work_is_one_sentence_with_the_commands(kind, tmp_path):
     (tmp_path / "fairseq").mkdir()
     (tmp_path / "fairseq" / "__init__.py").write_text(BROKEN[kind])
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{USER_DIR.parent}"}
-    if way == "import":
-        result = run(["python", "-c", "import fairseq_minimodel"], env=environment)
-        assert result.returncode == 1
-        sentence = result.stderr.splitlines()[-1]
-        assert sentence.startswith("fairseq_minimodel.errors.SetupError: ")
-    else:
-        arguments = ["--checkpoint", "x.pt", "--language", "de", "--output", "packs"]
-        result = run(["fairseq-minimodel", "pack", *arguments], env=environment)
-        assert result.returncode == 2
-        (sentence,) = result.stderr.strip().splitlines()
+    result = run(["python", "-c", REGISTER], env=environment)
+    assert result.returncode == 1
+    sentence = result.stderr.splitlines()[-1]
+    assert sentence.startswith("fairseq_minimodel.errors.SetupError: ")
     assert "needs a working fairseq" in sentence
     assert "pip install --no-build-isolation --no-deps fairseq-fixed==0.12.3.1" in sentence
 
 
 def test_an_old_pytorch_is_refused():
-    code = "import torch; torch.__version__ = '2.5.1+cpu'; import fairseq_minimodel"
-    result = run(["python", "-c", code], fresh=True)
+    code = f"import torch; torch.__version__ = '2.5.1+cpu'; {REGISTER}"
+    result = run(["python", "-c", code])
     assert result.returncode == 1
     assert "SetupError: fairseq-minimodel needs PyTorch 2.6 or newer, and 2.5.1" in result.stderr
 
@@ -68,17 +63,10 @@ def test_the_commands_are_those_of_makefile_and_documents():
         assert "-r requirements.txt" in text
 
 
-def test_what_fairseq_needs_of_numpy_is_there():
-    import fairseq_minimodel  # noqa: F401
-
-    assert numpy.zeros(1, dtype=numpy.compat.long).dtype == numpy.int64
-    assert torch.serialization.get_safe_globals()
-
-
 READ_AHEAD_AND_END = """
-import sys
 import torch
 import fairseq_minimodel
+fairseq_minimodel.register()
 from fairseq.data import iterators
 
 class Batches:

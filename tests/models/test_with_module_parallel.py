@@ -10,7 +10,7 @@ from recipes.test_training import free_port
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, symbols_of
 from fairseq_minimodel.inference.build import build_model
-from fairseq_minimodel.modules.task_module import is_module_part
+from fairseq_minimodel.modules.method import is_module_part
 from fairseq_minimodel.packs.module import is_head, is_layer_norm
 
 pytestmark = pytest.mark.slow
@@ -22,6 +22,7 @@ import torch
 from fairseq.trainer import Trainer
 import fairseq_minimodel
 
+fairseq_minimodel.register()
 consolidate = Trainer.consolidate_optimizer  # called in every process, wherever one saves
 
 def save_rank(trainer):

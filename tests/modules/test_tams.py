@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fairseq_minimodel.modules.structure import EDGES, OPERATIONS, Cell, Pass, Structure, describe
+from fairseq_minimodel.modules.tams import EDGES, OPERATIONS, Cell, Pass, Structure, describe
 
 WIDTH, INNER, LENGTH, BATCH = 6, 4, 7, 3
 

@@ -1,10 +1,11 @@
-"""Rows of an embedding as weighted means of other rows, by how near their tokens are elsewhere.
+"""Rows as weighted means of the common rows, by how near their tokens are in another space.
 
-Tokens are compared by the cosines of their vectors in another space (a helper model's embedding,
-vectors made from text). No matrix of all pairs of tokens is ever held.
+Tokens are compared by the cosines of their vectors there (a helper model's embedding, vectors made
+from text). No matrix of all pairs of tokens is ever held.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from torch.nn.functional import normalize
 
 from ...errors import InputError
 from ...terminal.progress import SHORT, Progress
+from ...vocabulary.matching import matches
+from .rule import Pair, Rule, StartReport
+from .vectors import TokenVectors
 
 # Cosines (tokens, others) to weights (tokens, others), which need not sum to 1.
 Weigh = Callable[[Tensor], Tensor]
@@ -20,6 +24,61 @@ BLOCK = 2**24  # elements of a block of cosines: 64 MB
 # Kish's effective number of tokens, (sum w)^2 / sum w^2, is 1 or more where no weight is negative;
 # what rounding takes away is much less than the rest.
 FEWEST = 0.99
+
+
+class WeightedMeans(Rule):
+    """What `clp` and `focus` share: other vectors and other weights, the same means.
+
+    Where there is no mean (no vector, or weights that cancel out), the row is drawn, in each dimension
+    with the mean and standard deviation of the source rows.
+
+    Args:
+        vectors: where target tokens are compared.
+        weigh: cosines to weights; None: the cosines themselves.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        generator: torch.Generator,
+        vectors: TokenVectors,
+        weigh: Weigh | None = None,
+    ) -> None:
+        super().__init__(pair, generator)
+        self.vectors, self.weigh = vectors, weigh
+        self.places = matches(pair.symbols, vectors.symbols)  # of a row's token among the vectors
+
+    def make_rows(self) -> Tensor:
+        source = self.pair.rows
+        drawn = torch.randn(len(self.pair.symbols), source.size(1), generator=self.generator)
+        return source.mean(0) + source.std(0, correction=0) * drawn
+
+    def fill(self, rows: Tensor, missing: Sequence[int], report: StartReport) -> StartReport:
+        """Put weighted means of the common rows into the missing ones that have one.
+
+        Raises:
+            InputError: there are no common rows with a vector.
+        """
+        near = [row for row in self.pair.common if row in self.places]
+        if not near:
+            raise InputError(
+                f"the target vocabulary has {report.copied} tokens in common with the source, "
+                f"{len(near)} of them in {self.vectors.origin}: there is nothing to combine rows "
+                "from; take --initialise random"
+            )
+        far = [row for row in missing if row in self.places]
+        theirs, others = (
+            self.vectors.vectors[[self.places[row] for row in some]] for some in (far, near)
+        )
+        means, found = combine(theirs, others, rows[near], self.weigh)
+        rows[torch.tensor(far, dtype=torch.long)[found]] = means[found]
+        combined = int(found.sum())
+        return replace(
+            report,
+            combined=combined,
+            without_vector=len(missing) - len(far),
+            cancelled=len(far) - combined,
+        )
 
 
 def combine(
@@ -66,44 +125,3 @@ def combine(
 def _means(sums: Tensor, totals: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
     found = (totals > 0) & (totals.square() >= FEWEST * squares)
     return torch.where(found, 1 / totals, 0).unsqueeze(1) * sums, found
-
-
-def clp_weights(top_k: int | None = None, temperature: float | None = None) -> Weigh | None:
-    """The weights of CLP-Transfer: the cosines (None), those of the nearest tokens, or their softmax.
-
-    Args:
-        top_k: only so many nearest tokens count.
-        temperature: weights exp(cosine / temperature) instead of the cosine.
-
-    Raises:
-        InputError: a value is out of range.
-    """
-    if top_k is not None and top_k < 1:
-        raise InputError(f"--initialise-top-k {top_k} is below 1")
-    if temperature is not None and not temperature > 0:
-        raise InputError(f"--initialise-temperature {temperature} is not above 0")
-    if top_k is None and temperature is None:
-        return None
-
-    def weigh(cosines: Tensor) -> Tensor:
-        nearest = cosines.topk(min(top_k or cosines.size(1), cosines.size(1)))
-        values = nearest.values
-        if temperature is not None:
-            values = torch.softmax(values / temperature, dim=1)
-        return torch.zeros_like(cosines).scatter_(1, nearest.indices, values)
-
-    return weigh
-
-
-def sparsemax(scores: Tensor) -> Tensor:
-    """The point of the simplex nearest to each row of scores (rows, n); most weights are 0.
-
-    Martins and Astudillo 2016, arXiv 1602.02068, algorithm 1: weights max(0, score - t), with t such
-    that they sum to 1. Among the k highest scores t is (their sum - 1) / k, for the largest k at
-    which the k-th score is still above it.
-    """
-    descending = scores.sort(dim=1, descending=True).values
-    counts = torch.arange(1, scores.size(1) + 1)
-    thresholds = (descending.cumsum(1) - 1) / counts
-    support = (descending > thresholds).sum(1, keepdim=True)
-    return (scores - thresholds.gather(1, support - 1)).clamp(min=0)

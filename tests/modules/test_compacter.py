@@ -5,8 +5,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.modules.adapter import hypercomplex_adapter, plain_adapter
-from fairseq_minimodel.modules.hypercomplex import HypercomplexLinear, SlowWeights
+from fairseq_minimodel.modules.adapter import Adapters
+from fairseq_minimodel.modules.compacter import Compacter, HypercomplexLinear, SlowWeights
 
 
 def make_layer(inputs, outputs, divisions):
@@ -75,7 +75,7 @@ def test_the_weight_is_never_formed():
 
 def test_the_slow_weights_are_one_tensor_elsewhere():
     slow = SlowWeights(4)
-    adapter = hypercomplex_adapter(16, 8, slow)
+    adapter = Compacter(module_reduction=2).output_part(16, slow)
     assert not any("slow" in name for name in adapter.state_dict())
     adapter(torch.randn(2, 16)).sum().backward()
     assert slow.matrices.grad.any()
@@ -83,7 +83,7 @@ def test_the_slow_weights_are_one_tensor_elsewhere():
 
 def test_the_sizes_of_the_paper():
     slow = SlowWeights(4)
-    adapter = hypercomplex_adapter(768, 24, slow)
+    adapter = Compacter().output_part(768, slow)
     assert sum(parameter.numel() for parameter in adapter.parameters()) == 2376
     assert slow.matrices.numel() == 64
 
@@ -102,16 +102,16 @@ def test_the_start_is_that_of_the_paper():
 def test_a_plain_adapter_starts_as_the_identity_and_a_hypercomplex_one_near_it():
     torch.manual_seed(3)
     x = torch.randn(4, 7, 16)
-    plain = plain_adapter(16, 4)
+    plain = Adapters(module_reduction=4).output_part(16, None)
     assert torch.equal(plain(x), x)
-    near = hypercomplex_adapter(16, 4, SlowWeights(4))(x)
+    near = Compacter(module_reduction=4).output_part(16, SlowWeights(4))(x)
     assert not torch.equal(near, x)
     torch.testing.assert_close(near, x, atol=1e-5, rtol=0)
 
 
 def test_an_adapter_is_its_formula():
     torch.manual_seed(4)
-    adapter = plain_adapter(6, 2).double()
+    adapter = Adapters(module_reduction=3).output_part(6, None).double()
     for parameter in adapter.parameters():
         torch.nn.init.normal_(parameter)
     x = torch.randn(5, 6, dtype=torch.float64)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from models.test_minimodel_roberta import make_model, random_tokens, trainable
 
-from fairseq_minimodel.modules.structure import Cell
-from fairseq_minimodel.modules.task_module import Settings, is_module_part
+from fairseq_minimodel.modules.method import is_module_part
+from fairseq_minimodel.modules.tams import Cell
 from fairseq_minimodel.packs.module import is_layer_norm
 
 KINDS = ("tams", "tarp+tams")
@@ -122,9 +122,3 @@ def test_a_copy_of_the_model_has_its_own_structure():
             parameter.normal_()
     assert torch.equal(model(tokens)[0], before)
     assert not torch.equal(copied(tokens)[0], before)
-
-
-def test_it_does_not_merge():
-    assert not Settings(task_module="tams").merges
-    assert not Settings(task_module="tarp+tams", tarp_form="bilinear").merges
-    assert Settings(task_module="tarp", tarp_form="bilinear").merges

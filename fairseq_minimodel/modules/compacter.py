@@ -1,14 +1,17 @@
-"""Linear layers whose weight is a sum of Kronecker products, and which never form that weight.
+"""Compacter: adapters of hypercomplex layers, whose weight is a sum of Kronecker products.
 
-Karimi Mahabadi, Henderson and Ruder 2021 (Compacter, arXiv 2106.04647), sections 3.1 and 3.2.
+Karimi Mahabadi, Henderson and Ruder 2021 (arXiv 2106.04647), sections 3.1 and 3.2.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .adapter import Adapter, Adapters
+from .method import FEED_FORWARD, DividedMethod
 
 SLOW_STANDARD_DEVIATION = 1e-4
 
@@ -28,7 +31,7 @@ class HypercomplexLinear(nn.Module):
     A_i is n x n and shared (`SlowWeights`), s_i has inputs / n numbers and t_i outputs / n: they are
     the layer's own "fast weights", a matrix of rank 1. With x cut into n pieces x_a, piece c of the
     output is the sum over i of t_i times the sum over a of A_i[a, c] (x_a . s_i). So W is never
-    formed: n (inputs + n^3 + outputs) multiplications a token in the place of inputs * outputs.
+    formed: n (inputs + n^3 + outputs) multiplications per token in the place of inputs * outputs.
 
     Args:
         inputs, outputs: widths, multiples of n.
@@ -68,3 +71,28 @@ def _xavier(divisions: int, length: int) -> Tensor:
     """Xavier-uniform rows for matrices `length` x 1, with the gain of ReLU (Glorot & Bengio 2010)."""
     bound = math.sqrt(2) * math.sqrt(6 / (length + 1))
     return torch.empty(divisions, length).uniform_(-bound, bound)
+
+
+@dataclass(frozen=True)
+class Compacter(DividedMethod, Adapters):
+    """Hypercomplex adapters; at the start nearly the identity: the slow weights are small."""
+
+    name = "compacter"
+    trained = "such bottlenecks, each projection a sum of Kronecker products with shared factors"
+    source = "[Karimi Mahabadi et al. 2021](https://arxiv.org/abs/2106.04647)"
+    default_reduction = 32
+
+    def shared_part(self, width: int) -> SlowWeights:
+        return SlowWeights(self.module_divisions)
+
+    def adapter(self, width: int, bottleneck: int, shared: SlowWeights) -> Adapter:
+        down = HypercomplexLinear(width, bottleneck, shared)
+        return Adapter(down, HypercomplexLinear(bottleneck, width, shared))
+
+
+@dataclass(frozen=True)
+class CompacterPlusPlus(Compacter):
+    name = "compacter++"
+    trained = "compacter's after the feed-forward only"
+    source = ""
+    outputs = (FEED_FORWARD,)

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.packs.start import combine as module
-from fairseq_minimodel.packs.start.combine import clp_weights, combine, sparsemax
+from fairseq_minimodel.packs.start import weighted as module
+from fairseq_minimodel.packs.start.clp import clp_weights
+from fairseq_minimodel.packs.start.focus import sparsemax
+from fairseq_minimodel.packs.start.weighted import combine
 
 TOKENS, OTHERS, K, D = 13, 7, 5, 3
 

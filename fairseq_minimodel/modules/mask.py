@@ -1,17 +1,21 @@
 """Binary masks over frozen weights (Zhao et al. 2020, arXiv 2004.12406)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+from .effective_weight import Change
+from .method import PATHS, WEIGHT, WeightMethod, setting
+
 LOWEST_SCORE = -0.02  # -s of the paper's initial distribution
 FIXED_SEED = 1
 
 
-class BinaryMask(nn.Module):
+class BinaryMask(Change):
     """weight -> weight * mask, mask = 1 where a trained score is above a threshold.
 
     The gradient of a score is that of its mask element, as if the mask were the score ("straight
@@ -59,15 +63,15 @@ def initial_scores(shape: Sequence[int], sparsity: float, threshold: float) -> T
     highest = LOWEST_SCORE + width
     # in (threshold, highest], so that no score is the threshold itself
     scores = highest - (highest - threshold) * torch.rand(elements)
-    just_above = torch.nextafter(torch.tensor(threshold), torch.tensor(torch.inf))
-    scores.clamp_(min=just_above.item())
+    just_above = numpy.nextafter(numpy.float32(threshold), numpy.float32(numpy.inf))
+    scores.clamp_(min=float(just_above))
     below = torch.randperm(elements)[: round(sparsity * elements)]
     scores[below] = threshold - (threshold - LOWEST_SCORE) * torch.rand(len(below))
     return scores.view(*shape)
 
 
 def pack_bits(masks: Iterable[Tensor]) -> Tensor:
-    """Masks as one row of bytes, eight elements a byte, each mask from a byte of its own on."""
+    """Masks as one row of bytes, eight elements in a byte, each mask from a byte of its own on."""
     rows = [numpy.packbits(mask.cpu().bool().numpy().ravel()) for mask in masks]
     return torch.from_numpy(numpy.concatenate(rows))
 
@@ -105,3 +109,45 @@ def fixed_weights(shapes: Sequence[Sequence[int]]) -> list[Tensor]:
         drawn = (2 * generator.random_sample(tuple(shape)) - 1) / numpy.sqrt(shape[1])
         weights.append(torch.from_numpy(drawn).float())
     return weights
+
+
+@dataclass(frozen=True)
+class Mask(WeightMethod):
+    """Masks over all weights; the pooler and the classifier are masked like the body (section 3)."""
+
+    name = "mask"
+    trained = "which weights take part: a bit for each"
+    source = "[Zhao et al. 2020](https://arxiv.org/abs/2004.12406)"
+    trains_layer_norms = False
+    changes_heads = True
+    default_targets = tuple(PATHS)
+    bits = ("masks",)
+
+    mask_sparsity: float = setting(
+        0.05,
+        "share of the weights that a mask leaves out at the start (exactly)",
+        lambda share: 0 <= share < 1,
+        "from 0 to below 1",
+    )
+    mask_threshold: float = setting(
+        0.01,
+        "keep a weight whose score is above this",
+        lambda threshold: threshold > LOWEST_SCORE,
+        f"above {LOWEST_SCORE}",
+    )
+
+    def change(self, target: str, outputs: int, inputs: int) -> BinaryMask:
+        return BinaryMask((outputs, inputs), self.mask_sparsity, self.mask_threshold)
+
+    def pack(self, tensors: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+        scores = (tensors[f"{name}.{WEIGHT}.scores"] for name in names)
+        return {self.bits[0]: pack_bits(score > self.mask_threshold for score in scores)}
+
+    def unpack(
+        self, saved: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]
+    ) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        if set(saved).isdisjoint(self.bits):
+            raise ValueError("there are no masks")
+        masks = unpack_bits(saved[self.bits[0]], list(shapes.values()))
+        for name, mask in zip(shapes, masks, strict=True):
+            yield name, {"scores": torch.where(mask, torch.inf, -torch.inf)}

@@ -1,10 +1,16 @@
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Optional
+
 import pytest
 import torch
 
 from fairseq_minimodel.bodies.language_side import LanguageSide
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.packs.start.combine import sparsemax
-from fairseq_minimodel.packs.start.initialise import initialise
+from fairseq_minimodel.packs import start as rules
+from fairseq_minimodel.packs.start import RULES, Pair, Rule, Run, check_settings, table_of_rules
+from fairseq_minimodel.packs.start.clp import Clp
+from fairseq_minimodel.packs.start.focus import Focus, sparsemax
 from fairseq_minimodel.packs.start.vectors import TokenVectors
 
 # the special symbols stand at different rows, and <mask> last in both
@@ -23,7 +29,13 @@ def source():
 
 def start(rule, source, seed=1):
     generator = torch.Generator().manual_seed(seed)
-    return initialise(rule, source, SOURCE, TARGET, generator)
+    return RULES[rule](Pair.of(source, SOURCE, TARGET), generator).start()
+
+
+def start_with(rule, source, target, vectors, *weights, seed=1):
+    """A rule that combines rows, from a source of the vocabulary BYTE_LEVEL."""
+    generator = torch.Generator().manual_seed(seed)
+    return rule(Pair.of(source, BYTE_LEVEL, target), generator, vectors, *weights).start()
 
 
 def test_random_copies_the_special_symbols_alone_and_by_symbol(source):
@@ -55,11 +67,6 @@ def test_the_seed_decides_what_is_drawn(source):
     assert torch.equal(start("random", source)[0].embedding, start("random", source)[0].embedding)
     other = start("random", source, seed=2)[0]
     assert not torch.equal(start("random", source)[0].embedding[5], other.embedding[5])
-
-
-def test_an_unknown_rule_is_an_error(source):
-    with pytest.raises(ValueError, match="no initialiser"):
-        start("clever", source)
 
 
 # Combining: "▁a", "b" and "c" are in both vocabularies; the source is a byte-level BPE.
@@ -95,9 +102,7 @@ def by_hand(token, helper, source):
 
 def test_clp_is_the_rule_of_the_paper_and_so_is_the_bias():
     source, helper = source_of(BYTE_LEVEL), helper_of(MARKED)
-    side, report = initialise(
-        "clp", source, BYTE_LEVEL, MARKED, torch.Generator().manual_seed(1), helper
-    )
+    side, report = start_with(Clp, source, MARKED, helper)
     for token in ("▁x", "▁y", "▁z2", "in"):
         row, bias = by_hand(token, helper, source)
         here = MARKED.index(token)
@@ -119,8 +124,7 @@ def test_the_order_of_the_helpers_rows_does_not_matter():
     spelled = ["Ġ" + s[1:] if s.startswith("▁") else s for s in shuffled.symbols]
     respelled = TokenVectors(shuffled.vectors, spelled, "H")
     sides = [
-        initialise("clp", source, BYTE_LEVEL, MARKED, torch.Generator().manual_seed(1), vectors)[0]
-        for vectors in (helper, shuffled, respelled)
+        start_with(Clp, source, MARKED, vectors)[0] for vectors in (helper, shuffled, respelled)
     ]
     torch.testing.assert_close(sides[0].embedding, sides[1].embedding)
     torch.testing.assert_close(sides[0].embedding, sides[2].embedding)
@@ -135,17 +139,13 @@ def test_what_has_no_mean_is_drawn_and_counted():
     helper.vectors[target.index("▁y")] = -helper.vectors[near].mean(0)
     kept = [row for row, symbol in enumerate(target) if symbol != "▁x"]
     helper = TokenVectors(helper.vectors[kept], [target[row] for row in kept], "H")
-    side, report = initialise(
-        "clp", source, BYTE_LEVEL, target, torch.Generator().manual_seed(1), helper
-    )
+    side, report = start_with(Clp, source, target, helper)
     assert report.without_vector == 1
     assert report.cancelled >= 1
     assert report.combined + report.drawn == 1004
     assert report.drawn == report.without_vector + report.cancelled
     assert "rows drawn (1 without a vector, " in str(report)
-    drawn = initialise("clp", source, BYTE_LEVEL, target, torch.Generator().manual_seed(2), helper)[
-        0
-    ]
+    drawn = start_with(Clp, source, target, helper, seed=2)[0]
     changed = (side.embedding != drawn.embedding).any(1)
     assert changed[target.index("▁x")] and changed[target.index("▁y")]
     assert changed.sum() == report.drawn
@@ -159,9 +159,7 @@ def test_drawn_rows_have_mean_and_spread_of_the_source_in_every_dimension():
     target = [*BYTE_LEVEL, *(f"Ġn{index}" for index in range(20000))]
     with_vectors = [*BYTE_LEVEL, *(f"Ġn{index}" for index in range(12000))]
     vectors = TokenVectors(torch.ones(len(with_vectors), 2), with_vectors, "H")
-    side, report = initialise(
-        "clp", source, BYTE_LEVEL, target, torch.Generator().manual_seed(1), vectors
-    )
+    side, report = start_with(Clp, source, target, vectors)
     assert (report.combined, report.drawn, report.without_vector) == (12000, 8000, 8000)
     drawn = torch.cat([side.embedding, side.bias.unsqueeze(1)], 1)[-8000:]
     assert drawn.mean(0).tolist() == pytest.approx([2.0, 10.25, -2.0], abs=0.07)
@@ -180,9 +178,8 @@ def test_mean_gives_every_other_row_the_mean_of_all(source):
 
 def test_overlap_sees_through_the_marks_of_tokenizers():
     source = source_of(BYTE_LEVEL)
-    side, report = initialise(
-        "overlap", source, BYTE_LEVEL, MARKED, torch.Generator().manual_seed(1)
-    )
+    generator = torch.Generator().manual_seed(1)
+    side, report = RULES["overlap"](Pair.of(source, BYTE_LEVEL, MARKED), generator).start()
     assert report.copied == 3
     assert torch.equal(side.embedding[MARKED.index("▁a")], source.embedding[4])
     assert str(report) == (
@@ -192,9 +189,7 @@ def test_overlap_sees_through_the_marks_of_tokenizers():
 
 def test_focus_takes_sparse_weights():
     source, helper = source_of(BYTE_LEVEL), helper_of(MARKED, shift=0.0)
-    side, report = initialise(
-        "focus", source, BYTE_LEVEL, MARKED, torch.Generator().manual_seed(1), helper, sparsemax
-    )
+    side, report = start_with(Focus, source, MARKED, helper)
     near = [MARKED.index(token) for token in ("c", "▁a", "b")]
     rows = source.embedding[[7, 4, 5]]
     for token in ("▁x", "▁y", "▁z2", "in"):
@@ -206,30 +201,16 @@ def test_focus_takes_sparse_weights():
 
 def test_focus_may_lack_most_vectors_but_a_helper_may_not():
     source, few = source_of(BYTE_LEVEL), helper_of(["▁x", "b", "c"])
-    options = (source, BYTE_LEVEL, MARKED, torch.Generator().manual_seed(1), few)
-    report = initialise("focus", *options, sparsemax)[1]
+    report = start_with(Focus, source, MARKED, few)[1]
     assert (report.combined, report.drawn, report.without_vector) == (1, 3, 3)
     with pytest.raises(InputError, match="H has 3 of the 7 tokens .* vocabulary of the target"):
-        initialise("clp", *options)
+        start_with(Clp, source, MARKED, few)
 
 
 def test_nothing_in_common_is_refused():
     target = [*MARKED[:4], "▁q", "▁r", "<mask>"]
     with pytest.raises(InputError, match="has 0 tokens in common with the source"):
-        initialise(
-            "clp",
-            source_of(BYTE_LEVEL),
-            BYTE_LEVEL,
-            target,
-            torch.Generator(),
-            helper_of(target),
-        )
-
-
-@pytest.mark.parametrize(("rule", "vectors"), [("clp", None), ("overlap", helper_of(MARKED))])
-def test_vectors_are_for_rules_that_combine(rule, vectors):
-    with pytest.raises(ValueError, match="clp, focus take them, and only these"):
-        initialise(rule, source_of(MARKED), MARKED, MARKED, torch.Generator(), vectors)
+        start_with(Clp, source_of(BYTE_LEVEL), target, helper_of(target))
 
 
 @pytest.mark.parametrize("rule", ["random", "overlap"])
@@ -238,3 +219,64 @@ def test_what_is_drawn_at_random_is_what_it_always_was(rule, source):
     generator = torch.Generator().manual_seed(1)
     drawn = torch.empty(len(TARGET), 16).normal_(0.0, 0.02, generator=generator)
     assert torch.equal(start(rule, source)[0].embedding[7:-1], drawn[7:-1])
+
+
+# The list of rules, and what comes from it
+
+
+@dataclass
+class FirstSettings:
+    first_token: Optional[str] = field(default=None, metadata={"help": "a token of the source"})
+    initialise_top_k: Optional[int] = field(default=None, metadata={"help": "so many"})
+
+
+class First(Rule):
+    """A rule that this package does not have: every row is that of one token."""
+
+    name, other_rows, Settings = "first", "the row of one token", FirstSettings
+
+    def __init__(self, pair, generator, row):
+        super().__init__(pair, generator)
+        self.row = row
+
+    @classmethod
+    def for_run(cls, pair, run):
+        return cls(pair, run.generator, SOURCE.index(run.settings.first_token))
+
+    def make_rows(self):
+        return self.pair.rows[self.row].repeat(len(self.pair.symbols), 1)
+
+
+def test_a_new_rule_is_a_class_and_an_entry(source, monkeypatch):
+    monkeypatch.setitem(RULES, "first", First)
+    monkeypatch.setattr(rules, "StartSettings", rules.make_settings())
+    names = {one.name: one.metadata["help"] for one in fields(rules.StartSettings)}
+    assert names["first_token"] == "for --initialise first: a token of the source"
+    assert names["initialise_top_k"].startswith("for --initialise clp and first: ")
+    assert "| `first` | copied | the row of one token | |" in table_of_rules()
+
+    settings = rules.StartSettings(first_token="b", initialise_top_k=3)
+    check_settings("first", settings)
+    with pytest.raises(InputError, match="--first-token is for --initialise first, not for .* clp"):
+        check_settings("clp", settings)
+
+    run = Run(settings, torch.Generator(), text=None)
+    side, report = RULES["first"].for_run(Pair.of(source, SOURCE, TARGET), run).start()
+    assert torch.equal(side.embedding[TARGET.index("x")], source.embedding[SOURCE.index("b")])
+    assert (report.special, report.copied, report.drawn) == (5, 2, 2001)
+
+
+@pytest.mark.parametrize("name", ["helper", "helper_dict", "initialise_top_k"])
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "clp"])
+def test_settings_of_another_rule_are_refused(name, rule):
+    check_settings(rule, rules.StartSettings())
+    settings = rules.StartSettings(**{name: 3})
+    check_settings("clp", settings)
+    option = name.replace("_", "-")
+    with pytest.raises(InputError, match=f"--{option} is for --initialise clp, not for .* {rule}"):
+        check_settings(rule, settings)
+
+
+def test_the_page_has_the_table_of_the_rules():
+    page = Path(__file__).resolve().parents[3] / "docs/initialise.md"
+    assert table_of_rules() in page.read_text(encoding="utf-8")

@@ -4,11 +4,15 @@ TAMS, task-adaptive model structure: Hou, Salazar and Polovets 2022, arXiv 2207.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from .method import FEED_FORWARD, Method, at_least_1
+from .tarp import TARP
 
 OPERATIONS = ("none", "identity", "linear, ReLU", "gated linear", "convolution 3", "convolution 5")
 NODES = 3  # intermediate nodes
@@ -18,7 +22,6 @@ INPUTS = 2  # input nodes; both hold the cell's input
 EDGES = tuple(
     (source, target) for target in range(INPUTS, INPUTS + NODES) for source in range(target)
 )
-WIDTH = 64
 CONTROLLER_WIDTH = 128
 
 
@@ -174,3 +177,27 @@ def describe(choice: Sequence[int]) -> str:
         ]
         lines.append(f"{node_name(target)}: {' + '.join(terms) or 'nothing'}")
     return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class TAMS(Method):
+    name = "tams"
+    trained = "a cell after each feed-forward, whose structure is chosen for the task"
+    source = "Hou et al. 2022"
+    has_structure = True
+    outputs = (FEED_FORWARD,)
+
+    structure_width: int = at_least_1(64, "width of the nodes in a cell")
+
+    def shared_part(self, width: int) -> Structure:
+        return Structure(width)
+
+    def output_part(self, width: int, shared: Structure) -> Cell:
+        return Cell(width, self.structure_width, shared)
+
+
+@dataclass(frozen=True)
+class TARPAndTAMS(TAMS, TARP):
+    name = "tarp+tams"
+    trained = "the factors and summands of tarp, and the cells of tams"
+    source = ""

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fairseq_minimodel.modules.binary_mask import (
+from fairseq_minimodel.modules.effective_weight import EffectiveLinear
+from fairseq_minimodel.modules.mask import (
     BinaryMask,
     fixed_weights,
     initial_scores,
     pack_bits,
     unpack_bits,
 )
-from fairseq_minimodel.modules.effective_weight import EffectiveLinear
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.05, 0.3, 0.5, 0.999])

@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fairseq_minimodel.bodies.identity import LINEAGE, decode, lineage_of
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.modules.binary_mask import fixed_weights
-from fairseq_minimodel.modules.task_module import is_module_part
+from fairseq_minimodel.modules.mask import fixed_weights
+from fairseq_minimodel.modules.method import is_module_part
 from fairseq_minimodel.packs.module import (
     NO_BODY,
     TASK_BODY,
@@ -368,3 +368,10 @@ def test_without_a_module_the_model_is_as_it_was():
     assert type(make_model().encoder.sentence_encoder.layers[0].fc1) is torch.nn.Linear
     assert TASK_BODY not in make_model().state_dict()
     assert issubclass(type(make_model()), RobertaModel) and SIZES["encoder_embed_dim"] == 16
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_method_says_how_many_parameters_it_adds(case):
+    model = make_model(**CASES[case], module_layers="2-3")
+    parts = {name: one for name, one in model.named_parameters() if is_module_part(name)}
+    assert model.method.count_parameters(4, 16, 32) == sum(one.numel() for one in parts.values())

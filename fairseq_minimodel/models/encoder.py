@@ -1,0 +1,136 @@
+"""RoBERTa's encoder with MLM heads after any of its layers."""
+
+import torch
+from fairseq import modules, utils
+from fairseq.models.roberta.model import RobertaEncoder
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..bodies.identity import encode, new_lineage
+from ..cost.freezing import BODY
+from ..modules.method import parse_layers
+from ..nn.cross_entropy import linear_cross_entropy
+from ..nn.lm_head import LMHeadTransform
+from ..vocabulary.symbols import fingerprint
+from .frozen_encoder import FrozenEncoder
+
+
+class MiniModelEncoder(RobertaEncoder):
+    """RoBERTa's encoder with auxiliary heads and an identity (`bodies/identity.py`)."""
+
+    def __init__(self, cfg: DictConfig, dictionary: object) -> None:
+        super().__init__(cfg, dictionary)
+        activation = utils.get_activation_fn(cfg.activation_fn)
+        self.auxiliary_lm_heads = nn.ModuleDict(
+            {
+                str(layer): LMHeadTransform(cfg.encoder_embed_dim, activation)
+                for layer in auxiliary_layers(cfg)
+            }
+        )
+        only_last = cfg.freeze == BODY and not self.auxiliary_lm_heads
+        self.frozen = FrozenEncoder(cfg) if only_last else None
+        self.register_buffer("lineage", encode(new_lineage()))
+        self.register_buffer("vocabulary", encode(fingerprint(dictionary.symbols)))
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        features_only: bool = False,
+        return_all_hiddens: bool = False,
+        masked_tokens: Tensor | None = None,
+        all_heads: bool = False,
+        targets: Tensor | None = None,
+        **unused: object,
+    ) -> tuple[Tensor | None, dict]:
+        """One pass through the body, and the heads asked for.
+
+        Args:
+            src_tokens: token ids, batch x length.
+            features_only: return the last hidden states (batch x length x width), no logits.
+            return_all_hiddens: put the hidden states after every layer, the embedding first, into
+                "inner_states" (each length x batch x width).
+            masked_tokens: batch x length, true where logits are wanted; None: everywhere.
+            all_heads: put the logits of every head into "head_logits", by layer, in order.
+            targets: ids, batch x length, read at `masked_tokens`: put the cross-entropy of every
+                head, summed over them, into "head_losses", by layer, in order; no logits.
+
+        Returns: the last head's logits (predictions x vocabulary), and what was asked for besides.
+        """
+        wanted = None if features_only or return_all_hiddens else masked_tokens
+        if self.frozen is not None and wanted is not None:
+            lean = self.frozen(self.sentence_encoder, self.lm_head, src_tokens, wanted)
+            if lean is not None:
+                return self._lean_output(*lean, None if targets is None else targets[wanted])
+        if targets is not None:
+            return None, {"head_losses": self._head_losses(src_tokens, masked_tokens, targets)}
+        auxiliary = self.auxiliary_lm_heads if all_heads else {}
+        features, extra = self.extract_features(
+            src_tokens, return_all_hiddens=return_all_hiddens or bool(auxiliary)
+        )
+        if features_only:
+            return features, extra
+        logits = self.output_layer(features, masked_tokens=masked_tokens)
+        if all_heads:
+            extra["head_logits"] = {
+                int(layer): head(
+                    extra["inner_states"][int(layer)].transpose(0, 1),
+                    self.lm_head.weight,
+                    self.lm_head.bias,
+                    masked_tokens,
+                )
+                for layer, head in auxiliary.items()
+            }
+            extra["head_logits"][self.sentence_encoder.num_layers] = logits
+        return logits, extra
+
+    def _head_losses(
+        self, src_tokens: Tensor, masked_tokens: Tensor, targets: Tensor
+    ) -> dict[int, Tensor]:
+        # A batch without a masked token predicts everything: its loss is 0 and its shapes regular.
+        # On a GPU the choice is made there, without one more wait for the device (counting FLOPs
+        # waits for it).
+        if masked_tokens.device.type == "cpu":
+            selected = masked_tokens if masked_tokens.any() else None
+        else:
+            selected = torch.where(
+                masked_tokens.any(), masked_tokens, masked_tokens.new_tensor([True])
+            )
+        target = targets if selected is None else targets[selected]
+        extra = self(src_tokens, masked_tokens=selected, all_heads=True)[1]
+        return {
+            layer: modules.cross_entropy(
+                logits.view(-1, logits.size(-1)),
+                target.view(-1),
+                reduction="sum",
+                ignore_index=self.dictionary.pad(),
+            )
+            for layer, logits in extra["head_logits"].items()
+        }
+
+    def _lean_output(
+        self, hidden: Tensor, matrix: Tensor, target: Tensor | None
+    ) -> tuple[Tensor | None, dict]:
+        """The output of `forward`, from what a frozen body computed."""
+        layer, bias = self.sentence_encoder.num_layers, self.lm_head.bias
+        # In float16 the gradient of the logits needs the loss scale before it is multiplied, and
+        # linear_cross_entropy learns that scale only afterwards.
+        if target is not None and hidden.dtype != torch.float16:
+            loss = linear_cross_entropy(hidden, matrix, bias, target)
+            return None, {"head_losses": {layer: loss}}
+        logits = functional.linear(hidden, matrix.to(hidden.dtype), bias.to(hidden.dtype))
+        if target is None:
+            return logits, {"inner_states": None, "head_logits": {layer: logits}}
+        loss = modules.cross_entropy(logits, target, reduction="sum")
+        return None, {"head_losses": {layer: loss}}
+
+
+def auxiliary_layers(cfg: DictConfig) -> list[int]:
+    """The layers with an MLM head besides the last, ascending; InputError: there are no such layers."""
+    last = cfg.encoder_layers
+    there = (
+        f"a model of {last} layers takes auxiliary heads after layers 1 to {last - 1} (the last layer "
+        "has a head anyway)"
+    )
+    text = str(cfg.auxiliary_head_layers)
+    return parse_layers("--auxiliary-head-layers", text, last - 1, there)

@@ -1,0 +1,16 @@
+"""The model that the tasks of this package train."""
+
+from omegaconf import DictConfig
+
+from ..bodies.architectures import ARCHITECTURES
+from ..errors import InputError
+
+
+def check_architecture(task: str, cfg: DictConfig) -> None:
+    """Refuse another model than `minimodel_roberta` with an `InputError`."""
+    name = getattr(cfg, "_name", None) or cfg.arch
+    if name not in ARCHITECTURES:
+        raise InputError(
+            f"the task {task} trains the model minimodel_roberta, not {name}: "
+            "give --arch minimodel_roberta"
+        )
