@@ -1,4 +1,4 @@
-# `make test` and `make quickstart` do all the set-up themselves, in the folder .venv.
+# `make test`, `make test-all` and `make quickstart` do all the set-up themselves, in the folder .venv.
 # make test TORCH=torch==2.13.0+cu130: another build of PyTorch. PYTHON, VENV: see below.
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,7 +9,7 @@ FAIRSEQ = fairseq-fixed==0.12.3.1
 BIN = $(abspath $(VENV))/bin
 READY = $(VENV)/.ready
 
-.PHONY: setup test quickstart lint docs gather
+.PHONY: setup test test-all quickstart lint docs gather
 
 setup: $(READY)
 
@@ -23,8 +23,15 @@ $(READY): requirements.txt requirements-dev.txt setup.py
 	$(BIN)/pip install -r requirements-dev.txt
 	touch $@
 
+# All but what is marked as slow; test-all is everything. WORKERS: processes side by side.
+WORKERS ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST) -m "not slow"
+
+test-all: setup
+	$(PYTEST)
 
 quickstart: setup
 	PATH="$(BIN):$$PATH" examples/quickstart/run.sh

@@ -1,4 +1,4 @@
-"""Several runs of three_variants.sh that differ in the seed alone: means, intervals, a picture.
+"""Several runs of the quickstart that differ in the seed alone: means, intervals, a picture.
 
     python examples/compare_seeds.py [--output FOLDER] OUT1 OUT2 ...
 

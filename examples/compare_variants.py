@@ -1,4 +1,4 @@
-"""The results of three_variants.sh: a table, results.json and a picture of score against FLOPs.
+"""The results of the quickstart: a table, results.json and a picture of score against FLOPs.
 
     python examples/compare_variants.py OUT
 
@@ -61,7 +61,7 @@ def main(out: Path) -> None:
 def read_run(out: Path) -> tuple[dict, dict[str, Curve]]:
     """What a run has measured, and each variant's zero-shot accuracy over its adaptation's FLOPs."""
     if not (out / "scores.json").exists():
-        raise InputError(f"{out} has no scores.json: run three_variants.sh to its end first")
+        raise InputError(f"{out} has no scores.json: run the quickstart to its end first")
     scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
     source, untrained = (
         next(score for score in scores if Path(score["pack"]).name == name)

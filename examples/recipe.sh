@@ -1,9 +1,5 @@
-# A recipe: from raw text and the files of benchmarks to tables of zero-shot scores. Sourced by the
-# run.sh of an example, which sets the variables below and defines task_NAME for each of $TASKS.
-#
-#   run.sh          every step in order; a step that is done is not done again
-#   run.sh STEP     one of them
-#   run.sh --list   the steps: name, what it needs (cpu, gpu or network), the steps before it
+# A recipe: from raw text and the files of benchmarks to tables of zero-shot scores. Sourced at the end
+# of the run.sh of an example, which sets the variables below and defines task_NAME for each of $TASKS.
 #
 #   OUT TEXT DATA             folders of all results, of raw text, of the benchmarks' files
 #   SOURCE LANGUAGES          source language, target languages
@@ -30,42 +26,10 @@ examples=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=examples/steps.sh
 source "$examples/steps.sh"
 
-GPUS=$(python -c 'import torch; print(torch.cuda.device_count())')
 PROCESSES=${PROCESSES:-$((GPUS > 0 ? GPUS : 1))} PRECISION=${PRECISION:-fp16}
 LAUNCH=${LAUNCH:-torchrun --standalone --nproc-per-node=$PROCESSES}
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # two spinning pools on busy cores are slower than one
-
-list_steps() {
-  every_step | sed 's/  */ /g; s/ $//'
-}
-
-every_step() {
-  local seed task variant language body evaluated=''
-  if [ -n "$SETS" ]; then echo "download network"; fi
-  for language in $SOURCE $LANGUAGES; do echo "prepare:$language cpu ${SETS:+download}"; done
-  for body in $(bodies); do echo "pretrain:$body gpu prepare:$SOURCE"; done
-  if [[ " $VARIANTS " == *" minipost "* ]]; then echo "post gpu pretrain:$STANDARD_BODY"; fi
-  for task in "${TASKS[@]}"; do echo "task:$task cpu prepare:$SOURCE"; done
-  for seed in $SEEDS; do
-    for variant in $VARIANTS; do
-      for language in $LANGUAGES; do
-        echo "adapt:$seed:$variant:$language gpu prepare:$language $(before "$variant")"
-      done
-    done
-    for task in "${TASKS[@]}"; do
-      for body in $(bodies); do
-        echo "finetune:$seed:$task:$body gpu task:$task pretrain:$body"
-      done
-      for variant in $VARIANTS; do
-        evaluated+=" evaluate:$seed:$task:$variant"
-        echo "evaluate:$seed:$task:$variant gpu finetune:$seed:$task:$(body_of "$variant")" \
-          "$(for language in $LANGUAGES; do echo -n " adapt:$seed:$variant:$language"; done)"
-      done
-    done
-  done
-  more_steps
-  echo "table cpu $evaluated"
-}
+keep_settings SOURCE STANDARD_BODY LAYERS DEPTH NEW_LAYERS SIZES LENGTH SEQUENCES VOCABULARY \
+  TRAINING PRETRAIN POST ADAPT WINDOWS
 
 bodies() {
   for variant in $VARIANTS; do body_of "$variant"; done | sort -u
@@ -79,17 +43,19 @@ before() { # the step that makes what a variant's language sides are trained ove
   if [ "$1" = minipost ]; then echo post; else echo "pretrain:$(body_of "$1")"; fi
 }
 
+adaptations() { # adaptations SEED VARIANT: the steps that make its packs
+  for language in $LANGUAGES; do echo "adapt:$1:$2:$language"; done
+}
+
 # ---- data
 
-step_download() {
+download() {
   if [ "$SETS" = generated ]; then
     python "$examples/generated.py" "$OUT"
   else # shellcheck disable=SC2086
     "$examples/download.sh" $SETS "$DATA"
   fi
 }
-
-declare -F more_steps >/dev/null || more_steps() { :; } # what an example adds
 
 declare -F text_of >/dev/null || text_of() { # the files of a language
   local found=("$TEXT/$1".txt* "$TEXT/$1"-*.txt* "$TEXT/$1"/*)
@@ -102,7 +68,7 @@ declare -F text_of >/dev/null || text_of() { # the files of a language
   printf '%s\n' "${files[@]}"
 }
 
-step_prepare() { # step_prepare LANGUAGE; text that was prepared shard by shard is there already
+prepare() { # prepare LANGUAGE; text that was prepared shard by shard is there already
   local files
   if [ -e "$OUT/data/$1" ]; then return; fi
   mapfile -t files < <(text_of "$1")
@@ -118,9 +84,13 @@ data_of() { # the data of a language for fairseq: a folder, or its shards with c
   (IFS=:; echo "${shards[*]}")
 }
 
-
-step_task() { # step_task TASK: labelled data in the source language
+task() { # what an example says of a task
+  KIND='' CONFIG='' FINETUNE=() TRAIN=() VALID=() TEST=() TESTED='' COLUMNS_OF_TEXT=(text1 text2)
   "task_$1"
+}
+
+prepare_task() { # prepare_task TASK: labelled data in the source language
+  task "$1"
   local split data files=()
   data=$(data_of "$SOURCE")
   if [ "$KIND" = questions ]; then
@@ -144,7 +114,7 @@ quoted() { # a path as a value of hydra, in which blanks, commas and brackets ar
   echo "'${1//\'/\\\'}'"
 }
 
-train() { # train CONFIG SAVE_DIR SEQUENCES_AN_UPDATE SEQUENCES_AT_ONCE OVERRIDES...
+hydra_train() { # hydra_train CONFIG SAVE_DIR SEQUENCES_AN_UPDATE SEQUENCES_AT_ONCE OVERRIDES...
   local config=$1 save_dir=$2 update=$3 batch=$4 program
   shift 4
   if ((batch * PROCESSES > update)); then batch=$((update / PROCESSES)); fi
@@ -165,7 +135,7 @@ train() { # train CONFIG SAVE_DIR SEQUENCES_AN_UPDATE SEQUENCES_AT_ONCE OVERRIDE
     if [ "$GPUS" = 0 ]; then distributed+=(distributed_training.distributed_backend=gloo); fi
   fi
   "${command[@]}" --config-dir "$examples/hydra" --config-name "$config" \
-    common.user_dir="$(quoted "$(fairseq-minimodel user-dir)")" \
+    common.user_dir="$(quoted "$USER_DIR")" \
     checkpoint.save_dir="$(quoted "$save_dir")" \
     common.fp16="$([ "$PRECISION" = fp16 ] && echo true || echo false)" \
     common.bf16="$([ "$PRECISION" = bf16 ] && echo true || echo false)" \
@@ -174,25 +144,25 @@ train() { # train CONFIG SAVE_DIR SEQUENCES_AN_UPDATE SEQUENCES_AT_ONCE OVERRIDE
     "${distributed[@]}" "$@" "${TRAINING[@]}"
 }
 
-step_pretrain() { # step_pretrain plain|joint
+pretrain() { # pretrain plain|joint
   local heads='""'
   if [ "$1" = joint ]; then heads="'$DEPTH'"; fi
-  train pretrain "$OUT/$1" "$SEQUENCES" "$BATCH" task.data="$(quoted "$(data_of "$SOURCE")")" \
+  hydra_train pretrain "$OUT/$1" "$SEQUENCES" "$BATCH" task.data="$(quoted "$(data_of "$SOURCE")")" \
     model.auxiliary_head_layers="$heads" +model.encoder_layers="$LAYERS" "${SIZES[@]}" \
     task.tokens_per_sample="$LENGTH" "${PRETRAIN[@]}"
 }
 
-step_post() {
+post() {
   fairseq-minimodel extend --body "$OUT/$STANDARD_BODY/checkpoint_last.pt" --depth "$DEPTH" \
     --new-layers "$NEW_LAYERS" --output "$OUT/extended.pt"
-  train pretrain "$OUT/post" "$SEQUENCES" "$BATCH" task.data="$(quoted "$(data_of "$SOURCE")")" \
+  hydra_train pretrain "$OUT/post" "$SEQUENCES" "$BATCH" task.data="$(quoted "$(data_of "$SOURCE")")" \
     "${SIZES[@]}" "${PRETRAIN[@]}" "${POST[@]}" model.auxiliary_head_layers='""' \
     +model.encoder_layers="$((DEPTH + NEW_LAYERS))" +model.freeze="bottom:$DEPTH" \
     task.tokens_per_sample="$LENGTH" \
     checkpoint.finetune_from_model="$(quoted "$OUT/extended.pt")"
 }
 
-step_adapt() { # step_adapt SEED VARIANT LANGUAGE
+adapt() { # adapt SEED VARIANT LANGUAGE
   local seed=$1 variant=$2 language=$3 data base source overrides=()
   data=$(data_of "$language") base=$OUT/$(body_of "$variant")
   local folder=$OUT/seed$seed/adapted/$variant-$language
@@ -204,7 +174,8 @@ step_adapt() { # step_adapt SEED VARIANT LANGUAGE
       optimizer.weight_decay=0) ;;
   esac
   source=$(data_of "$SOURCE")
-  train adapt "$folder" "$SEQUENCES" "$BATCH" common.seed="$seed" task.data="$(quoted "$data")" \
+  hydra_train adapt "$folder" "$SEQUENCES" "$BATCH" common.seed="$seed" \
+    task.data="$(quoted "$data")" \
     task.base_checkpoint="$(quoted "$base/checkpoint_last.pt")" \
     +task.source_dict="$(quoted "${source%%:*}/dict.txt")" \
     task.tokens_per_sample="$LENGTH" "${ADAPT[@]}" "${overrides[@]}"
@@ -212,16 +183,16 @@ step_adapt() { # step_adapt SEED VARIANT LANGUAGE
     --output "$OUT/seed$seed/packs/$variant/$language"
 }
 
-step_finetune() { # step_finetune SEED TASK BODY
-  "task_$2"
-  train "$CONFIG" "$OUT/seed$1/finetuned/$2-$3" "$EXAMPLES" "$EXAMPLES" common.seed="$1" \
+finetune() { # finetune SEED TASK BODY
+  task "$2"
+  hydra_train "$CONFIG" "$OUT/seed$1/finetuned/$2-$3" "$EXAMPLES" "$EXAMPLES" common.seed="$1" \
     task.data="$(quoted "$OUT/data/$2")" \
     checkpoint.finetune_from_model="$(quoted "$OUT/$3/checkpoint_last.pt")" \
     +model.encoder_layers="$LAYERS" "${SIZES[@]}" task.max_positions="$LENGTH" "${FINETUNE[@]}"
 }
 
-step_evaluate() { # step_evaluate SEED TASK VARIANT: the table of one variant
-  "task_$2"
+evaluate() { # evaluate SEED TASK VARIANT: the table of one variant
+  task "$2"
   local packs=$OUT/seed$1/packs/$3 body
   body=$(body_of "$3")
   if [ ! -e "$packs/$SOURCE" ]; then
@@ -236,28 +207,41 @@ step_evaluate() { # step_evaluate SEED TASK VARIANT: the table of one variant
     --json "$OUT/seed$1/scores/$2-$3.json"
 }
 
-step_table() {
-  python "$examples/zero_shot_table.py" "$OUT"
-}
-
 # ---- all of it
 
-step() { # step NAME: once
-  local -a words
-  IFS=: read -ra words <<<"$1"
-  if ! declare -F "step_${words[0]}" >/dev/null || ! list_steps | cut -d' ' -f1 | grep -qxF "$1"; then
-    echo "there is no step $1: $0 --list shows all" >&2
-    exit 2
-  fi
-  KIND='' CONFIG='' FINETUNE=() TRAIN=() VALID=() TEST=() TESTED=''
-  COLUMNS_OF_TEXT=(text1 text2)
-  if [ "$1" = table ]; then step_table; else run "$1" "step_${words[0]}" "${words[@]:1}"; fi
-}
-
-main() {
-  if [ "${1:-}" = --list ]; then list_steps; return; fi
-  keep_settings SOURCE STANDARD_BODY LAYERS DEPTH NEW_LAYERS SIZES LENGTH SEQUENCES VOCABULARY \
-    TRAINING PRETRAIN POST ADAPT WINDOWS
-  local name
-  for name in ${1:-$(list_steps | cut -d' ' -f1)}; do step "$name"; done
-}
+if [ -n "$SETS" ]; then NEEDS=network run download download; fi
+for language in $SOURCE $LANGUAGES; do
+  AFTER=${SETS:+download} run "prepare:$language" prepare "$language"
+done
+for body in $(bodies); do
+  NEEDS=gpu AFTER=prepare:$SOURCE run "pretrain:$body" pretrain "$body"
+done
+if [[ " $VARIANTS " == *" minipost "* ]]; then
+  NEEDS=gpu AFTER=pretrain:$STANDARD_BODY run post post
+fi
+for task in "${TASKS[@]}"; do
+  AFTER=prepare:$SOURCE run "task:$task" prepare_task "$task"
+done
+evaluated=''
+for seed in $SEEDS; do
+  for variant in $VARIANTS; do
+    for language in $LANGUAGES; do
+      NEEDS=gpu AFTER="prepare:$language $(before "$variant")" \
+        run "adapt:$seed:$variant:$language" adapt "$seed" "$variant" "$language"
+    done
+  done
+  for task in "${TASKS[@]}"; do
+    for body in $(bodies); do
+      NEEDS=gpu AFTER="task:$task pretrain:$body" \
+        run "finetune:$seed:$task:$body" finetune "$seed" "$task" "$body"
+    done
+    for variant in $VARIANTS; do
+      evaluated+=" evaluate:$seed:$task:$variant"
+      NEEDS=gpu AFTER="finetune:$seed:$task:$(body_of "$variant") $(adaptations "$seed" "$variant")" \
+        run "evaluate:$seed:$task:$variant" evaluate "$seed" "$task" "$variant"
+    done
+  done
+done
+if declare -F more_steps >/dev/null; then more_steps; fi # what an example adds
+AFTER=$evaluated show table python "$examples/zero_shot_table.py" "$OUT"
+end

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,6 +17,7 @@ import pytest
 import sentencepiece
 import torch
 from support import forked
+from support.once import Once
 
 import fairseq_minimodel
 
@@ -32,6 +34,12 @@ def pytest_unconfigure(config):
         forked.stop()
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests begin first, so that all workers end at about the same time."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with real text and benchmarks; the test is skipped where there is none."""
@@ -43,17 +51,25 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def source_data(tmp_path_factory) -> Path:
-    """A binarised corpus of 60 words."""
-    words = [f"word{index}" for index in range(60)]
-    return write_corpus(tmp_path_factory.mktemp("source"), words, seed=1)
+def once(tmp_path_factory) -> Iterator[Once]:
+    """Makes a folder once for all workers: `once(name, make)`."""
+    made = Once(tmp_path_factory.getbasetemp())
+    yield made
+    made.check()
 
 
 @pytest.fixture(scope="session")
-def target_data(tmp_path_factory) -> Path:
+def source_data(once) -> Path:
+    """A binarised corpus of 60 words."""
+    words = [f"word{index}" for index in range(60)]
+    return once("source", lambda folder: write_corpus(folder, words, seed=1))
+
+
+@pytest.fixture(scope="session")
+def target_data(once) -> Path:
     """A binarised corpus of 75 other words, with 5 that the source has too."""
     words = [f"wort{index}" for index in range(70)] + [f"word{index}" for index in range(5)]
-    return write_corpus(tmp_path_factory.mktemp("target"), words, seed=2)
+    return once("target", lambda folder: write_corpus(folder, words, seed=2))
 
 
 def write_corpus(folder: Path, words: list[str], seed: int, sentences: int = 200) -> Path:
@@ -106,20 +122,22 @@ def write_pairs(path: Path, words: list[str], seed: int, count: int = 48) -> Pat
 
 
 @pytest.fixture(scope="session")
-def pair_data(source_data, tmp_path_factory) -> Path:
+def pair_data(once, source_data) -> Path:
     """Binarised sentence pairs of three classes in the source vocabulary."""
-    folder = tmp_path_factory.mktemp("pairs")
     words = [f"word{index}" for index in range(60)]
-    result = run(
-        ["fairseq-minimodel", "prepare-classification", "--output", folder / "data",
-         "--train", write_pairs(folder / "train.tsv", words, seed=1),
-         "--valid", write_pairs(folder / "valid.tsv", words, seed=2, count=15),
-         "--text-columns", "premise", "hypothesis", "--label-column", "label",
-         "--labels", "same", "other", "neither", "--dict", source_data / "dict.txt",
-         "--sentencepiece-model", source_data / "sentencepiece.bpe.model"]
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    return folder / "data"
+
+    def make(folder: Path) -> None:
+        result = run(
+            ["fairseq-minimodel", "prepare-classification", "--output", folder / "data",
+             "--train", write_pairs(folder / "train.tsv", words, seed=1),
+             "--valid", write_pairs(folder / "valid.tsv", words, seed=2, count=15),
+             "--text-columns", "premise", "hypothesis", "--label-column", "label",
+             "--labels", "same", "other", "neither", "--dict", source_data / "dict.txt",
+             "--sentencepiece-model", source_data / "sentencepiece.bpe.model"]
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+
+    return once("pairs", make) / "data"
 
 
 SMALL_MODEL = [
@@ -134,11 +152,18 @@ OPTIMISER = [
 LENGTH = ["--tokens-per-sample", "32", "--sample-break-mode", "complete"]
 
 
-def run(command: list[object], **options: object) -> subprocess.CompletedProcess:
-    """Run a command of this environment (or `-c` for Python), capturing what it prints."""
+def run(
+    command: list[object], fresh: bool | None = None, **options: object
+) -> subprocess.CompletedProcess:
+    """Run a command of this environment, capturing what it prints.
+
+    By its real program, which imports all anew, where `fresh` (by default for Python alone) or with
+    an environment of its own; else in a fork of a process that has everything imported.
+    """
     command = [str(part) for part in command]
-    in_forks = command[0] in forked.COMMANDS and "env" not in options
-    program = (forked.folder() if in_forks else Path(sys.executable).parent) / command[0]
+    if fresh is None:
+        fresh = command[0] == "python" or "env" in options
+    program = (Path(sys.executable).parent if fresh else forked.folder()) / command[0]
     return subprocess.run(
         [str(program), *command[1:]], capture_output=True, text=True, check=False, **options
     )
@@ -156,13 +181,11 @@ def train(data: Path, save_dir: Path, *options: object) -> str:
 
 
 @pytest.fixture(scope="session")
-def joint_checkpoint(source_data, tmp_path_factory) -> Path:
+def joint_checkpoint(once, source_data) -> Path:
     """A model of 3 layers with a second head after layer 2, after 4 updates."""
-    folder = tmp_path_factory.mktemp("joint")
-    train(
-        source_data, folder, "--task", "masked_lm", "--criterion", "joint_masked_lm",
-        *SMALL_MODEL, *LENGTH, "--auxiliary-head-layers", "2",
-    )  # fmt: skip
+    options = ["--task", "masked_lm", "--criterion", "joint_masked_lm", *SMALL_MODEL, *LENGTH]
+    options += ["--auxiliary-head-layers", "2"]
+    folder = once("joint", lambda folder: train(source_data, folder, *options))
     return folder / "checkpoint_last.pt"
 
 

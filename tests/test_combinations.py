@@ -25,6 +25,8 @@ from fairseq_minimodel.packs.pack import load_pack
 from fairseq_minimodel.packs.plug import plug
 from fairseq_minimodel.packs.start import RULES
 
+pytestmark = pytest.mark.slow
+
 HEAD = "sentence_classification_head"
 LABELS = ["same", "other", "neither"]
 DEPTHS = (2, 3)  # of 3 layers; the middle head is after layer 2

@@ -8,7 +8,7 @@ from conftest import run
 
 INPUT_ERROR = "from fairseq_minimodel.errors import InputError\n"
 HOST = f"import fairseq_minimodel\n{INPUT_ERROR}"
-COMMAND = f"import sys; sys.argv[0] = '/bin/fairseq-train'; import fairseq_minimodel\n{INPUT_ERROR}"
+COMMAND = f"import sys; sys.argv[0] = '/bin/fairseq-train'\n{HOST}fairseq_minimodel.register()\n"
 # The last line that each ends with; none of them is about what the user gave.
 BUGS = {
     "while an InputError is handled": (
@@ -44,7 +44,7 @@ except Exception:
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_keeps_its_traceback(bug, program):
     code, last_line = BUGS[bug]
-    result = run(["python", "-c", program + code])
+    result = run(["python", "-c", program + code], fresh=False)
     assert result.returncode == 1
     assert "Traceback" in result.stderr and result.stderr.splitlines()[-1] == last_line
 

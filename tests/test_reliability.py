@@ -29,6 +29,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("reliability")
 
 
+@pytest.mark.slow
 def test_kills_of_prepare(folder):
     result = run("kill.py", folder, "--moments", 2, "--only", "prepare")
     assert result.returncode == 0, result.stdout + result.stderr
@@ -37,6 +38,7 @@ def test_kills_of_prepare(folder):
     assert [record["faults"] for record in records] == [[], []]
 
 
+@pytest.mark.slow
 def test_a_few_damages(folder):
     arguments = (folder, "--only", "prepare-classification tsv", "--count")
     result = run("damage.py", *arguments, 8)

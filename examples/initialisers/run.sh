@@ -14,8 +14,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 DATA=${DATA:?give the folder of the data: DATA=FOLDER $0}
 OUT=${OUT:-outputs/initialisers} SEED=${SEED:-1}
 VOCABULARY=4000 LENGTH=64 BATCH=32
-MODEL="--encoder-layers 4 --encoder-embed-dim 128 --encoder-ffn-embed-dim 512"
-HELPER="--encoder-layers 2 --encoder-embed-dim 64 --encoder-ffn-embed-dim 256"
+MODEL=(--encoder-layers 4 --encoder-embed-dim 128 --encoder-ffn-embed-dim 512)
+HELPER=(--encoder-layers 2 --encoder-embed-dim 64 --encoder-ffn-embed-dim 256)
 PRETRAIN_UPDATES=${PRETRAIN_UPDATES:-10000} HELPER_UPDATES=${HELPER_UPDATES:-2000}
 ADAPT_UPDATES=${ADAPT_UPDATES:-2000} EVALUATE_EVERY=${EVALUATE_EVERY:-50}
 PRETRAIN_LR=0.002 ADAPT_LR=0.005 TOP_K=10
@@ -23,41 +23,24 @@ if [ -n "${SMOKE:-}" ]; then
   OUT=${OUT}-smoke PRETRAIN_UPDATES=4 HELPER_UPDATES=4 ADAPT_UPDATES=4 EVALUATE_EVERY=2
 fi
 
-USER_DIR=$(fairseq-minimodel user-dir)
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # two spinning pools on busy cores are slower than one
-DEVICE=$(python -c 'import torch; print("" if torch.cuda.is_available() else "--cpu")')
 # shellcheck source=examples/steps.sh
 source "$here/../steps.sh"
 BODY=${BODY:-} SOURCE_DATA=${SOURCE_DATA:-$OUT/data/en}
 keep_settings BODY VOCABULARY LENGTH BATCH MODEL HELPER PRETRAIN_UPDATES HELPER_UPDATES ADAPT_UPDATES \
   EVALUATE_EVERY PRETRAIN_LR ADAPT_LR TOP_K SEED
-
-# train NAME DATA UPDATES WARM_UP LR OPTIONS...: fairseq-train into $OUT/NAME
-train() {
-  local name=$1 data=$2 updates=$3 warm_up=$4 rate=$5
-  shift 5
-  # shellcheck disable=SC2086
-  run "$name" fairseq-train "$data" --user-dir "$USER_DIR" --save-dir "$OUT/$name" $DEVICE \
-    --arch minimodel_roberta --criterion joint_masked_lm --encoder-attention-heads 4 \
-    --tokens-per-sample "$LENGTH" --sample-break-mode none --dropout 0 --attention-dropout 0 \
-    --optimizer fused_adam --adam-betas '(0.9,0.98)' --adam-eps 1e-6 --weight-decay 0.01 \
-    --lr "$rate" --lr-scheduler polynomial_decay --warmup-updates "$warm_up" \
-    --total-num-update "$updates" --max-update "$updates" --batch-size "$BATCH" --seed "$SEED" \
-    --required-batch-size-multiple 1 --num-workers 0 --log-format json --log-interval 10 \
-    --no-epoch-checkpoints "$@"
-}
+COMMON=(--criterion joint_masked_lm --encoder-attention-heads 4 --tokens-per-sample "$LENGTH"
+  --sample-break-mode none --dropout 0 --attention-dropout 0)
 
 prepare() { # prepare LANGUAGE TEXT
-  fairseq-minimodel prepare --output "$OUT/data/$1" --vocabulary-size "$VOCABULARY" \
-    --sequence-length "$LENGTH" --text "$2"
+  run "prepare-$1" fairseq-minimodel prepare --output "$OUT/data/$1" --text "$2" \
+    --vocabulary-size "$VOCABULARY" --sequence-length "$LENGTH"
 }
 
 if [ -z "$BODY" ]; then
   BODY=$OUT/en/checkpoint_last.pt
   prepare en "$DATA/mono/en/wikinews.jsonl.xz"
-  # shellcheck disable=SC2086
   train en "$SOURCE_DATA" "$PRETRAIN_UPDATES" $((PRETRAIN_UPDATES / 10)) "$PRETRAIN_LR" \
-    --task masked_lm $MODEL
+    --task masked_lm "${MODEL[@]}"
 fi
 
 # adapt NAME LANGUAGE OPTIONS...: the losses of the start, and of the whole of training; only logs
@@ -75,9 +58,8 @@ adapt() {
 for language in de vi; do
   prepare "$language" "$DATA/mono/$language/wikipedia.jsonl.xz"
   # The helper of CLP-Transfer: a smaller model in the target language, made for this alone.
-  # shellcheck disable=SC2086
   train "$language-helper" "$OUT/data/$language" "$HELPER_UPDATES" $((HELPER_UPDATES / 10)) \
-    "$PRETRAIN_LR" --task masked_lm $HELPER
+    "$PRETRAIN_LR" --task masked_lm "${HELPER[@]}"
   helper=$OUT/$language-helper/checkpoint_last.pt
   for rule in random overlap mean focus; do
     adapt "$language-$rule" "$language" --initialise "$rule"
@@ -87,4 +69,5 @@ for language in de vi; do
     --initialise-top-k "$TOP_K"
 done
 
-python "$here/compare.py" "$OUT"
+show table python "$here/compare.py" "$OUT"
+end

@@ -18,7 +18,7 @@ DOMAINS=(wikinews globalvoices ntrex snli common-voice)
 VOCABULARY=8000 LENGTH=64 BATCH=16
 MODEL=${MODEL:---encoder-layers 4 --encoder-embed-dim 128 --encoder-ffn-embed-dim 512}
 # The paper's setting for language modelling is rank 32, one inner step at 5e-4, outer rate 5e-5.
-MODULE="--module-rank 8 --structure-width 32"
+MODULE=(--module-rank 8 --structure-width 32)
 PRETRAIN_UPDATES=${PRETRAIN_UPDATES:-10000} PREPARE_UPDATES=${PREPARE_UPDATES:-2000}
 ADAPT_UPDATES=${ADAPT_UPDATES:-500} EVALUATE_EVERY=${EVALUATE_EVERY:-10}
 PRETRAIN_LR=0.002 PREPARE_LR=0.0005 INNER_LR=${INNER_LR:-0.05} INNER_STEPS=${INNER_STEPS:-1}
@@ -27,14 +27,15 @@ if [ -n "${SMOKE:-}" ]; then
   OUT=${OUT}-smoke PRETRAIN_UPDATES=4 PREPARE_UPDATES=3 ADAPT_UPDATES=4 EVALUATE_EVERY=2 VALID_STEPS=2
 fi
 
-USER_DIR=$(fairseq-minimodel user-dir)
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # two spinning pools on busy cores are slower than one
-DEVICE=$(python -c 'import torch; print("" if torch.cuda.is_available() else "--cpu")')
 # shellcheck source=examples/steps.sh
 source "$here/../steps.sh"
 BODY=${BODY:-} SOURCE_DATA=${SOURCE_DATA:-$OUT/data/wikinews}
 keep_settings HELD_OUT BODY VOCABULARY LENGTH BATCH MODEL MODULE PRETRAIN_UPDATES PREPARE_UPDATES \
   ADAPT_UPDATES EVALUATE_EVERY PRETRAIN_LR PREPARE_LR INNER_LR INNER_STEPS ADAPT_LR VALID_STEPS SEED
+# shellcheck disable=SC2206
+COMMON=($MODEL --encoder-attention-heads 4 --criterion joint_masked_lm --tokens-per-sample "$LENGTH"
+  --sample-break-mode none --dropout 0 --attention-dropout 0 --optimizer adam --weight-decay 0
+  --max-valid-steps "$VALID_STEPS")
 
 snli_sentences() { # each once
   xz -dc "$DATA/nli/snli-counterfactual/train.tsv.xz" | tail -n +2 | cut -f 1,2 | tr '\t' '\n' |
@@ -45,8 +46,8 @@ run snli-sentences snli_sentences
 prepare() { # prepare DOMAIN TEXT OPTIONS...: all in the vocabulary of the body's text
   local name=$1 text=$2
   shift 2
-  fairseq-minimodel prepare --output "$OUT/data/$name" --sequence-length "$LENGTH" \
-    --text "$text" "$@"
+  run "prepare-$name" fairseq-minimodel prepare --output "$OUT/data/$name" --text "$text" \
+    --sequence-length "$LENGTH" "$@"
 }
 vocabulary=(--sentencepiece-model "$SOURCE_DATA/sentencepiece.bpe.model"
   --dict "$SOURCE_DATA/dict.txt")
@@ -57,21 +58,6 @@ prepare globalvoices "$DATA/parallel/en-sw-globalvoices/train.en.xz" "${shared[@
 prepare ntrex "$DATA/parallel/ntrex/newstest2019-src.eng.txt.xz" "${shared[@]}"
 prepare snli "$OUT/snli.txt" "${shared[@]}"
 prepare common-voice "$DATA/mono/en/common-voice.txt.xz" "${shared[@]}"
-
-# train NAME DATA UPDATES WARM_UP LR OPTIONS...: fairseq-train into $OUT/NAME
-train() {
-  local name=$1 data=$2 updates=$3 warm_up=$4 rate=$5
-  shift 5
-  # shellcheck disable=SC2086
-  run "$name" fairseq-train "$data" --user-dir "$USER_DIR" --save-dir "$OUT/$name" $DEVICE \
-    --arch minimodel_roberta $MODEL --encoder-attention-heads 4 --criterion joint_masked_lm \
-    --tokens-per-sample "$LENGTH" --sample-break-mode none --dropout 0 --attention-dropout 0 \
-    --optimizer adam --adam-betas '(0.9,0.98)' --adam-eps 1e-6 --weight-decay 0 \
-    --lr "$rate" --lr-scheduler polynomial_decay --warmup-updates "$warm_up" \
-    --total-num-update "$updates" --max-update "$updates" --batch-size "$BATCH" --seed "$SEED" \
-    --required-batch-size-multiple 1 --num-workers 0 --log-format json --log-interval 10 \
-    --no-epoch-checkpoints --max-valid-steps "$VALID_STEPS" "$@"
-}
 
 if [ -z "$BODY" ]; then
   BODY=$OUT/body/checkpoint_last.pt
@@ -85,8 +71,7 @@ for domain in "${DOMAINS[@]}"; do
 done
 
 adapt() { # adapt NAME KIND START: the losses of the start, and of the whole of training
-  # shellcheck disable=SC2086
-  set -- "$1" --task masked_lm --task-module "$2" $MODULE --finetune-from-model "$3"
+  set -- "$1" --task masked_lm --task-module "$2" "${MODULE[@]}" --finetune-from-model "$3"
   local name=$1
   shift
   train "$name-start" "$OUT/data/$HELD_OUT" 1 0 0 "$@" --no-save
@@ -100,9 +85,8 @@ for kind in tarp tarp+tams; do
   for way in meta joint; do
     steps=$INNER_STEPS
     if [ "$way" = joint ]; then steps=0; fi
-    # shellcheck disable=SC2086
     train "prepare-$kind-$way" "$known" "$PREPARE_UPDATES" $((PREPARE_UPDATES / 10)) "$PREPARE_LR" \
-      --task meta_masked_lm --task-module "$kind" $MODULE --meta-shared module \
+      --task meta_masked_lm --task-module "$kind" "${MODULE[@]}" --meta-shared module \
       --meta-inner-steps "$steps" --meta-inner-lr "$INNER_LR" --meta-support 8 --meta-query 8 \
       --batch-size 4 --finetune-from-model "$BODY"
     adapt "adapt-$kind-$way" "$kind" "$OUT/prepare-$kind-$way/checkpoint_last.pt"
@@ -111,10 +95,12 @@ done
 
 for kind in tarp+tams; do
   for way in plain meta joint; do
-    fairseq-minimodel module --checkpoint "$OUT/adapt-$kind-$way/checkpoint_last.pt" \
+    run "module-$kind-$way" fairseq-minimodel module \
+      --checkpoint "$OUT/adapt-$kind-$way/checkpoint_last.pt" \
       --output "$OUT/modules/$kind-$way"
-    fairseq-minimodel structure --module "$OUT/modules/$kind-$way" \
+    show "structure-$kind-$way" fairseq-minimodel structure --module "$OUT/modules/$kind-$way" \
       --drawing "$OUT/modules/$kind-$way.png"
   done
 done
-python "$here/updates_to_loss.py" "$OUT"
+show table python "$here/updates_to_loss.py" "$OUT"
+end

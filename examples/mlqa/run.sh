@@ -20,4 +20,3 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source "$here/paper.sh"
 # shellcheck source=examples/recipe.sh
 source "$here/recipe.sh"
-main "$@"

@@ -61,17 +61,18 @@ task_xquad() { # trained on TyDi QA's English questions
 }
 
 more_steps() {
+  local seed variant check
   for seed in $SEEDS; do
     for variant in $VARIANTS; do
       for check in retrieve perplexity; do
-        echo "$check:$seed:$variant gpu evaluate:$seed:sib200:$variant" \
-          "$(for language in $LANGUAGES; do echo -n " adapt:$seed:$variant:$language"; done)"
+        NEEDS=gpu AFTER="evaluate:$seed:sib200:$variant $(adaptations "$seed" "$variant")" \
+          run "$check:$seed:$variant" "$check" "$seed" "$variant"
       done
     done
   done
 }
 
-step_retrieve() { # step_retrieve SEED VARIANT
+retrieve() { # retrieve SEED VARIANT
   local language packs=()
   for language in $LANGUAGES; do packs+=(--pack "$OUT/seed$1/packs/$2/$language"); done
   fairseq-minimodel retrieve --body "$OUT/joint/checkpoint_last.pt" "${packs[@]}" \
@@ -79,7 +80,7 @@ step_retrieve() { # step_retrieve SEED VARIANT
     --json "$OUT/seed$1/scores/retrieval-$2.json"
 }
 
-step_perplexity() { # step_perplexity SEED VARIANT
+perplexity() { # perplexity SEED VARIANT
   local language packs=()
   declare -A code=([de]=deu [el]=ell [sw]=swa [tr]=tur [vi]=vie)
   for language in $LANGUAGES; do
@@ -93,4 +94,3 @@ step_perplexity() { # step_perplexity SEED VARIANT
 examples=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=examples/recipe.sh
 source "$examples/recipe.sh"
-main "$@"

@@ -57,7 +57,7 @@ def test_fairseqs_own_loading_does_not_run_it_either(malicious, load):
         "fairseq_minimodel.register()\n"
         f"path, folder = {str(malicious)!r}, {str(malicious.parent)!r}\n{load}"
     )
-    result = run(["python", "-c", code])
+    result = run(["python", "-c", code], fresh=False)
     # in a program of somebody's an exception like others
     assert result.returncode == 1 and "InputError: " in result.stderr
     assert "is refused: it holds objects of" in result.stderr

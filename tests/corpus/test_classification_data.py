@@ -159,6 +159,7 @@ def test_single_sentences_and_given_labels(files, vocabulary, tmp_path, capsys):
     assert sorted(path.name for path in output.iterdir()) == ["input0", "label"]
 
 
+@pytest.mark.slow
 def test_fairseq_trains_on_it(prepared, tmp_path):
     command = [sys.executable, "-m", "fairseq_cli.train", prepared]
     command += ["--task", "sentence_prediction", "--num-classes", "3", "--init-token", "0"]

@@ -191,6 +191,7 @@ def test_shards_hold_the_training_data_in_order(text, prepared, tmp_path, monkey
             assert (folder / name).read_bytes() == whole[name]
 
 
+@pytest.mark.slow
 def test_fairseq_trains_on_shards(text, tmp_path, capsys):
     prepare([text], tmp_path / "data", workers=1, vocabulary_size=200, shards=2)
     data = re.search("data for fairseq-train: (.*)", capsys.readouterr().out)[1]

@@ -94,6 +94,7 @@ def uninterrupted(text, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("owner", "function", "count", "when"), MOMENTS)
+@pytest.mark.slow
 def test_killed_and_run_again(text, uninterrupted, tmp_path, owner, function, count, when):
     output = tmp_path / "data"
     code, _ = run(text, output, 2, (owner, function, count, when))

@@ -171,7 +171,7 @@ roberta = RobertaModel.from_pretrained({str(tmp_path / "de")!r}, bpe="sentencepi
 tokens = roberta.encode("wort1 wort2", "wort3")
 print(tokens.tolist(), roberta.predict("sentence_classification_head", tokens).exp().sum().item())
 """
-    printed = run(["python", "-c", code])
+    printed = run(["python", "-c", code], fresh=False)
     tokens, _, total = printed.stdout.rpartition(" ")
     assert tokens == "[0, 5, 6, 2, 2, 7, 2]", printed.stderr[-2000:]
     assert float(total) == pytest.approx(1)

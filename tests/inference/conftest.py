@@ -3,7 +3,9 @@ from support.bodies import write_bodies
 
 
 @pytest.fixture(scope="session")
-def bodies(joint_checkpoint, source_data, target_data, tmp_path_factory):
+def bodies(once, joint_checkpoint, source_data, target_data):
     """A folder, see `write_bodies`."""
-    folder = tmp_path_factory.mktemp("bodies")
-    return write_bodies(folder, joint_checkpoint, source_data, target_data)
+    return once(
+        "bodies",
+        lambda folder: write_bodies(folder, joint_checkpoint, source_data, target_data),
+    )

@@ -570,6 +570,7 @@ def multilingual(shared_data, tmp_path_factory):
     return folder / "out", folder / "imported", texts
 
 
+@pytest.mark.slow
 def test_real_text_of_nine_languages_has_the_same_tokens_and_logits(multilingual):
     output, imported, texts = multilingual
     tokenizer = transformers.AutoTokenizer.from_pretrained(output)
@@ -593,6 +594,7 @@ def test_real_text_of_nine_languages_has_the_same_tokens_and_logits(multilingual
     assert ties <= 5  # of 3,600 lines
 
 
+@pytest.mark.slow
 def test_letters_in_parts_and_other_hard_text_have_the_same_tokens(multilingual):
     output, imported, texts = multilingual
     tokenizer = transformers.AutoTokenizer.from_pretrained(output)

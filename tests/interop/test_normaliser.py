@@ -96,6 +96,7 @@ def both(tmp_path_factory):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.slow
 def test_letters_in_parts_have_the_ids_of_sentencepiece(script, both):
     vocabulary, exported, processor = both
     generator = random.Random(7)
@@ -114,6 +115,7 @@ def test_letters_in_parts_have_the_ids_of_sentencepiece(script, both):
 
 
 @pytest.mark.parametrize("rule", ["nmt_nfkc", "nfkc_cf"])
+@pytest.mark.slow
 def test_every_rule_is_kept_wherever_it_meets_others(rule, tmp_path):
     """Rules of all kinds, whole and cut off, marks and other characters, side by side."""
     train_sentencepiece(tmp_path / "a.model", ["a b c"] * 9, 9, normalization_rule_name=rule)

@@ -14,6 +14,8 @@ from fairseq_minimodel.inference.build import build_model
 from fairseq_minimodel.modules.method import is_module_part
 from fairseq_minimodel.packs.module import is_head, is_layer_norm
 
+pytestmark = pytest.mark.slow
+
 # For --user-dir: the plugin, and what every process has at the end, of which fairseq saves the first's.
 WATCHER = """
 from pathlib import Path

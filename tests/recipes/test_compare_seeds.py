@@ -5,12 +5,11 @@ import json
 import math
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import run
 
 from fairseq_minimodel.bodies.language_side import LanguageSide
 from fairseq_minimodel.cost.flops import Shape, masked_lm_flops
@@ -40,7 +39,7 @@ RUNS = {
 
 
 def write_run(out, seed, checkpoint, data):
-    """What three_variants.sh leaves, as far as the comparison reads it."""
+    """What the quickstart leaves, as far as the comparison reads it."""
     for folder in ("pretrained", "post"):
         (out / folder).mkdir(parents=True)
         shutil.copy(checkpoint, out / folder / "checkpoint_last.pt")
@@ -89,8 +88,7 @@ def runs(tmp_path_factory, joint_checkpoint, target_data):
 
 
 def compare(*arguments):
-    command = [sys.executable, ROOT / "examples" / "compare_seeds.py", *arguments]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    return run(["python", ROOT / "examples/compare_seeds.py", *arguments], fresh=False)
 
 
 @pytest.fixture(scope="module")

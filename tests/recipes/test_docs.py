@@ -74,7 +74,7 @@ def run_block(kind, text, folder):
     }
     command = ["bash", "-euo", "pipefail", "-c", shortened(text)]
     if kind == "python":
-        command = [program / "python", "-c", text]
+        command = ["python", "-c", text]
     result = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
@@ -218,6 +218,7 @@ def test_the_readme(readme, folder):
         "docs/report.md",
     ],
 )
+@pytest.mark.slow
 def test_a_page(page, readme, folder):
     found = blocks(page)
     assert found
@@ -225,6 +226,7 @@ def test_a_page(page, readme, folder):
         run_block(kind, text, folder)
 
 
+@pytest.mark.slow
 def test_the_tutorial(tutorial_folder):
     printed = ""
     for kind, text in blocks("docs/tutorial.md"):
@@ -272,6 +274,7 @@ def test_the_options_page_is_made_from_the_dataclasses():
         assert f"| `{option}` |" in text
 
 
+@pytest.mark.slow
 def test_the_compute_page(folder):
     for kind, text in blocks("docs/compute.md"):
         run_block(kind, text, folder)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import run
 from support import forked
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,12 +43,18 @@ def test_the_quickstart_prints_a_table_and_writes_results_and_a_picture(quicksta
     out, printed = quickstart
     results = json.loads((out / "results.json").read_text())
     assert results["chance"] == 0.25
-    assert 0 <= results["control_accuracy"] <= 1 and 0 <= results["source_accuracy"] <= 1
+    accuracies = {
+        Path(score["pack"]).relative_to(out / "packs"): score["accuracy"]
+        for score in json.loads((out / "scores.json").read_text())
+    }
+    assert results["control_accuracy"] == accuracies[Path("untrained")]
+    assert results["source_accuracy"] == accuracies[Path("source")]
     variants = {variant["variant"]: variant for variant in results["variants"]}
     assert list(variants) == ["standard", "minijoint", "minipost"]
     for name, variant in variants.items():
         assert variant["updates"] == 10
-        assert 0 <= variant["target_accuracy"] <= 1
+        (last,) = [pack for pack in accuracies if pack.match(f"{name}/checkpoint_*_10")]
+        assert variant["target_accuracy"] == accuracies[last]
         assert variant["mlm_loss"] > 0 and variant["seconds"] > 0
         assert variant["tokens"] == variants["standard"]["tokens"] > 0
         assert re.search(rf"\| {name} .*\| +10 \|", printed, re.IGNORECASE)
@@ -68,8 +75,7 @@ def test_all_figures_come_from_the_run(quickstart):
         if "minijoint" in score["pack"]:
             score["accuracy"] = 0.875
     (out / "scores.json").write_text(json.dumps(scores))
-    command = [sys.executable, ROOT / "examples" / "compare_variants.py", out]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    printed = run(["python", ROOT / "examples/compare_variants.py", out], fresh=False).stdout
     assert re.search(r"MiniJoint +\| +87\.5 ", printed)
     results = json.loads((out / "results.json").read_text())
     assert results["variants"][1]["target_accuracy"] == 0.875

@@ -146,4 +146,4 @@ OmegaConf.set_struct(config, False)
 ARCH_CONFIG_REGISTRY[config.model._name](config.model)
 print(config.model.encoder_layers, config.model.encoder_embed_dim, config.model.dropout)
 """
-    assert run(["python", "-c", code]).stdout.split() == ["6", "1024", "0.1"]
+    assert run(["python", "-c", code], fresh=False).stdout.split() == ["6", "1024", "0.1"]

@@ -73,6 +73,7 @@ def event_records(content):
         place += 12 + size + 4
 
 
+@pytest.mark.slow
 def test_weights_and_biases_without_a_network(source_data, tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     from wandb.proto.wandb_internal_pb2 import Record

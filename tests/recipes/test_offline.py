@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from support.package_files import files_of_the_package
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = "{}.{}".format(*sys.version_info)
 # What the made-up setuptools does with the made-up fairseq: it notes what it was compiled against.

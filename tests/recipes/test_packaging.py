@@ -17,6 +17,8 @@ from support.package_files import files_in, files_of_the_package
 
 import fairseq_minimodel
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 NOT_IN_A_CLONE = (".*", "__pycache__", "build", "dist", "outputs", "verbs", "*.egg-info")
 

@@ -137,10 +137,11 @@ roberta = RobertaModel.from_pretrained({str(tmp_path / "plugged")!r}, bpe="sente
 tokens = roberta.encode("wort1", "wort2 wort3")
 print(tokens.tolist(), list(roberta.model(tokens[None], span_scores=True)[0].shape))
 """
-    printed = run(["python", "-c", code])
+    printed = run(["python", "-c", code], fresh=False)
     assert printed.stdout == "[0, 5, 2, 2, 6, 7, 2] [1, 7, 2]\n", printed.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_it_learns_which_word_is_the_answer(source_data, tmp_path):
     """The word after a marker, in contexts of which some take several windows."""
     data = prepare(tmp_path, source_data, train_count=3000)

@@ -52,6 +52,7 @@ def xnli(tmp_path_factory):
     return out.with_name(f"{out.name}-smoke"), result.stdout
 
 
+@pytest.mark.slow
 def test_xnli_from_text_to_table(xnli):
     out, printed = xnli
     header, _, *rows = [line for line in printed.splitlines() if line.startswith("|")]
@@ -66,6 +67,7 @@ def test_xnli_from_text_to_table(xnli):
         assert description["depth"] == {"standard": 4, "minijoint": 2, "minipost": 3}[variant]
 
 
+@pytest.mark.slow
 def test_again_does_only_what_is_missing(xnli):
     out, _ = xnli
     before = done_at(out)
@@ -83,6 +85,7 @@ def test_again_does_only_what_is_missing(xnli):
     assert "evaluate:1:xnli:minijoint" in result.stdout and "adapt" not in result.stdout
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_says_why_and_can_be_run_again(xnli):
     out, _ = xnli
     model = out / "joint/checkpoint_last.pt"
@@ -98,6 +101,7 @@ def test_a_step_that_fails_says_why_and_can_be_run_again(xnli):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_other_settings_and_unknown_steps_are_refused(xnli):
     out, _ = xnli
     smoke = str(out).removesuffix("-smoke")
@@ -110,6 +114,7 @@ def test_other_settings_and_unknown_steps_are_refused(xnli):
     assert result.returncode == 2 and "holds results of other settings" in result.stderr
 
 
+@pytest.mark.slow
 def test_pawsx(tmp_path):
     result = run_script(
         EXAMPLES / "pawsx/run.sh", OUT=tmp_path / "out", VARIANTS="minijoint", PRECISION="bf16"
@@ -139,6 +144,7 @@ echo "$id;cluster" """,
     return stubs
 
 
+@pytest.mark.slow
 def test_mlqa_on_slurm_with_two_processes(slurm, tmp_path):
     """Training runs in two processes that torchrun starts, and talk by gloo."""
     out = tmp_path / "out-smoke"
@@ -188,6 +194,7 @@ def test_a_job_at_the_end_of_its_time_is_queued_again(tmp_path):
 # ---- data
 
 
+@pytest.mark.slow
 def test_six_languages_prepare_real_data(shared_data, tmp_path):
     """One language of the real run, and the tasks; the steps after them are those of the others."""
 

@@ -14,6 +14,8 @@ import pytest
 
 from fairseq_minimodel.cli import build_parser
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 RESOURCES = {("link", "href"), ("script", "src"), ("img", "src"), ("source", "srcset")}
 

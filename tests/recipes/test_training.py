@@ -2,13 +2,10 @@
 
 import argparse
 import json
-import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -102,21 +99,19 @@ def free_port():
 def run_two_processes(data, save_dir, *options):
     """Data-parallel training on CPU, as docs/training.md has it. Returns the log of rank 0."""
     port = free_port()
-    processes = [
-        subprocess.Popen(
-            [Path(sys.executable).parent / "fairseq-train", data, "--user-dir", USER_DIR,
-             "--save-dir", save_dir, *OPTIMISER, "--batch-size", "4", "--max-update", "4",
-             "--no-epoch-checkpoints", *map(str, options),
-             "--distributed-world-size", "2", "--distributed-rank", str(rank),
-             "--distributed-init-method", f"tcp://localhost:{port}", "--distributed-no-spawn",
-             "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+    commands = [
+        ["fairseq-train", data, "--user-dir", USER_DIR,
+         "--save-dir", save_dir, *OPTIMISER, "--batch-size", "4", "--max-update", "4",
+         "--no-epoch-checkpoints", *options,
+         "--distributed-world-size", "2", "--distributed-rank", rank,
+         "--distributed-init-method", f"tcp://localhost:{port}", "--distributed-no-spawn",
+         "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"]
         for rank in range(2)
     ]  # fmt: skip
-    logs = [process.communicate(timeout=300)[0] for process in processes]
-    assert all(process.returncode == 0 for process in processes), logs[0][-3000:] + logs[1][-3000:]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(run, commands))
+    logs = [result.stdout + result.stderr for result in results]
+    assert all(result.returncode == 0 for result in results), logs[0][-3000:] + logs[1][-3000:]
     return logs[0]
 
 
@@ -129,6 +124,7 @@ def losses(log):
 
 
 @pytest.mark.parametrize("stage", ["pretraining", "adaptation"])
+@pytest.mark.slow
 def test_two_processes_learn_as_one_with_twice_the_batch(
     stage, joint_checkpoint, source_data, target_data, tmp_path
 ):
@@ -173,6 +169,7 @@ import_user_module(argparse.Namespace(user_dir={str(copy)!r}))
     assert "two copies of fairseq_minimodel" in result.stderr and str(copy) in result.stderr
 
 
+@pytest.mark.slow
 def test_spawned_workers_know_the_plugin(tmp_path):
     script = tmp_path / "spawn.py"
     script.write_text(

@@ -1,16 +1,20 @@
-"""fairseq's commands and ours, in forks of one process that has imported what they import.
+"""fairseq's commands, ours and Python, in forks of one process that has imported what they import.
 
-The same functions that the scripts of the environment call, without five seconds of imports for each of
-some hundred runs. `folder()` holds small programs with the names of the commands; put first on PATH,
-they serve shell scripts too. Each hands its arguments, working folder, environment and standard streams
-to the process, which forks, and ends as the fork ends. A program that is killed has its fork killed.
+The same functions that the scripts of the environment call, without five seconds of imports and two of
+taking modules apart for each of some hundred runs. `folder()` holds small programs with the names of
+the commands; put first on PATH, they serve shell scripts too. Each hands its arguments, working folder,
+environment and standard streams to the process, which forks, and ends as the fork ends. A program that
+is killed has its fork killed.
 """
 
+import atexit
 import contextlib
 import fcntl
+import gc
 import json
 import logging
 import os
+import runpy
 import select
 import shutil
 import signal
@@ -18,11 +22,21 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import types
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import NoReturn
 
-COMMANDS = ("fairseq-train", "fairseq-hydra-train", "fairseq-validate", "fairseq-minimodel")
+COMMANDS = (
+    "fairseq-train",
+    "fairseq-hydra-train",
+    "fairseq-validate",
+    "fairseq-minimodel",
+    "python",
+)
 # Where the socket and the programs are, for all workers of a run of pytest.
 VARIABLE = "FAIRSEQ_MINIMODEL_FORKED"
 
@@ -97,8 +111,8 @@ def _start(home: Path) -> None:
     programs.rename(home / "bin")
 
 
-def _serve(address: str) -> int:
-    """Fork for each request while the tests run. Returns in forks alone: their exit code."""
+def _serve(address: str) -> NoReturn:
+    """Fork for each request while the tests run."""
     # fairseq_cli.train first: it sets up the log before anything else does. PyTorch imports
     # torch._dynamo with the first optimiser, three quarters of what a short run takes.
     import fairseq_cli.train  # noqa: I001
@@ -109,6 +123,9 @@ def _serve(address: str) -> int:
     import fairseq_minimodel
 
     fairseq_minimodel.register()
+    _parse_options()
+    gc.collect()
+    gc.freeze()  # or each fork would look through all of it
 
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{address}.new")
@@ -124,9 +141,23 @@ def _serve(address: str) -> int:
             continue
         if os.fork() == 0:
             listener.close()
-            return _answer(connection)
+            _answer(connection)
         connection.close()
     os._exit(0)
+
+
+def _parse_options() -> None:
+    """Let hydra's parsers learn what options look like: half of what a short run takes."""
+    from fairseq import options
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+    command = (
+        "data --task masked_lm --criterion joint_masked_lm --arch minimodel_roberta --cpu --seed 3 "
+        "--auxiliary-head-layers 2 --optimizer adam --adam-betas (0.9,0.98) --weight-decay 0.01 "
+        "--lr-scheduler fixed --log-format json --num-workers 0 --save-dir a/b-c_1.d"
+    )
+    parser = options.get_training_parser()
+    convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, command.split()))
 
 
 def _is_alive(process: int) -> bool:
@@ -137,7 +168,7 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _answer(connection: socket.socket) -> int:
+def _answer(connection: socket.socket) -> NoReturn:
     """Run one command in a fork of its own, and say how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     size, streams, _, _ = socket.recv_fds(connection, 8, 3)
@@ -150,7 +181,7 @@ def _answer(connection: socket.socket) -> int:
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)
-        return _command(*json.loads(request))
+        _end_with(_command(*json.loads(request)))
     for stream in streams:
         os.close(stream)
     ended = os.pidfd_open(child)
@@ -163,17 +194,55 @@ def _answer(connection: socket.socket) -> int:
     os._exit(0)
 
 
-def _command(name: str, arguments: list[str], cwd: str, environment: dict[str, str]) -> int:
+def _command(
+    name: str, arguments: list[str], cwd: str, environment: dict[str, str]
+) -> Callable[[], object]:
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv = [str(Path(sys.executable).parent / name), *arguments]
-    if name == "fairseq-minimodel":  # which has a log of its own, from before fairseq
+    if name in ("fairseq-minimodel", "python"):  # which have no log of fairseq's commands
         logging.root.handlers.clear()
         logging.root.setLevel(logging.WARNING)
+    if name == "python":
+        return lambda: _python(*arguments)
+    sys.argv = [str(Path(sys.executable).parent / name), *arguments]
     [script] = entry_points(group="console_scripts", name=name)
-    return script.load()()
+    return script.load()
+
+
+def _python(first: str, *arguments: str) -> None:
+    """`python -c CODE ...` or `python SCRIPT ...`."""
+    if first == "-c":
+        code, *arguments = arguments
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        sys.argv, sys.path[0] = ["-c", *arguments], ""
+        exec(compile(code, "<string>", "exec"), vars(main))
+    else:
+        sys.argv, sys.path[0] = [first, *arguments], str(Path(first).resolve().parent)
+        runpy.run_path(first, run_name="__main__")
+
+
+def _end_with(function: Callable[[], object]) -> NoReturn:
+    """Call it and end as Python does, but without taking apart all that is imported."""
+    try:
+        code = function()
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        code = 1
+        try:
+            sys.excepthook(*sys.exc_info())
+        except SystemExit as end:
+            code = end.code
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+        code = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
 
 
 if __name__ == "__main__":
-    sys.exit(_serve(sys.argv[1]))
+    _serve(sys.argv[1])

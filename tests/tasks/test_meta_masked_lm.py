@@ -310,7 +310,7 @@ def prepared(domains, joint_checkpoint, tmp_path_factory):
             "masked_lm", *kind,
         ),
     ]  # fmt: skip
-    result = run(["python", "-c", SEVERAL_RUNS], input=json.dumps(runs))
+    result = run(["python", "-c", SEVERAL_RUNS], fresh=False, input=json.dumps(runs))
     assert result.returncode == 0, (result.stdout + result.stderr)[-4000:]
     return folder, result.stdout + result.stderr
 
@@ -362,6 +362,7 @@ def test_what_was_adapted_is_a_module_of_the_body(prepared, joint_checkpoint, tm
         merge_module(body, module)
 
 
+@pytest.mark.slow
 def test_a_prepared_start_is_adapted_under_its_own_settings(domains, joint_checkpoint, tmp_path):
     """Whatever else is set, also of the module in other words."""
     kind = ("--task-module", "lora", "--lora-alpha", "32")
@@ -393,6 +394,7 @@ def test_a_module_over_a_body_that_changed_is_refused(prepared, tmp_path, capsys
     assert "--meta-shared module" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_processes_learn_as_one_with_twice_the_batch(domains, joint_checkpoint, tmp_path):
     data = ":".join(map(str, domains[:2]))
     options = [
