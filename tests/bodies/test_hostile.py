@@ -326,15 +326,10 @@ def test_every_tensor_of_the_body_must_be_there(altered, name):
 @pytest.mark.parametrize("part", ["dense.weight", "dense.bias", "out_proj.weight", "out_proj.bias"])
 def test_every_tensor_of_a_head_must_be_there(altered, part):
     """fairseq would fill it with whatever it has drawn."""
-    head = {
-        "dense.weight": (8, 16),
-        "dense.bias": (8,),
-        "out_proj.weight": (3, 8),
-        "out_proj.bias": (3,),
-    }
-    whole = {
-        f"classification_heads.topics.{name}": torch.ones(shape) for name, shape in head.items()
-    }
+    shapes = {"dense.weight": (8, 16), "dense.bias": (8,), "out_proj.weight": (3, 8)}
+    name = "classification_heads.topics.{}".format
+    whole = {name(one): torch.ones(shape) for one, shape in shapes.items()}
+    whole[name("out_proj.bias")] = torch.ones(3)
     assert read_checkpoint(altered(lambda content: content["model"].update(whole)))
     missing = name(part)
     del whole[missing]
