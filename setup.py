@@ -59,7 +59,11 @@ setup(
     ],
     python_requires=">=3.10",
     packages=find_packages(include=["fairseq_minimodel", "fairseq_minimodel.*"]),
-    package_data={"fairseq_minimodel": ["py.typed"], "fairseq_minimodel.report": ["page.html.j2"]},
+    package_data={
+        "fairseq_minimodel": ["py.typed"],
+        "fairseq_minimodel.interop": ["card.md.j2"],
+        "fairseq_minimodel.report": ["page.html.j2"],
+    },
     install_requires=REQUIREMENTS,
     # for models from Hugging Face with a tokenizer that is not SentencePiece's; transformers itself
     # is needed for nothing here but to load what export-hf writes

@@ -364,7 +364,7 @@ def make_batch(vocabulary: int, length: int) -> dict:
     import numpy as np
     import torch
 
-    from fairseq_minimodel.tasks.masked_blocks import Masking
+    from fairseq_minimodel.kinds.masking import Masking
 
     sequences = TOKENS // length
     tokens = np.random.default_rng(1).integers(4, vocabulary - 1, (sequences, length))

@@ -67,7 +67,8 @@ def make_model(folder, layers, width):
     from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
     from fairseq_minimodel.interop.export_hf import export_hf
     from fairseq_minimodel.interop.import_hf import import_hf
-    from fairseq_minimodel.vocabulary.tokenizers import load_sentencepiece, train_sentencepiece
+    from fairseq_minimodel.vocabulary.tokenizers import load_sentencepiece
+    from fairseq_minimodel.vocabulary.training import train_sentencepiece
 
     torch.manual_seed(1)
     (folder / "random").mkdir()

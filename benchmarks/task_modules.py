@@ -51,9 +51,11 @@ from fairseq_minimodel.bodies.checkpoint import Checkpoint, read_checkpoint
 from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
 from fairseq_minimodel.corpus.classification import prepare_classification
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.evaluation.classify import Classifier, Score
 from fairseq_minimodel.files.atomic import write_json
 from fairseq_minimodel.inference.build import ready_device
+from fairseq_minimodel.inference.solve import speaker_of
+from fairseq_minimodel.kinds.batches import Batches
+from fairseq_minimodel.kinds.classification import Accuracies, Classifier
 from fairseq_minimodel.kinds.examples import Example
 from fairseq_minimodel.models.minimodel_roberta import MiniModelRoberta, MiniModelRobertaConfig
 from fairseq_minimodel.modules.method import SHARED
@@ -194,7 +196,7 @@ class Benchmark:
             with self.trained(
                 CHOSEN_ON, method, shuffled[HELD_OUT:], 1, rate, path.stem
             ) as trained:
-                [score] = self.scores(trained.model, trained.labels, tests)
+                [score] = self.scores(trained.model, trained.labels, tests).values()
             write_json(path, {"method": method, "rate": rate, "accuracy": score.accuracy})
             report(f"{path.stem}: {score.accuracy:.3f}", trained.usage)
         return json.loads(path.read_text(encoding="utf-8"))["accuracy"]
@@ -211,7 +213,7 @@ class Benchmark:
             rows = random.Random(seed).sample(rows, int(examples))
         with self.trained(task, method, rows, seed, rate, path.stem) as trained:
             scores = self.scores(trained.model, trained.labels, self.data(task).test)
-        by_language = {score.language: score.accuracy for score in scores}
+        by_language = {language: score.accuracy for language, score in scores.items()}
         write_json(
             path,
             {
@@ -225,9 +227,9 @@ class Benchmark:
                 "seconds": trained.usage.seconds,
                 "megabytes": trained.usage.megabytes,
                 "accuracy": by_language,
-                "majority": {score.language: score.majority for score in scores},
-                "rows": {score.language: score.examples for score in scores},
-                "chance": scores[0].chance,
+                "majority": {language: score.majority for language, score in scores.items()},
+                "rows": {language: score.examples for language, score in scores.items()},
+                "chance": next(iter(scores.values())).chance,
             },
         )
         source, others = split_source(by_language)
@@ -341,12 +343,13 @@ class Benchmark:
 
     def scores(
         self, model: Checkpoint, labels: Path, tests: dict[str, Sequence[Example]]
-    ) -> list[Score]:
-        classifier = Classifier(model.path, model, labels)
-        return [
-            classifier.score(self.packs[language], rows, "test", MAX_TOKENS, self.device)
-            for language, rows in tests.items()
-        ]
+    ) -> dict[str, Accuracies]:
+        classifier, scores = Classifier(str(model.path), model, labels), {}
+        for language, rows in tests.items():
+            classifier.check(rows, language, "test")
+            speaker = speaker_of(model, self.packs[language], Batches(MAX_TOKENS, self.device))
+            scores[language] = classifier.score(speaker, rows, language)
+        return scores
 
 
 def find_packs(folder: Path) -> list[Path]:

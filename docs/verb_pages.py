@@ -12,8 +12,7 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-from fairseq_minimodel.cli import build_parser
-from fairseq_minimodel.cli.verb import PROGRAM
+from fairseq_minimodel.cli import PROGRAM, build_parser
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "verbs"

@@ -14,7 +14,8 @@ from pathlib import Path
 from statistics import mean
 
 from fairseq_minimodel.errors import InputError, print_input_errors_plainly
-from fairseq_minimodel.report.scores import VARIANTS, Score, read_score, summarise
+from fairseq_minimodel.kinds.scores import Score, read_score
+from fairseq_minimodel.report.scores import VARIANTS, summarise
 from fairseq_minimodel.terminal.table import format_table
 
 # task -> variant -> language -> one score for each seed
@@ -45,7 +46,7 @@ def table(variants: dict[str, dict[str, list[Score]]]) -> str:
     names = [name for name in VARIANTS if name in variants]
     languages = list(dict.fromkeys(language for name in names for language in variants[name]))
     rows = [
-        [language, variants[names[0]][language][0].items]
+        [language, variants[names[0]][language][0].n]
         + [describe(variants[name][language]) for name in names]
         for language in languages
     ]

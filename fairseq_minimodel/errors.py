@@ -1,6 +1,6 @@
 """What a user did wrong, in one sentence.
 
-`InputError` is for input that the user can mend: a missing file, a wrong vocabulary, a damaged
+`InputError` is for input that the user can put right: a missing file, a wrong vocabulary, a damaged
 checkpoint. It ends a command (ours, `fairseq-train`, a script) with its sentence on stderr and exit
 code 2, without a traceback. A bug in this package raises anything else, and keeps its traceback.
 """
@@ -23,7 +23,7 @@ class InputError(ValueError):
 
 
 class SetupError(InputError, ImportError):
-    """The installation cannot work. The message has the commands that mend it."""
+    """The installation cannot work. The message has the commands that put it right."""
 
 
 # What fairseq's trainer raises in the place of every error of loading a checkpoint.

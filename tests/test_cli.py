@@ -1,14 +1,17 @@
 import argparse
+import inspect
 import os
 import shlex
 import subprocess
 import sys
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
 from conftest import run
 
-from fairseq_minimodel.cli import build_parser, main
+from fairseq_minimodel.cli import _load, build_parser, main
+from fairseq_minimodel.cli.verbs import VERBS
 
 
 def verbs() -> dict[str, argparse.ArgumentParser]:
@@ -51,6 +54,19 @@ def test_help_does_not_wait_for_torch():
     )
     assert result.returncode == 0, result.stderr
     assert "evaluate" in result.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_the_options_of_a_verb_are_what_its_function_takes(verb):
+    """A default of the function is that of the option, or there is none on the command line."""
+    options = fields(_load(verb.options)) if verb.options else ()
+    taken = inspect.signature(_load(verb.run)).parameters
+    defaults = {option.name: option.default for option in options}
+    if not any(one.kind is one.VAR_KEYWORD for one in taken.values()):  # `prepare` has one
+        assert set(taken) == set(defaults)
+    for name, one in taken.items():
+        if one.default is not one.empty and defaults.get(name, MISSING) is not MISSING:
+            assert one.default == defaults[name]
 
 
 def test_an_unknown_verb_or_option_exits_with_2():

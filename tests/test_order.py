@@ -7,13 +7,13 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "fairseq_minimodel"
 ROOMS = (
-    "terminal.text", "errors", "terminal", "files", "cost", "vocabulary", "nn", "modules", "kinds",
-    "bodies", "packs", "corpus",
+    "terminal.text", "errors", "options", "terminal", "files", "cost", "vocabulary", "nn", "modules",
+    "kinds", "bodies", "packs", "corpus",
     "plugin.compat", "models", "criterions", "tasks", "plugin", "tasks.register",
-    "inference", "evaluation", "interop", "report", "recipes", "cli", "__main__",
+    "inference", "evaluation", "interop", "inspect", "report", "recipes", "cli", "__main__",
 )  # fmt: skip
 OF_FAIRSEQ = ("plugin", "models", "criterions", "tasks")  # the rooms that may import fairseq
-WITHOUT_TORCH = ("terminal", "errors", "files", "cost", "vocabulary", "corpus", "cli")
+WITHOUT_TORCH = ("terminal", "errors", "options", "files", "cost", "vocabulary", "corpus", "cli")
 
 
 def room_of(module: str) -> str:

@@ -4,19 +4,8 @@ from collections.abc import Collection, Mapping
 
 from ..errors import InputError
 from .checkpoint import Checkpoint
-from .identity import VOCABULARY
-from .language_side import EMBEDDING
-from .parts import HEAD
+from .family import EMBEDDING, HEAD, VOCABULARY
 from .surgery import head_layers
-
-SIZES = (
-    "encoder_layers",
-    "encoder_embed_dim",
-    "encoder_ffn_embed_dim",
-    "encoder_attention_heads",
-    "max_positions",
-    "activation_fn",
-)
 
 
 def check_fits(
@@ -37,7 +26,7 @@ def check_fits(
             in no tensor: loaded with others, a model computes something else without a word.
     """
     found = checkpoint.body_settings()
-    different = [name for name in SIZES if found[name] != settings[name]]
+    different = [name for name, value in found.items() if value != settings[name]]
     if different:
         own, its = (
             ", ".join(f"--{name.replace('_', '-')} {values[name]}" for name in different)

@@ -2,7 +2,7 @@
 
 Both are short identifiers in hexadecimal digits. They are kept as buffers of the model, so that they
 travel with every checkpoint that fairseq writes, whichever option it was loaded by. The buffers
-hold one small whole number a digit, as floating point: fairseq averages (EMA) and halves (fp16)
+hold one small whole number for each digit, as floating point: fairseq averages (EMA) and halves (fp16)
 buffers like weights, and a digit survives both.
 """
 
@@ -12,11 +12,9 @@ import uuid
 import torch
 from torch import Tensor
 
+from .family import BODY, LINEAGE, TASK_BODY, VOCABULARY
 from .language_side import StateDict, is_language_side
 
-LINEAGE = "encoder.lineage"
-VOCABULARY = "encoder.vocabulary"
-TASK_BODY = "encoder.task_body"  # the digest of the body that a task module is trained over
 IDENTIFIERS = (LINEAGE, VOCABULARY, TASK_BODY)
 DIGITS = 16
 
@@ -52,7 +50,7 @@ def lineage_of(state: StateDict) -> str:
         return decode(state[LINEAGE])
     digest = hashlib.sha256()
     for name in sorted(state):
-        if name.startswith("encoder.") and not is_language_side(name):
+        if name.startswith(BODY) and not is_language_side(name):
             digest.update(name.encode())
             digest.update(state[name].detach().cpu().float().numpy().tobytes())
     return digest.hexdigest()[:DIGITS]

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-EMBEDDING = "encoder.sentence_encoder.embed_tokens.weight"
-TIED_PROJECTION = "encoder.lm_head.weight"
-OUTPUT_BIAS = "encoder.lm_head.bias"
-KEYS = frozenset({EMBEDDING, TIED_PROJECTION, OUTPUT_BIAS})
+from .family import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION
 
 StateDict = dict[str, Tensor]
 
@@ -40,14 +37,10 @@ def language_side_of(state: StateDict) -> LanguageSide:
 def with_language_side(state: StateDict, side: LanguageSide) -> StateDict:
     """The same model with another language side; embedding and projection are one tensor."""
     embedding = side.embedding.to(state[EMBEDDING].dtype)
-    return {
-        **state,
-        EMBEDDING: embedding,
-        TIED_PROJECTION: embedding,
-        OUTPUT_BIAS: side.bias.to(state[OUTPUT_BIAS].dtype),
-    }
+    bias = side.bias.to(state[OUTPUT_BIAS].dtype)
+    return {**state, EMBEDDING: embedding, TIED_PROJECTION: embedding, OUTPUT_BIAS: bias}
 
 
 def is_language_side(name: str) -> bool:
     """Whether a parameter of this name belongs to the language side."""
-    return name in KEYS
+    return name in (EMBEDDING, TIED_PROJECTION, OUTPUT_BIAS)

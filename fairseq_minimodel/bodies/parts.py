@@ -1,34 +1,19 @@
 """The parts of a model, in a reader's words, and which tensor belongs to which."""
 
-import re
 from collections.abc import Iterable
 
 from ..modules.method import is_module_part
-from .checkpoint import LAYER
+from . import family
+from .family import AUXILIARY_HEAD, CLASSIFICATION_HEAD, HEAD, SPAN_HEAD, layer_of
 from .language_side import is_language_side
 
-AUXILIARY_HEAD = re.compile(r"encoder\.auxiliary_lm_heads\.(\d+)\.")
-HEAD = "encoder.lm_head."
-CLASSIFICATION_HEAD = re.compile(r"classification_heads\.([^.]+)\.")
-SPAN_HEAD = "span_head"
-
-# The parts.
 LANGUAGE_SIDE, TASK_MODULE = "language side", "task module"
 POSITIONS, EMBEDDING_NORM = "position embeddings", "embedding LayerNorm"
 LAST_HEAD, MIDDLE_HEAD = "last MLM head", "MLM head"
 CLASSIFIER, ANSWERER = "classification head", "span head"
 # As an input meets them, by how their names begin.
-ORDER = (
-    LANGUAGE_SIDE,
-    POSITIONS,
-    EMBEDDING_NORM,
-    "layer ",
-    MIDDLE_HEAD,
-    LAST_HEAD,
-    CLASSIFIER,
-    ANSWERER,
-    TASK_MODULE,
-)
+ORDER = (LANGUAGE_SIDE, POSITIONS, EMBEDDING_NORM, "layer ", MIDDLE_HEAD, LAST_HEAD)
+ORDER += (CLASSIFIER, ANSWERER, TASK_MODULE)
 
 
 def part_of(name: str) -> str:
@@ -37,26 +22,25 @@ def part_of(name: str) -> str:
         return LANGUAGE_SIDE
     if match := AUXILIARY_HEAD.match(name):
         return f"{MIDDLE_HEAD} after layer {match[1]}"
-    if name.startswith(HEAD):
-        return LAST_HEAD
     if match := CLASSIFICATION_HEAD.match(name):
         return f"{CLASSIFIER} {match[1]}"
+    if name.startswith(HEAD):
+        return LAST_HEAD
     if name.startswith(f"{SPAN_HEAD}."):
         return ANSWERER
     if is_module_part(name):
         return TASK_MODULE
-    if match := LAYER.match(name):
-        return f"layer {int(match[1]) + 1}"
-    if "embed_positions" in name:
+    if (layer := layer_of(name)) is not None:
+        return f"layer {layer + 1}"
+    if name == family.POSITIONS:
         return POSITIONS
-    if "layernorm_embedding" in name:
-        return EMBEDDING_NORM
-    return name
+    return EMBEDDING_NORM if name.startswith(family.EMBEDDING_NORM) else name
 
 
 def is_identity(name: str) -> bool:
     """Whether a tensor is a buffer that says what a model is, and no weight: lineage, vocabulary."""
-    return name.count(".") == 1 and name.startswith("encoder.") or name.endswith(".version")
+    in_no_module = name.startswith(family.BODY) and name.count(".") == 1
+    return in_no_module or name.endswith(".version")
 
 
 def place_of(part: str) -> tuple[int, int]:

@@ -10,16 +10,10 @@ import torch
 
 from ..errors import InputError
 from ..modules.method import is_module_part
-from .checkpoint import LAYER, Checkpoint
+from .checkpoint import Checkpoint
+from .family import AUXILIARY_HEAD, BODY, HEAD, LAYERS, layer_of, middle_head
 from .language_side import StateDict, is_language_side
-from .parts import (
-    AUXILIARY_HEAD,
-    HEAD,
-    is_identity,
-    listed,
-    part_of,
-    place_of,
-)
+from .parts import is_identity, listed, part_of, place_of
 
 INITIAL_STANDARD_DEVIATION = 0.02  # BERT's, as in fairseq's init_bert_params
 
@@ -64,8 +58,7 @@ def truncate(checkpoint: Checkpoint, depth: int) -> tuple[Checkpoint, SurgeryRep
             f"{', '.join(map(str, heads))}: choose one of these, pretrain with "
             f"--auxiliary-head-layers {depth}, or put a head on with `fairseq-minimodel extend`"
         )
-    last = depth == checkpoint.layers
-    head = HEAD if last else f"encoder.auxiliary_lm_heads.{depth}."
+    head = HEAD if depth == checkpoint.layers else middle_head(depth)
     state = _bottom(checkpoint.state, depth)
     kept = list(state)
     for name, tensor in checkpoint.state.items():
@@ -98,11 +91,11 @@ def extend(
     for name in dropped:
         if name.startswith(HEAD):
             state[name] = _fresh(name, checkpoint.state[name], generator)
-    first_layer = [name for name in kept if (match := LAYER.match(name)) and match[1] == "0"]
+    first_layer = [name for name in kept if layer_of(name) == 0]
     for index in range(depth, depth + new_layers):
         for name in first_layer:
-            like = state[name]
-            state[name.replace(".layers.0.", f".layers.{index}.")] = _fresh(name, like, generator)
+            new = f"{LAYERS}{index}.{name.removeprefix(f'{LAYERS}0.')}"
+            state[new] = _fresh(name, state[name], generator)
     made = tuple(name for name in state if name not in kept)
     report = SurgeryReport(kept=kept, made=made, dropped=dropped)
     return _plain_model(checkpoint, state, depth + new_layers), report
@@ -135,20 +128,21 @@ def _bottom(state: StateDict, depth: int) -> StateDict:
     """Language side, positions, embedding LayerNorm, identity and the bottom `depth` layers."""
 
     def belongs(name: str) -> bool:
-        if layer := LAYER.match(name):
-            return int(layer[1]) < depth
+        if (layer := layer_of(name)) is not None:
+            return layer < depth
         if is_language_side(name):
             return True
-        in_encoder = name.startswith("encoder.")
-        return in_encoder and not name.startswith(HEAD) and not AUXILIARY_HEAD.match(name)
+        return (
+            name.startswith(BODY) and not name.startswith(HEAD) and not AUXILIARY_HEAD.match(name)
+        )
 
     return {name: tensor for name, tensor in state.items() if belongs(name)}
 
 
 def _fresh(name: str, like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    if "layer_norm" in name:
-        return torch.full_like(like, 1.0 if name.endswith("weight") else 0.0)
     if name.endswith("bias"):
         return torch.zeros_like(like)
+    if like.dim() == 1:  # the gain of a LayerNorm
+        return torch.ones_like(like)
     drawn = torch.empty(like.shape).normal_(0.0, INITIAL_STANDARD_DEVIATION, generator=generator)
     return drawn.to(like.dtype)

@@ -15,9 +15,10 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from os import path as os_path
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import omegaconf
 import safetensors
@@ -27,6 +28,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..files.recognise import recognise
 from ..files.records import read_record, shown
+from ..terminal.progress import ProgressFile
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 SHOWN_CLASSES = 5
@@ -95,20 +97,20 @@ HARMLESS = [
     (NumberType, "numpy.dtype"),
     (number, "numpy.core.multiarray.scalar"),
     (number, "numpy._core.multiarray.scalar"),
-    *(
-        (joined, f"{module}.{name}")
-        for module in ("pathlib", "pathlib._local")
-        for name in ("PosixPath", "PurePosixPath")
-    ),
+    (joined, "pathlib.PosixPath"),
+    (joined, "pathlib.PurePosixPath"),
+    (joined, "pathlib._local.PosixPath"),
+    (joined, "pathlib._local.PurePosixPath"),
 ]
 
 
-def read_torch(path: str | Path, file: BinaryIO | None = None, *, what: str = "checkpoint") -> Any:
+def read_torch(path: str | Path, *, what: str = "checkpoint", progress: bool = False) -> Any:
     """What torch.save wrote, on the CPU, without running anything of it.
 
     Args:
-        file: the same file, opened; None: the file is mapped into memory where that is possible.
         what: it should be, for a message.
+        progress: read the file at once and show how far it is, instead of mapping it into memory
+            where that is possible.
 
     Raises:
         InputError: it cannot be read, is something else, or holds objects of classes that are not
@@ -117,24 +119,23 @@ def read_torch(path: str | Path, file: BinaryIO | None = None, *, what: str = "c
     try:
         explain_other_file(path, what)
         check_sums(path, what)
-        mapped = file is None and zipfile.is_zipfile(path)
-        # at its end safe_globals forgets what it was given, also what was known before
+        load = partial(torch.load, map_location="cpu", weights_only=True)
+        # those that are allowed for the whole process must be so afterwards, too
         known = torch.serialization.get_safe_globals()
-        harmless = [each for each in HARMLESS if each not in known]
-        with warnings.catch_warnings(), torch.serialization.safe_globals(harmless):
+        more = [one for one in HARMLESS if one not in known]
+        with warnings.catch_warnings(), torch.serialization.safe_globals(more):
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # it is read or refused
-            return torch.load(
-                file or path, map_location="cpu", weights_only=True, mmap=mapped or None
-            )
+            if progress:
+                with ProgressFile(path, "r", f"reading {Path(path).name}") as file:
+                    return load(file)
+            return load(path, mmap=zipfile.is_zipfile(path) or None)
     except FileNotFoundError:
         raise InputError(f"no {what} {path}: check the path") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder: name a {what} file in it") from None
     except InputError:
         raise
-    except (
-        Exception
-    ) as error:  # whatever PyTorch meets in a damaged pickle: KeyError, TypeError, ...
+    except Exception as error:  # whatever a damaged pickle leads to: KeyError, TypeError, ...
         raise unreadable(path, error, what) from None
 
 
@@ -188,12 +189,10 @@ def unreadable(path: str | Path, error: Exception, what: str = "checkpoint") -> 
             f"loading such objects can run code; a {what} may hold tensors, numbers, text, lists and "
             "dicts: have it saved again with nothing else in it, by whoever made it"
         )
+    reason = str(error).split("\n")[0][:120] or type(error).__name__
     with open(path, "rb") as file:
-        begins_as_archive = file.read(2) == b"PK"
-    if begins_as_archive and not zipfile.is_zipfile(path):
-        reason = "it is cut off"
-    else:
-        reason = str(error).split("\n")[0][:120] or type(error).__name__
+        if file.read(2) == b"PK" and not zipfile.is_zipfile(path):
+            reason = "it is cut off"
     return InputError(f"{path} is damaged ({reason}); copy or make it again")
 
 
@@ -258,11 +257,8 @@ def check_weights(
     for name, tensor in tensors.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise InputError(f"{path} is damaged: {_name(name)} is not a tensor; {way_out}")
-        if (
-            tensor.dtype not in FLOATS
-            or tensor.layout != torch.strided
-            or tensor.device.type != "cpu"
-        ):
+        form = tensor.layout, tensor.device.type
+        if tensor.dtype not in FLOATS or form != (torch.strided, "cpu"):
             kind = str(tensor.dtype).removeprefix("torch.")
             raise InputError(
                 f"{path} has {_name(name)} as {kind} ({tensor.layout}, {tensor.device}), and weights "

@@ -1,7 +1,7 @@
 """The command `fairseq-minimodel VERB`: argument parsing only.
 
-Each verb names the function that does the work as "module:function"; the module is imported when
-the verb runs, so that `--help` does not wait for torch. The function gets the options as keywords.
+The module of a verb (`verbs.py`) is imported when it runs, that of its options when it is parsed, so
+that `--help` does not wait for torch. The function gets the options as keywords.
 """
 
 import argparse
@@ -10,24 +10,20 @@ import logging
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from .. import __version__
 from ..errors import InputError
-from ..files.outputs import explain
+from ..files.refusals import explain
 from ..terminal.text import PlainStream
-from . import (
-    checkpoints,
-    corpus,
-    costs,
-    exchange,
-    reports,
-    scores,
-    serving,
-)
-from .verb import PROGRAM, Verbs, add_verb
+from .adapter import add_options
+from .verbs import VERBS, Verb
+
+PACKAGE, PROGRAM = "fairseq_minimodel", "fairseq-minimodel"
 
 
 def user_dir() -> None:
@@ -50,47 +46,58 @@ def completion(shell: str) -> None:
     print(shtab.complete(build_parser(), shell))
 
 
-def _add_own_verbs(verbs: Verbs) -> None:
-    add_verb(
-        verbs,
-        "user-dir",
-        run="fairseq_minimodel.cli:user_dir",
-        help="print the folder to give to fairseq's --user-dir",
-        example="",
-    )
-    add_verb(
-        verbs,
-        "examples-dir",
-        run="fairseq_minimodel.cli:examples_dir",
-        help="print the folder of the recipes and hydra configs that the documentation uses",
-        example="",
-    )
-    parser = add_verb(
-        verbs,
-        "completion",
-        run="fairseq_minimodel.cli:completion",
-        help="print what makes a shell complete verbs and options",
-        example="bash > ~/.local/share/bash-completion/completions/fairseq-minimodel",
-    )
-    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """The parser of the whole command, one sub-parser per verb.
 
-
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command, one sub-parser a verb."""
+    Args:
+        verb: the only one whose options are added; None: all are.
+    """
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Extend a RoBERTa-style masked language model to new languages.",
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for group in (corpus, checkpoints, scores, serving, costs, reports, exchange):
-        group.add_verbs(verbs)
-    _add_own_verbs(verbs)
+    for one in VERBS:
+        own = verbs.add_parser(
+            one.name,
+            help=one.help,
+            description=one.description or f"{one.help[0].upper()}{one.help[1:]}.",
+            epilog=f"example:\n{_command(one)}",
+            formatter_class=_Help,
+        )
+        if one.options and verb in (None, one.name):
+            add_options(own, _load(one.options))
     return parser
 
 
+class _Help(argparse.HelpFormatter):
+    """Keeps the lines of a text that has several: the example."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+
+def _command(verb: Verb) -> str:
+    """The example of a verb, over several lines where it is long."""
+    return textwrap.fill(
+        f"{PROGRAM} {verb.name} {verb.example}",
+        width=78,
+        initial_indent="  ",
+        subsequent_indent="      ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    ).replace("\n", " \\\n")
+
+
+def _load(name: str) -> Any:
+    """What a "module:name" of this package is."""
+    module, name = name.split(":")
+    return getattr(importlib.import_module(f"{PACKAGE}.{module}"), name)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns the exit code: 0; 2 for input that the user can mend; 130 for Ctrl-C."""
+    """Run one verb. Returns the exit code: 0; 2: bad input; 130: Ctrl-C."""
     streams = PlainStream(sys.stdout), PlainStream(sys.stderr)
     with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
         return _run(sys.argv[1:] if arguments is None else arguments)
@@ -98,14 +105,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     _refuse_unusable(arguments)
-    options = vars(build_parser().parse_args(arguments))
-    options.pop("verb")
+    name = next((one for one in arguments if not one.startswith("-")), "")
+    given = vars(build_parser(name).parse_args(arguments))
+    verb = {one.name: one for one in VERBS}[given.pop("verb")]
     # Before fairseq is imported: it would turn on the log of every package, at every level.
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("fairseq_minimodel").setLevel(logging.INFO)
-    module, function = options.pop("run").split(":")
+    logging.getLogger(PACKAGE).setLevel(logging.INFO)
     try:
-        getattr(importlib.import_module(module), function)(**options)
+        options = vars(_load(verb.options)(**given)) if verb.options else {}
+        _load(verb.run)(**options)
         sys.stdout.flush()
     except InputError as error:
         return _refuse(str(error))
@@ -134,11 +142,11 @@ def _refuse_unusable(arguments: Sequence[str]) -> None:
         option = before if before.startswith("--") else "an argument"
         if not argument or (argument.startswith("--") and argument.endswith("=")):
             option = argument.rstrip("=") or option
-            build_parser().error(f"{option} is empty: is a variable of your shell not set?")
+            build_parser("").error(f"{option} is empty: is a variable of your shell not set?")
         if "\0" in argument:
-            build_parser().error(f"{argument!r} has a NUL byte, which no path can have")
+            build_parser("").error(f"{argument!r} has a NUL byte, which no path can have")
         if re.search("[\ud800-\udfff]", argument):
-            build_parser().error(f"{argument!a} is not UTF-8: rename the file or folder")
+            build_parser("").error(f"{argument!a} is not UTF-8: rename the file or folder")
 
 
 def _discard_output() -> None:

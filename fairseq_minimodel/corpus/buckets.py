@@ -4,8 +4,8 @@ A document's key is the hash of the seed and its clean text; the top of the key 
 Buckets in order, each sorted when it is loaded, are the corpus in the order of the keys.
 """
 
-import mmap
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -23,15 +23,10 @@ BUCKET_BYTES = 32_000_000
 SMALL_BUCKET_BYTES = 1_000_000  # while there are few buckets, smaller ones keep all cores busy
 FEW_BUCKETS, MOST_BUCKETS = 64, 4096
 LARGE_DOCUMENT = 100_000  # bytes; few articles have so many, and text without blank lines has
-JOINERS = ("\u200c", "\u200d")  # zero-width non-joiner and joiner, which some scripts write with
-_EXPANSION = {
-    ".gz": 4,
-    ".xz": 6,
-    ".zst": 5,
-    ".bz2": 6,
-}  # guessed; a wrong guess only changes bucket sizes
-
-
+# Which some scripts write with.
+JOINERS = {"\u200c": "zero-width non-joiners", "\u200d": "zero-width joiners"}
+# Guessed from the name; a wrong guess only changes the sizes of buckets.
+_EXPANSION = {".gz": 4, ".xz": 6, ".zst": 5, ".bz2": 6}
 _BATCH_BYTES = 1_000_000  # of raw documents, the unit of work of a cleaning task
 _WRITE_BUFFER_BYTES = 32_000_000  # of all buckets together
 
@@ -52,14 +47,12 @@ def distribute(
     number = _bucket_number(sources, options)
     buffers = [(bytearray(), bytearray()) for _ in range(number)]
     inputs: list[dict[str, Any]] = []
-    documents = too_short = buffered = 0
-    joiners = [0] * len(JOINERS)
+    counts: Counter[str] = Counter()
+    buffered = 0
     with Progress("reading", total) as progress, worker_pool(workers) as pool:
         batches = _batches(sources, options, number, inputs, progress)
         for batch in bounded_map(pool, _clean_batch, batches, 3 * workers):
-            documents += batch.documents
-            too_short += batch.too_short
-            joiners = [sum(counts) for counts in zip(joiners, batch.joiners, strict=True)]
+            counts += batch.counts
             for bucket, (records, texts) in batch.buckets.items():
                 buffers[bucket][0].extend(records)
                 buffers[bucket][1].extend(texts)
@@ -70,9 +63,9 @@ def distribute(
         _append(folder, buffers)
     return {
         "buckets": number,
-        "documents": documents,
-        "too_short": too_short,
-        "joiners": joiners,
+        "documents": counts["documents"],
+        "too_short": counts["too short"],
+        "joiners": {joiner: counts[joiner] for joiner in JOINERS},
         "inputs": sorted(inputs, key=lambda entry: sorted(entry.items())),
     }
 
@@ -84,9 +77,7 @@ def _bucket_number(sources: Sequence[Path], options: PrepareOptions) -> int:
 
 
 class _CleanBatch(NamedTuple):
-    documents: int
-    too_short: int
-    joiners: list[int]
+    counts: Counter[str]  # of documents, of too short ones, and of each of `JOINERS`
     buckets: dict[int, tuple[bytearray, bytearray]]  # records (of `_RECORD`) and texts, joined
 
 
@@ -129,18 +120,16 @@ def _clean_batch(
 ) -> _CleanBatch:
     """Clean documents, each given as (number of its first line, bytes), and assign buckets."""
     cleaner = _cleaner(options)
-    documents = too_short = 0
-    joiners = [0] * len(JOINERS)
+    counts: Counter[str] = Counter()
     buckets: dict[int, tuple[bytearray, bytearray]] = {}
     for line, raw in raw_documents:
         for text in cleaner.texts(raw, json_lines, path, line):
-            documents += 1
+            counts["documents"] += 1
             if len(text) < options.min_characters:
-                too_short += 1
+                counts["too short"] += 1
                 continue
-            joiners = [
-                count + text.count(joiner) for count, joiner in zip(joiners, JOINERS, strict=True)
-            ]
+            for joiner in JOINERS:
+                counts[joiner] += text.count(joiner)
             data = text.encode("utf-8")
             key = cleaner.key(data)
             # The top 64 bits of the key, scaled to the number of buckets: monotone in the key.
@@ -149,7 +138,7 @@ def _clean_batch(
             records += key
             records += len(data).to_bytes(_RECORD.itemsize - KEY_BYTES, "little")
             texts += data
-    return _CleanBatch(documents, too_short, joiners, buckets)
+    return _CleanBatch(counts, buckets)
 
 
 @lru_cache(maxsize=1)
@@ -185,14 +174,9 @@ class Bucket:
         if start >= stop:
             return
         # Mapped, not read: pages of a bucket larger than planned can leave memory again.
-        with (
-            open(self._path, "rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-        ):
-            for end, size in zip(
-                self.ends[start:stop].tolist(), self.sizes[start:stop].tolist(), strict=True
-            ):
-                yield data[end - size : end]
+        data = np.memmap(self._path, np.uint8, "r")
+        for end, size in zip(self.ends[start:stop], self.sizes[start:stop], strict=True):
+            yield data[end - size : end].tobytes()
 
 
 class BucketSize(NamedTuple):

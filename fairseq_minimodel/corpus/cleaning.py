@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sacremoses import MosesPunctNormalizer
 
-from ..files.text import LARGEST_DOCUMENT, cut_position, decode, json_text
+from ..files.rows import json_text
+from ..files.text import LARGEST_DOCUMENT, cut_position, decode
 from .options import PrepareOptions
 
 KEY_BYTES = 16
@@ -34,7 +35,7 @@ class Cleaner:
         if not json_lines:
             yield self._clean(decode(raw, path, line))
             return
-        data = json_text(raw, self._options.field, path, line).encode("utf-8")
+        data = json_text(raw, self._options.field, path, line).encode()
         while len(data) > LARGEST_DOCUMENT:
             end = cut_position(data, LARGEST_DOCUMENT)
             yield self._clean(data[:end].decode("utf-8"))

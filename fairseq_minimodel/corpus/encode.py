@@ -3,27 +3,15 @@
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from ..files.atomic import atomic_file
 from ..vocabulary.tokenizers import EOS, Vocabulary
 from .buckets import Bucket
+from .splits import SPLITS, BucketPlan, split_texts
 
-SPLITS = ("train", "valid")
 _ENCODE_BYTES = 500_000  # of text encoded at a time: a list of Python ints is 20 times as large
-
-
-class BucketPlan(NamedTuple):
-    """What becomes of a bucket."""
-
-    number: int
-    documents: int
-    valid: int  # this many documents, the first ones, belong to the validation split,
-    divided: int  # and so many bytes of the document behind them, whose rest is for training
-    bytes: int
-    shard: int
 
 
 def encode_bucket(
@@ -52,18 +40,6 @@ def encode_bucket(
                 tokens_file.write(tokens.astype(dtype))
                 sizes_file.write(sizes.astype("<i4"))
     return plan.bytes
-
-
-def split_texts(bucket: Bucket, plan: BucketPlan, split: str) -> Iterator[bytes]:
-    """The clean texts of a bucket that belong to a split, in order."""
-    whole = plan.valid + (plan.divided > 0)  # the first document of which all is for training
-    shared = bucket.texts(plan.valid, whole)
-    if split == "valid":
-        yield from bucket.texts(0, plan.valid)
-        yield from (text[: plan.divided].strip() for text in shared)
-    else:
-        yield from (text[plan.divided :].strip() for text in shared)
-        yield from bucket.texts(whole, plan.documents)
 
 
 @lru_cache(maxsize=1)

@@ -58,7 +58,7 @@ def read_sizes(prefix: Path) -> tuple[np.dtype, np.ndarray]:
     except OSError as error:
         raise InputError(f"cannot read {index}: {error.strerror}") from None
     if len(head) < len(MAGIC) + HEADER.size or not head.startswith(MAGIC):
-        raise InputError(f"{index} is no index of fairseq's mmap format; {_AGAIN}")
+        raise InputError(f"{index} is not an index of fairseq's mmap format; {_AGAIN}")
     version, code, items = HEADER.unpack_from(head, len(MAGIC))
     if version != 1 or code not in TYPES or length != len(head) + 12 * items:
         raise InputError(f"{index} is damaged or cut off; {_AGAIN}")
@@ -84,7 +84,7 @@ def check_dataset(prefix: Path, symbols: int | None) -> None:
     """Refuse a dataset that training cannot use: damaged, empty, or of another vocabulary.
 
     Args:
-        symbols: of the vocabulary; None: the items are no text. Of long data the first part is
+        symbols: of the vocabulary; None: the items are not text. Of long data the first part is
             looked at.
 
     Raises:

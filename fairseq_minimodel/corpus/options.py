@@ -1,104 +1,98 @@
-"""The options of `prepare`: defaults, units and help, stated once for the command and for Python.
+"""The options of the verbs that make the data for training."""
 
-Kept apart from `prepare.py` so that `--help` need not import numpy and SentencePiece.
-"""
-
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..kinds.window_options import BAD_OFFSETS, REFUSE, window_option
+from ..options import REQUIRED, option, output
 
+# The benchmarks, by kind, without a wait for the modules that read them.
+LABELLED = ("xnli", "multinli", "snli", "snli-counterfactual", "pawsx", "sib200")
+ANSWERED = ("squad", "mlqa", "xquad", "tydiqa-goldp")
 NORMALISATION_RULES = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity")
 _DEFAULT_LENGTH = 512
-_FRAME = 2  # tokens of a sequence that are no text: <s> and </s>
+_FRAME = 2  # tokens of a sequence that are not text: <s> and </s>
 _MARKUP = ("<s>", "</s>", "<pad>", "<unk>", "<mask>")
-
-
-def _option(default: Any, help: str, **argument: Any) -> Any:
-    """A field that also says how the command line reads it (keywords of add_argument)."""
-    return field(default=default, metadata={"help": help, "argument": argument})
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
     """What decides the output of `prepare`, together with the text itself."""
 
-    document_per_line: bool = _option(
+    document_per_line: bool = option(
         False, "each line is a document (default: a blank line separates documents)"
     )
-    text_format: str = _option(
+    text_format: str = option(
         "auto",
         "read the files as plain text or as JSON Lines (jsonl), whatever they look like",
         choices=("auto", "plain", "jsonl"),
     )
-    field: str = _option("text", "JSON Lines: the key that holds the text")
-    unicode_normalisation: str = _option(
+    field: str = option("text", "JSON Lines: the key that holds the text")
+    unicode_normalisation: str = option(
         "none",
         "Unicode normalisation of the text. The vocabulary has its own (--normalisation-rule); "
         "this one also acts on what counts as a duplicate",
         choices=("none", "NFC", "NFKC"),
     )
-    moses_punctuation: str | None = _option(
+    moses_punctuation: str | None = option(
         None, "normalise punctuation as Moses does for this language (en, de, ...)", metavar="LANG"
     )
-    min_characters: int = _option(10, "drop documents with fewer characters than this", type=int)
-    valid_fraction: float = _option(
-        0.01, "share of the text that goes to the validation split", type=float
+    min_characters: int = option(10, "drop documents with fewer characters than this")
+    valid_fraction: float = option(0.01, "share of the text that goes to the validation split")
+    valid_megabytes: float = option(
+        4.0, "at most this much text goes to the validation split, in MB"
     )
-    valid_megabytes: float = _option(
-        4.0, "at most this much text goes to the validation split, in MB", type=float
+    seed: int = option(1, "seed of the shuffle")
+    vocabulary_size: int = option(50_000, "number of SentencePiece pieces")
+    character_coverage: float = option(
+        0.9998, "share of the characters that the vocabulary must cover"
     )
-    seed: int = _option(1, "seed of the shuffle", type=int)
-    vocabulary_size: int = _option(50_000, "number of SentencePiece pieces", type=int)
-    character_coverage: float = _option(
-        0.9998, "share of the characters that the vocabulary must cover", type=float
+    vocabulary_sample_megabytes: float = option(
+        100.0, "the vocabulary is trained on this much text, in MB"
     )
-    vocabulary_sample_megabytes: float = _option(
-        100.0, "the vocabulary is trained on this much text, in MB", type=float
-    )
-    normalisation_rule: str = _option(
+    normalisation_rule: str = option(
         "nmt_nfkc",
         "SentencePiece's normalisation, which the vocabulary keeps: nmt_nfkc is NFKC with spaces "
         "for control characters and the zero-width non-joiner, nfkc keeps these; with _cf they "
         "fold case (for uncased models); identity changes nothing",
         choices=NORMALISATION_RULES,
     )
-    user_defined_symbols: tuple[str, ...] = _option(
+    user_defined_symbols: tuple[str, ...] = option(
         (),
         "texts that are always one piece of the vocabulary, whatever stands around them",
         nargs="+",
         metavar="SYMBOL",
     )
-    sequence_length: int = _option(
+    sequence_length: int = option(
         _DEFAULT_LENGTH,
         "the --tokens-per-sample of the training to come, <s> and </s> included: a longer line is "
         "stored as several items",
-        type=int,
     )
-    shards: int | None = _option(
-        None, "number of shards (default: one for every 4 GB of text)", type=int
-    )
+    shards: int | None = option(None, "number of shards (default: one for every 4 GB of text)")
 
     def __post_init__(self) -> None:
-        def check(name: str, good: bool, allowed: str) -> None:
+        allowed = {
+            "min_characters": (self.min_characters >= 1, "at least 1"),
+            "valid_fraction": (0 < self.valid_fraction < 1, "more than 0 and less than 1"),
+            "valid_megabytes": (self.valid_megabytes > 0, "more than 0"),
+            "seed": (0 <= self.seed < 2**64, "between 0 and 2^64 - 1"),
+            "vocabulary_size": (self.vocabulary_size >= 1, "at least 1"),
+            "character_coverage": (0.98 <= self.character_coverage <= 1, "between 0.98 and 1"),
+            "vocabulary_sample_megabytes": (self.vocabulary_sample_megabytes > 0, "more than 0"),
+            "sequence_length": (self.sequence_length > _FRAME, f"at least {_FRAME + 1}"),
+            "shards": (self.shards is None or 1 <= self.shards <= 1000, "between 1 and 1000"),
+        }
+        for one in fields(self):
+            if choices := one.metadata["argument"].get("choices"):
+                words = f"{', '.join(choices[:-1])} or {choices[-1]}"
+                allowed[one.name] = getattr(self, one.name) in choices, words
+        for name, (good, words) in allowed.items():
             if not good:
-                option, value = name.replace("_", "-"), getattr(self, name)
-                raise InputError(f"--{option} is {value}, but it must be {allowed}.")
-
-        check("min_characters", self.min_characters >= 1, "at least 1")
-        check("valid_fraction", 0 < self.valid_fraction < 1, "more than 0 and less than 1")
-        check("valid_megabytes", self.valid_megabytes > 0, "more than 0")
-        check("seed", 0 <= self.seed < 2**64, "between 0 and 2^64 - 1")
-        check("vocabulary_size", self.vocabulary_size >= 1, "at least 1")
-        check("character_coverage", 0.98 <= self.character_coverage <= 1, "between 0.98 and 1")
-        check("vocabulary_sample_megabytes", self.vocabulary_sample_megabytes > 0, "more than 0")
-        check("sequence_length", self.sequence_length > _FRAME, f"at least {_FRAME + 1}")
-        check("shards", self.shards is None or 1 <= self.shards <= 1000, "between 1 and 1000")
-        for option in fields(self):
-            choices = option.metadata["argument"].get("choices")
-            if choices:
-                allowed = f"{', '.join(choices[:-1])} or {choices[-1]}"
-                check(option.name, getattr(self, option.name) in choices, allowed)
+                value = getattr(self, name)
+                name = name.replace("_", "-")
+                raise InputError(f"--{name} is {value}, but it must be {words}.")
         object.__setattr__(self, "user_defined_symbols", tuple(self.user_defined_symbols))
         for symbol in self.user_defined_symbols:
             if not symbol or symbol in _MARKUP or any(map(str.isspace, symbol)):
@@ -113,27 +107,6 @@ class PrepareOptions:
         return self.sequence_length - _FRAME
 
 
-def add_option_arguments(parser: Any) -> None:
-    """Add one command-line argument for each field of `PrepareOptions`."""
-    for option in fields(PrepareOptions):
-        argument = dict(option.metadata["argument"], help=option.metadata["help"])
-        if option.default is False:
-            argument["action"] = "store_true"
-        elif option.default not in (None, ()):
-            argument["help"] += " (default: %(default)s)"
-        if "type" in argument:
-            argument["metavar"] = "N"
-        parser.add_argument(
-            "--" + option.name.replace("_", "-"), default=option.default, **argument
-        )
-    parser.add_argument(
-        "--max-line-tokens",
-        type=int,
-        metavar="N",
-        help=f"older name for --sequence-length N + {_FRAME}",
-    )
-
-
 def sequence_length_of(options: dict[str, Any], max_line_tokens: int | None) -> dict[str, Any]:
     """The options with the sequence length that the older name asks for. Raises InputError."""
     if max_line_tokens is None:
@@ -145,3 +118,103 @@ def sequence_length_of(options: dict[str, Any], max_line_tokens: int | None) -> 
             f"--sequence-length is {options['sequence_length']}: give one of them."
         )
     return {**options, "sequence_length": length}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sources:
+    text: list[str] = option(
+        REQUIRED,
+        "plain text or JSON Lines, each perhaps compressed (gzip, xz, zstd, bzip2)",
+        metavar="FILE",
+    )
+    output: Path = output(former="one of other text or options is never replaced")
+    sentencepiece_model: str | None = option(
+        None, "use this model instead of training one", metavar="FILE"
+    )
+    dictionary: str | None = option(
+        None,
+        "use this dict.txt with the given model instead of making one",
+        name="dict",
+        metavar="FILE",
+    )
+    workers: int | None = option(None, "processes (default: one per core)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareVerbOptions(PrepareOptions, _Sources):
+    max_line_tokens: int | None = option(None, f"older name for --sequence-length N + {_FRAME}")
+
+
+def _tokenizer() -> Path:
+    return option(REQUIRED)
+
+
+def _dictionary() -> Path:
+    return option(REQUIRED, "dict.txt", name="dict")
+
+
+def bad_offsets() -> str:
+    """What becomes of answers in a file of questions that stand elsewhere than it says."""
+    return option(
+        REFUSE,
+        "questions: where an answer does not stand in its context at answer_start, refuse the file, "
+        "skip the answer, or take the nearest place where it stands",
+        choices=BAD_OFFSETS,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareClassificationOptions:
+    train: Path = option(REQUIRED)
+    valid: Path = option(REQUIRED)
+    test: Path | None = option(None)
+    text_columns: list[str] = option(REQUIRED, metavar="COLUMN")
+    label_column: str = option(REQUIRED, metavar="COLUMN")
+    labels: list[str] | None = option(
+        None,
+        "all labels in the order of their classes (default: those of --train, sorted)",
+        metavar="LABEL",
+    )
+    max_length: int | None = option(
+        None,
+        "cut longer examples to so many tokens, special tokens included, as evaluate and predict "
+        "cut them to the positions of the model (default: nothing is cut)",
+        at_least=1,
+    )
+    sentencepiece_model: Path = _tokenizer()
+    dictionary: Path = _dictionary()
+    output: Path = output()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportBenchmarkOptions:
+    benchmark: str = option(REQUIRED, f"one of {', '.join(LABELLED)}", metavar="NAME")
+    data: Path = option(REQUIRED, "its archive, folder or file", metavar="PATH")
+    split: str = option("train", "of the benchmark")
+    language: str = option("en", "of the benchmark", metavar="CODE")
+    output: Path = output("FILE", "NAME.jsonl")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareQuestionsOptions:
+    train: Path = option(REQUIRED)
+    valid: Path = option(REQUIRED)
+    language: str | None = option(
+        None,
+        'take the questions of one language out of the files of TyDi QA, "en" (default: all)',
+        metavar="CODE",
+    )
+    sentencepiece_model: Path = _tokenizer()
+    dictionary: Path = _dictionary()
+    max_length: int = window_option("max_length")
+    stride: int = window_option("stride")
+    max_question: int = window_option("max_question")
+    bad_offsets: str = bad_offsets()
+    output: Path = output()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyOptions:
+    output: Path = output()
+    seed: int = option(1, "of the random draws")
+    sentences: int = option(30000, "sentences of running text in each language")

@@ -70,12 +70,9 @@ def check_dictionary(path: Path, symbols: int) -> None:
         if not prepared.is_file():
             continue
         content = read_prepared(prepared)
-        files = content.get("files")
+        files, expected = content.get("files"), content["counts"].get("vocabulary")
         of_another = isinstance(files, dict) and str(path.relative_to(folder)) not in files
-        expected = content["counts"].get("vocabulary")
-        if of_another or expected is None:
-            continue
-        if symbols != expected:
+        if not of_another and expected not in (None, symbols):
             raise InputError(
                 f"{path} has {symbols:,} symbols, and the data were prepared with {expected:,} "
                 f"({prepared}): it has lost or gained lines; copy it or {AGAIN}"

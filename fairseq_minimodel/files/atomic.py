@@ -17,19 +17,13 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
 from ..errors import InputError
-from .outputs import (
-    FileForm,
-    FolderForm,
-    cause_of,
-    check_file,
-    check_folder,
-    concerns_writing,
-    explain,
-)
+from .outputs import FileForm, FolderForm, check_file, check_folder
+from .refusals import cause_of, concerns_writing, explain
 
 PARTIAL, FORMER = ".partial", ".former"
 _LONGEST = 200  # bytes of a name that stands in those of its unfinished files
@@ -51,25 +45,21 @@ def atomic_file(path: str | Path, form: FileForm | None = None) -> Iterator[Path
         InputError: something else stands there, or it cannot be written, as on a full disk.
     """
     path = Path(path)
-    if form is not None:
-        check_file(path, form)
-    elif path.is_dir():
+    if form is None and path.is_dir():
         raise InputError(f"{path} is a folder: name a file in it, as {path / 'NAME'}")
-    with _explained(path), _partial(path, tempfile.mkstemp) as temporary:
+
+    def check() -> bool:
+        return form is not None and check_file(path, form)
+
+    with _replacement(path, form, check, tempfile.mkstemp, Path.replace) as temporary:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; outputs are not
-        _flush_to_disk(temporary)
-        replaced = form is not None and check_file(path, form)
-        temporary.replace(path)
-    if replaced:
-        logger.info("%s: replaced %s", path, form.name)
 
 
 def write_json(path: str | Path, value: object, form: FileForm | None = None) -> None:
     """Write a value as JSON, whole or not at all. Arguments and errors as in `atomic_file`."""
-    with atomic_file(path, form) as partial:
+    with atomic_file(path, form) as unfinished:
         text = json.dumps(value, indent=2, ensure_ascii=False)
-        partial.write_text(text + "\n", encoding="utf-8")
+        unfinished.write_text(text + "\n", encoding="utf-8")
 
 
 @contextmanager
@@ -85,19 +75,14 @@ def atomic_folder(path: str | Path, form: FolderForm | None = None) -> Iterator[
         InputError: something else stands there, or it cannot be written, as on a full disk.
     """
     path = Path(path)
-    _restore_former(path)
-    check_folder(path, form)
-    with _explained(path), _partial(path, tempfile.mkdtemp) as temporary:
+    for place in _left_behind(path, FORMER):  # by a writer that was killed before its next step
+        if os.path.lexists(path):
+            _remove(place)
+        else:
+            place.rename(path)
+    check = partial(check_folder, path, form)
+    with _replacement(path, form, check, tempfile.mkdtemp, _put_in_place) as temporary:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                file.chmod(0o666 & ~_umask())  # safetensors makes files private, as mkstemp does
-                _flush_to_disk(file)
-        replaced = check_folder(path, form)
-        _put_in_place(temporary, path)
-    if replaced:
-        logger.info("%s: replaced %s", path, form.name)
 
 
 @contextmanager
@@ -112,9 +97,7 @@ def locked(path: str | Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            if _is_still(handle, lock):
+            if _holds(handle, lock, fcntl.LOCK_EX):
                 break
             os.close(handle)  # who held it before has removed it
     try:
@@ -122,6 +105,45 @@ def locked(path: str | Path) -> Iterator[None]:
     finally:
         lock.unlink(missing_ok=True)
         os.close(handle)
+
+
+@contextmanager
+def _replacement(
+    path: Path,
+    form: FileForm | FolderForm | None,
+    check: Callable[[], bool],
+    make: Callable[..., str | tuple[int, str]],
+    put_in_place: Callable[[Path, Path], object],
+) -> Iterator[Path]:
+    """A new, locked, hidden file or folder beside `path`, which takes its place at the end.
+
+    Args:
+        check: refuses what must not be replaced; whether a former output is.
+        make: of `tempfile`; what it makes is private.
+    """
+    check()
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for place in _left_behind(path, PARTIAL):
+            _remove(place)
+        while True:
+            made = make(dir=path.parent, prefix=f".{_stem(path)}.", suffix=PARTIAL)
+            if isinstance(made, str):
+                made = os.open(made, os.O_RDONLY | os.O_CLOEXEC), made
+            handle, temporary = made[0], Path(made[1])
+            if _holds(handle, temporary, fcntl.LOCK_SH):
+                break
+            os.close(handle)  # another process took it for stale before it was locked
+        try:
+            yield temporary
+            _publish(temporary)
+            replaced = check()
+            put_in_place(temporary, path)
+        finally:
+            os.close(handle)
+            _remove(temporary)
+    if replaced:
+        logger.info("%s: replaced %s", path, form.name)
 
 
 @contextmanager
@@ -140,107 +162,17 @@ def _explained(path: Path) -> Iterator[None]:
         raise InputError(sentence) from error
 
 
-# ---- unfinished files and folders
-
-
-def _stem(path: Path) -> str:
-    """What the names of the unfinished files of `path` have in the middle: its own name."""
-    name = os.fsencode(path.name)
-    if len(name) <= _LONGEST:
-        return path.name
-    return blake2b(name, digest_size=16).hexdigest()
-
-
-@contextmanager
-def _partial(path: Path, make: Callable[..., str | tuple[int, str]]) -> Iterator[Path]:
-    """A new, locked, hidden file or folder beside `path`, removed at the end if it is still there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(path)
-    handle, temporary = _made(path, make)
-    try:
-        yield temporary
-    finally:
-        os.close(handle)
-        _remove(temporary)
-
-
-def _made(path: Path, make: Callable[..., str | tuple[int, str]]) -> tuple[int, Path]:
-    """An open, locked file or folder, and its path."""
-    while True:
-        made = make(dir=path.parent, prefix=f".{_stem(path)}.", suffix=PARTIAL)
-        if isinstance(made, tuple):
-            handle, name = made
-        else:
-            handle, name = os.open(made, os.O_RDONLY | os.O_CLOEXEC), made
-        with suppress(OSError):  # a file system without locks: what is left there stays
-            fcntl.flock(handle, fcntl.LOCK_SH)
-        if _is_still(handle, Path(name)):
-            return handle, Path(name)
-        os.close(handle)  # another process took it for stale before it was locked
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove what killed writers to `path` have left."""
-    for place in _hidden(path, PARTIAL):
-        with _unlocked(place) as stale:
-            if stale:
-                _remove(place)
-
-
-def _restore_former(path: Path) -> None:
-    """Bring back a folder that was moved aside by a writer that was killed before its next step."""
-    for place in _hidden(path, FORMER):
-        with _unlocked(place) as stale:
-            if stale and not os.path.lexists(path):
-                place.rename(path)
-            elif stale:
-                _remove(place)
-
-
-def _hidden(path: Path, suffix: str) -> list[Path]:
-    """The unfinished or former things of `path`, by their names."""
-    name = re.compile(rf"\.{re.escape(_stem(path))}\.[a-z0-9_]{{8}}{re.escape(suffix)}")
-    try:
-        return sorted(path.parent / one for one in os.listdir(path.parent) if name.fullmatch(one))
-    except OSError:
-        return []
-
-
-@contextmanager
-def _unlocked(place: Path) -> Iterator[bool]:
-    """Whether nobody holds the lock of a file or folder; nobody can take it within the block."""
-    try:  # a link is nothing of ours
-        handle = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        yield False
-        return
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = _is_still(handle, place)
-        except OSError:
-            free = False
-        yield free
-    finally:
-        os.close(handle)
-
-
-def _is_still(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), os.lstat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        if stat.S_ISDIR(os.lstat(path).st_mode):
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink()
-
-
-# ---- the last step
+def _publish(temporary: Path) -> None:
+    """Give a file, or all files of a folder, the rights of any other, and flush them to the disk."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for file in (temporary, *temporary.rglob("*")):
+        if file.is_file():
+            file.chmod(0o666 & ~mask)  # safetensors makes files private, as tempfile does
+            with open(file, "rb") as flushed:
+                os.fsync(flushed.fileno())
+    if temporary.is_dir():
+        temporary.chmod(0o777 & ~mask)
 
 
 def _put_in_place(temporary: Path, path: Path) -> None:
@@ -252,8 +184,7 @@ def _put_in_place(temporary: Path, path: Path) -> None:
         former = temporary.with_suffix(FORMER)
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            with suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_SH)
+            _holds(handle, path, fcntl.LOCK_SH)
             path.rename(former)
             try:
                 temporary.rename(path)
@@ -278,12 +209,49 @@ def _exchange(first: Path, second: Path) -> bool:
     raise OSError(number, os.strerror(number), str(second))
 
 
-def _flush_to_disk(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+# ---- unfinished files and folders, and their locks
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _stem(path: Path) -> str:
+    """What the names of the unfinished files of `path` have in the middle: its own name."""
+    name = os.fsencode(path.name)
+    return path.name if len(name) <= _LONGEST else blake2b(name, digest_size=16).hexdigest()
+
+
+def _left_behind(path: Path, suffix: str) -> Iterator[Path]:
+    """What killed writers to `path` have left: nobody holds its lock, nor can while it is used."""
+    name = re.compile(rf"\.{re.escape(_stem(path))}\.[a-z0-9_]{{8}}{re.escape(suffix)}")
+    names: list[str] = []
+    with suppress(OSError):
+        names = sorted(os.listdir(path.parent))
+    for place in (path.parent / one for one in names if name.fullmatch(one)):
+        with suppress(OSError):  # a link is nothing of ours
+            handle = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_still(handle, place):
+                    yield place
+            finally:
+                os.close(handle)
+
+
+def _holds(handle: int, path: Path, kind: int) -> bool:
+    """Lock an open file, and say whether it is still what stands at `path`."""
+    with suppress(OSError):  # a file system without locks: what is left there stays
+        fcntl.flock(handle, kind)
+    return _is_still(handle, path)
+
+
+def _is_still(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()

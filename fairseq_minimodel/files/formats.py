@@ -9,49 +9,43 @@ from pathlib import Path
 
 from ..errors import InputError
 
-_COMPRESSIONS = (
-    (re.compile(rb"\x1f\x8b"), "gzip"),
-    (re.compile(rb"\xfd7zXZ\0|]\0\0"), "xz"),  # the second: .lzma, the older form of it
-    (re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), "zstd"),
-    (re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"), "bzip2"),
-)
+_COMPRESSIONS = {
+    "gzip": rb"\x1f\x8b",
+    "xz": rb"\xfd7zXZ\0|]\0\0",  # the second: .lzma, the older form of it
+    "zstd": rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18",
+    "bzip2": rb"BZh[1-9](1AY&SY|\x17rE8P\x90)",
+}
+COMPRESSED = (".gz", ".xz", ".zst", ".bz2")  # how the names of such files end
 _UNPACK = "unpack it and give the text file that is inside"
 _DECOMPRESS = "decompress it first, or use gzip, xz, zstd or bzip2"
+_WRITE_JSON_LINES = "write its text as JSON Lines"
+_PANDAS = (
+    "write it as JSON Lines, for example with pandas: "
+    'read_parquet("FILE").to_json("FILE.jsonl", orient="records", lines=True)'
+)
+_DATASETS = (
+    'write it as JSON Lines, for example with datasets: Dataset.from_file("FILE")'
+    '.to_json("FILE.jsonl")'
+)
+_ZIP = "a zip archive (or a file of Word, Excel or LibreOffice, which are such archives)"
+# How a file begins, what it then is, and the way out.
 _FORMATS = (
+    (rb"PK(\x03\x04|\x05\x06|\x07\x08)", _ZIP, f"{_UNPACK}, or save it as text"),
+    (rb"(?s:.{257})ustar", "a tar archive", _UNPACK),
+    (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
+    (rb"Rar!\x1a\x07", "a rar archive", _UNPACK),
+    (rb"PAR1[\x15\0]", "a Parquet table", _PANDAS),
+    (rb"ARROW1\0\0|\xff\xff\xff\xff(?s:..)\0\0", "an Arrow table", _DATASETS),
+    (rb"%PDF-", "a PDF", "take the text out first, for example with pdftotext"),
+    (rb"{\\rtf", "an RTF file", "save it as plain text"),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old file of Word or Excel", "save it as text"),
+    (rb"SQLite format 3\0", "a database of SQLite", _WRITE_JSON_LINES),
+    (rb"\x89HDF\r\n\x1a\n", "an HDF5 file", _WRITE_JSON_LINES),
+    (rb"\x04\x22\x4d\x18", "compressed by lz4", _DECOMPRESS),
+    (rb"\x1f\x9d", "compressed by compress (.Z)", _DECOMPRESS),
+    (rb"LZIP\x01", "compressed by lzip", _DECOMPRESS),
     (
-        re.compile(rb"PK(\x03\x04|\x05\x06|\x07\x08)"),
-        "a zip archive (or a file of Word, Excel or LibreOffice, which are such archives)",
-        f"{_UNPACK}, or save it as text",
-    ),
-    (re.compile(rb".{257}ustar", re.DOTALL), "a tar archive", _UNPACK),
-    (re.compile(rb"7z\xbc\xaf\x27\x1c"), "a 7z archive", _UNPACK),
-    (re.compile(rb"Rar!\x1a\x07"), "a rar archive", _UNPACK),
-    (
-        re.compile(rb"PAR1[\x15\0]"),
-        "a Parquet table",
-        "write it as JSON Lines, for example with pandas: "
-        'read_parquet("FILE").to_json("FILE.jsonl", orient="records", lines=True)',
-    ),
-    (
-        re.compile(rb"ARROW1\0\0|\xff\xff\xff\xff..\0\0", re.DOTALL),
-        "an Arrow table",
-        'write it as JSON Lines, for example with datasets: Dataset.from_file("FILE")'
-        '.to_json("FILE.jsonl")',
-    ),
-    (re.compile(rb"%PDF-"), "a PDF", "take the text out first, for example with pdftotext"),
-    (re.compile(rb"{\\rtf"), "an RTF file", "save it as plain text"),
-    (
-        re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
-        "an old file of Word or Excel",
-        "save it as text",
-    ),
-    (re.compile(rb"SQLite format 3\0"), "a database of SQLite", "write its text as JSON Lines"),
-    (re.compile(rb"\x89HDF\r\n\x1a\n"), "an HDF5 file", "write its text as JSON Lines"),
-    (re.compile(rb"\x04\x22\x4d\x18"), "compressed by lz4", _DECOMPRESS),
-    (re.compile(rb"\x1f\x9d"), "compressed by compress (.Z)", _DECOMPRESS),
-    (re.compile(rb"LZIP\x01"), "compressed by lzip", _DECOMPRESS),
-    (
-        re.compile(rb"version https://git-lfs\.github\.com/spec/"),
+        rb"version https://git-lfs\.github\.com/spec/",
         "a pointer of Git LFS to the file",
         "fetch the file itself with: git lfs pull",
     ),
@@ -62,14 +56,14 @@ _BYTE_ORDER_MARKS = (
     (b"\xff\xfe", "UTF-16LE"),
     (b"\xfe\xff", "UTF-16BE"),
 )
-_UTF8_MARK = b"\xef\xbb\xbf"
+UTF8_MARK = b"\xef\xbb\xbf"
 _OBJECT_BEGINS = re.compile(rb'\{\s*"(?:[^"\\]|\\.)*"\s*:')
 _ARRAY_BEGINS = re.compile(rb'\[\s*(\{\s*"|"(?:[^"\\]|\\.)*"\s*[,\]])')
 _MARKUP_BEGINS = re.compile(rb"<(\?xml|!doctype|html|mediawiki|doc|tei)\b", re.IGNORECASE)
 _NAME = re.compile(r"[\w.-]{1,40}")
 _OBJECTS_IN_LINES = "make it JSON Lines, one object a line, with"
-TAB = "\t"
-TABLE_WAY_OUT = (
+_TAB = "\t"
+_TABLE_WAY_OUT = (
     "write the column with the text as plain text, or all of it as JSON Lines, one object a line"
 )
 _ROWS = 20  # of a table that are looked at
@@ -78,18 +72,17 @@ _TABLE_BYTES = 1 << 16
 
 def compression(stored: bytes) -> str | None:
     """gzip, xz, zstd or bzip2, by the first bytes of a file as it is stored; None: none of them."""
-    return next((name for mark, name in _COMPRESSIONS if mark.match(stored)), None)
+    return next((name for name, mark in _COMPRESSIONS.items() if re.match(mark, stored)), None)
 
 
 def refuse_other_formats(head: bytes, path: str | Path) -> None:
     """Raise InputError if the decompressed beginning of a file is not that of UTF-8 text."""
     for mark, name, way_out in _FORMATS:
-        if mark.match(head):
+        if re.match(mark, head):
             raise InputError(f"{path} is {name}, not text; {way_out.replace('FILE', str(path))}.")
     if compression(head):
         raise InputError(f"{path} is compressed twice; decompress it once.")
-    encoding = _wide_encoding(head)
-    if encoding:
+    if encoding := _wide_encoding(head):
         raise InputError(
             f"{path} is text in {encoding}, not in UTF-8; convert it with: "
             f"iconv -f {encoding} -t UTF-8 {path} > NEW"
@@ -142,32 +135,41 @@ def holds_json_lines(head: bytes) -> bool:
         return not end and _OBJECT_BEGINS.match(line) is not None
 
 
-def name_structure(head: bytes) -> tuple[str, str] | None:
-    """What a text file holds that is not running text, and the way out; None: running text.
+def suffix_inside(path: str | Path) -> str:
+    """What a name ends in, without the suffix of a compression."""
+    path = Path(path)
+    return Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
 
-    JSON Lines, which are read, do not count.
+
+def refuse_structure(head: bytes, path: str | Path, otherwise: str = "") -> None:
+    """Raise InputError if a file that is not JSON Lines holds a table, markup or other JSON.
+
+    Args:
+        head: its beginning, decompressed.
+        otherwise: what to do if that is wrong, for the end of the sentence.
     """
-    text = _text(head)
+    text, kind, suffix = _text(head), None, suffix_inside(path)
     if holds_json_lines(head):
-        return None
-    if _ARRAY_BEGINS.match(text):
-        return (
-            "a JSON array",
-            "make it JSON Lines, one object a line, with: jq -c '.[]' FILE > NEW.jsonl",
-        )
-    if _OBJECT_BEGINS.match(text):
+        pass
+    elif _ARRAY_BEGINS.match(text):
+        kind, way_out = "a JSON array", f"{_OBJECTS_IN_LINES}: jq -c '.[]' FILE > NEW.jsonl"
+    elif _OBJECT_BEGINS.match(text):
+        kind = "one JSON object over several lines"
         way_out = f"{_OBJECTS_IN_LINES}: jq -c . FILE > NEW.jsonl"
-        return "one JSON object over several lines", way_out
-    if _MARKUP_BEGINS.match(text):
-        return "XML or HTML", "take the text out of the tags first (WikiExtractor has --json)"
-    delimiter = _table_delimiter(text)
-    if delimiter:
-        return f"a table ({'TSV' if delimiter == TAB else 'CSV'})", TABLE_WAY_OUT
-    return None
+    elif _MARKUP_BEGINS.match(text):
+        kind = "XML or HTML"
+        way_out = "take the text out of the tags first (WikiExtractor has --json)"
+    elif delimiter := _table_delimiter(text):
+        kind, way_out = f"a table ({'TSV' if delimiter == _TAB else 'CSV'})", _TABLE_WAY_OUT
+    if kind is None and suffix in (".csv", ".tsv"):
+        kind, way_out = f"a table ({suffix[1:].upper()})", _TABLE_WAY_OUT
+    if kind:
+        way_out = way_out.replace("FILE", str(path))
+        raise InputError(f"{path} is {kind}, not running text; {way_out}{otherwise}.")
 
 
 def _text(head: bytes) -> bytes:
-    return head.removeprefix(_UTF8_MARK).lstrip()
+    return head.removeprefix(UTF8_MARK).lstrip()
 
 
 def _table_delimiter(text: bytes) -> str | None:
@@ -182,19 +184,20 @@ def _table_delimiter(text: bytes) -> str | None:
     if cut:
         lines.pop()
     rows = [line for line in lines if not line.startswith("#")]  # comments of CoNLL-U
-    columns = {row.strip().count(TAB) for row in rows[:_ROWS]}
+    columns = {row.strip().count(_TAB) for row in rows[:_ROWS]}
     if len(rows) > 1 and len(columns) == 1 and columns != {0}:
-        return TAB
+        return _TAB
     for delimiter in ",;":
         try:
             rows = list(islice(csv.reader(lines, delimiter=delimiter), _ROWS))
         except csv.Error:
             continue
         columns = {len(row) for row in rows}
-        if len(rows) > 1 and len(columns) == 1 and columns != {1} and _are_names(rows[0]):
+        names = (
+            len(rows) > 1
+            and len(set(rows[0])) == len(rows[0])
+            and all(map(_NAME.fullmatch, rows[0]))
+        )
+        if names and len(columns) == 1 and columns != {1}:
             return delimiter
     return None
-
-
-def _are_names(row: list[str]) -> bool:
-    return len(set(row)) == len(row) and all(map(_NAME.fullmatch, row))

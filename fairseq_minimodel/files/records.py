@@ -51,15 +51,16 @@ def parse_json(content: bytes, where: str | Path, way_out: str) -> Any:
     try:
         text = content.decode("utf-8")
         value = json.loads(
-            text, object_pairs_hook=with_each_key_once, parse_constant=_refuse_constant
+            text, object_pairs_hook=with_each_key_once, parse_constant=refuse_constant
         )
         _check_levels(value)
         if _SURROGATE.search(text):  # whole pairs are characters, halves cannot be written again
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise _damaged(where, "half a surrogate pair in a text", way_out) from None
-    except UnicodeDecodeError:
-        raise _damaged(where, "it is not UTF-8", way_out) from None
+    except UnicodeDecodeError as error:
+        line = 1 + content.count(b"\n", 0, error.start)
+        raise _damaged(where, f"it is not UTF-8 in line {line}", way_out) from None
     except RecursionError:
         raise _damaged(where, f"nested in more than {MOST_LEVELS} levels", way_out) from None
     except ValueError as error:
@@ -177,19 +178,19 @@ def with_each_key_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _refuse_constant(name: str) -> None:
+def refuse_constant(name: str) -> None:
+    """For `json.loads`: Python reads NaN and the infinities, which JSON does not have."""
     raise ValueError(f"it holds {name}, which is not JSON")
 
 
 def _check_levels(value: object) -> None:
     level = [value]
-    for _ in range(MOST_LEVELS):
+    for _ in range(MOST_LEVELS + 1):
         level = [
             inner
             for outer in level
             if isinstance(outer, dict | list)
             for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
         ]
         if not level:
             return

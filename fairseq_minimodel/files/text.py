@@ -7,7 +7,6 @@ import bz2
 import gzip
 import hashlib
 import io
-import json
 import lzma
 import zlib
 from collections.abc import Iterator
@@ -18,20 +17,13 @@ import zstandard
 
 from ..errors import InputError
 from ..terminal.progress import SHORT, Progress
-from .formats import (
-    TABLE_WAY_OUT,
-    compression,
-    holds_json_lines,
-    may_be_utf8,
-    name_structure,
-    refuse_other_formats,
-)
+from . import formats
+from .formats import COMPRESSED, UTF8_MARK
 
 BLOCK = 1 << 20  # bytes read at a time
 LONGEST_LINE = 1_000_000  # bytes; a longer line of plain text is cut
 LONGEST_JSON_LINE = 32_000_000  # bytes; JSON cannot be cut, so a longer line is refused
 LARGEST_DOCUMENT = 1_000_000  # bytes; a larger document is cut at a line boundary
-COMPRESSED = (".gz", ".xz", ".zst", ".bz2")
 
 _LONGEST_WINDOW = 1 << 31  # bytes; the largest that the library can read (`zstd --long=31`)
 # Bytes of zstd that are decompressed at a time: 4 of them can stand for 128 kB of text, so that
@@ -63,8 +55,11 @@ class TextFile:
         try:
             self._stream = self._decompressed()
             self.head = self._stream.peek(BLOCK)
-            refuse_other_formats(self.head, path)
-            self._refuse_damage_at_once()
+            formats.refuse_other_formats(self.head, path)
+            # a name that says compressed, over bytes that are neither that nor text
+            named = self.path.suffix in COMPRESSED and not self.is_compressed
+            if named and not formats.may_be_utf8(self.head):
+                raise EOFError(f"it does not begin as {self.path.suffix} does")
         except BaseException as error:
             self.__exit__()
             if isinstance(error, (*_DAMAGE, OSError)):
@@ -72,32 +67,18 @@ class TextFile:
             raise
 
     def _decompressed(self) -> io.BufferedReader:
-        stored = self._stored_stream
-        kind = compression(stored.peek(BLOCK))
+        kind = formats.compression(self._stored_stream.peek(BLOCK))
         if kind is None:
-            return stored
-        if kind == "gzip":
-            raw = gzip.GzipFile(fileobj=stored)
-        elif kind == "bzip2":
-            raw = bz2.BZ2File(stored)
-        elif kind == "xz":
-            raw = lzma.LZMAFile(stored)  # noqa: SIM115
-        else:
-            raw = _ZstdReader(stored)
-        return io.BufferedReader(raw, BLOCK)
-
-    def _refuse_damage_at_once(self) -> None:
-        """A name that says compressed, over bytes that are neither that nor text."""
-        if self.path.suffix in COMPRESSED and not self.is_compressed and not may_be_utf8(self.head):
-            raise EOFError(f"it does not begin as {self.path.suffix} does")
+            return self._stored_stream
+        return io.BufferedReader(_READERS[kind](self._stored_stream), BLOCK)
 
     def _unreadable(self, error: Exception, after: int) -> InputError:
         # bz2 says that data are damaged by a plain OSError, without a number
         if isinstance(error, OSError) and error.errno is not None:
-            return InputError(f"Cannot read {self.path}: {error.strerror}.")
+            return InputError(f"cannot read {self.path}: {error.strerror}")
         return InputError(
             f"{self.path}, after line {after}: the compressed file is damaged or cut off "
-            f"({error}); make it anew."
+            f"({error}); make it again"
         )
 
     def __enter__(self) -> "TextFile":
@@ -123,7 +104,7 @@ class TextFile:
     @property
     def is_json_lines(self) -> bool:
         """Whether each line is a JSON object: by the first line, or by the name."""
-        return holds_json_lines(self.head) or is_json_lines(self.path)
+        return formats.holds_json_lines(self.head) or is_json_lines(self.path)
 
     def lines(self, longest: int = LONGEST_LINE, cut: bool = True) -> Iterator[tuple[int, bytes]]:
         """Yield (line number from 1, line with its end). A byte-order mark is left out.
@@ -151,7 +132,7 @@ def numbered_lines(
     while True:
         part = stream.readline(longest - len(rest))
         if number == 1 and not rest:
-            part = part.removeprefix(b"\xef\xbb\xbf")
+            part = part.removeprefix(UTF8_MARK)
         line = rest + part
         if not line:
             break
@@ -181,27 +162,7 @@ def shown(file: TextFile, lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[
 
 def is_json_lines(path: str | Path) -> bool:
     """Whether the name says JSON Lines: `.jsonl` or `.ndjson`, perhaps compressed."""
-    path = Path(path)
-    name = Path(path.stem) if path.suffix in COMPRESSED else path
-    return name.suffix in (".jsonl", ".ndjson")
-
-
-def refuse_structure(file: TextFile, otherwise: str = "") -> None:
-    """Raise InputError if a file that is not JSON Lines holds a table, markup or other JSON.
-
-    Args:
-        otherwise: what to do if that is wrong, for the end of the sentence.
-    """
-    found = name_structure(file.head)
-    name = file.path.with_suffix("") if file.path.suffix in COMPRESSED else file.path
-    if found is None and name.suffix in (".csv", ".tsv"):
-        found = f"a table ({name.suffix[1:].upper()})", TABLE_WAY_OUT
-    if found:
-        kind, way_out = found
-        raise InputError(
-            f"{file.path} is {kind}, not running text; "
-            f"{way_out.replace('FILE', str(file.path))}{otherwise}."
-        )
+    return formats.suffix_inside(path) in (".jsonl", ".ndjson")
 
 
 def read_raw_documents(
@@ -213,28 +174,22 @@ def read_raw_documents(
     otherwise a blank line ends a document. A document of plain text larger than `LARGEST_DOCUMENT`
     is yielded in parts cut at line boundaries.
     """
-    if json_lines:
-        for number, line in file.lines(LONGEST_JSON_LINE, cut=False):
-            if not line.isspace():
-                yield number, line
-    elif document_per_line:
-        for number, line in file.lines():
-            if not line.isspace():
-                yield number, line
-    else:
-        first, size, document = 1, 0, []
-        for number, line in file.lines():
-            blank = line.isspace()
-            if document and (blank or size + len(line) > LARGEST_DOCUMENT):
-                yield first, b"".join(document)
-                size, document = 0, []
-            if not blank:
-                if not document:
-                    first = number
-                document.append(line)
-                size += len(line)
-        if document:
+    if json_lines or document_per_line:
+        lines = file.lines(LONGEST_JSON_LINE, cut=False) if json_lines else file.lines()
+        yield from ((number, line) for number, line in lines if not line.isspace())
+        return
+    first, size, document = 1, 0, []
+    for number, line in file.lines():
+        blank = line.isspace()
+        if document and (blank or size + len(line) > LARGEST_DOCUMENT):
             yield first, b"".join(document)
+            size, document = 0, []
+        if not blank:
+            first = first if document else number
+            document.append(line)
+            size += len(line)
+    if document:
+        yield first, b"".join(document)
 
 
 def decode(data: bytes, path: str | Path, first_line: int) -> str:
@@ -248,62 +203,33 @@ def decode(data: bytes, path: str | Path, first_line: int) -> str:
     except UnicodeDecodeError as error:
         line = first_line + data.count(b"\n", 0, error.start)
         raise InputError(
-            f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}); "
-            "convert the file to UTF-8 first, for example with iconv."
+            f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}); convert the file to "
+            "UTF-8 first, for example with iconv"
         ) from None
     if "\0" in text:
         line = first_line + data.count(b"\n", 0, data.index(0))
         raise InputError(
-            f"{path}, line {line}: a NUL character, which no text has; remove it, for example "
+            f"{path}, line {line}: a NUL character, which text does not have; remove it, for example "
             "with: tr -d '\\000'"
         )
     return text
 
 
-def json_text(line: bytes, field: str, path: str | Path, number: int) -> str:
-    """The text of one line of JSON Lines.
+def check_characters(text: str, place: str) -> None:
+    """Refuse a text with half of a character, which JSON can spell ("\\ud800") and UTF-8 cannot.
 
     Args:
-        field: the key that holds it; an option --field gives it.
-        number: of the line.
+        place: where the text stands, for the message.
 
     Raises:
-        InputError: broken UTF-8 or JSON, no text under the key, or what no text has in it.
+        InputError: there is one.
     """
-    content = decode(line, path, number)
-    try:
-        record = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}, line {number}: not JSON ({error}); correct this line.") from None
-    if not isinstance(record, dict):
-        raise InputError(
-            f"{path}, line {number}: JSON, but not an object; each line must be an object such as "
-            f'{{"{field}": "..."}}.'
-        )
-    text = record.get(field)
-    if not isinstance(text, str):
-        raise InputError(
-            f"{path}, line {number}: no text under the key {field!r}; the keys of this line are "
-            f"{_names(record)}: name the one that holds the text with --field."
-        )
-    if "\0" in text:
-        raise InputError(
-            f"{path}, line {number}: the text holds a NUL character (\\u0000), which no text has; "
-            "remove it."
-        )
     try:
         text.encode("utf-8")
-    except UnicodeEncodeError:
+    except UnicodeEncodeError as error:
         raise InputError(
-            f"{path}, line {number}: the text holds half a surrogate pair (\\ud800 to \\udfff), "
-            "which is no character; remove it."
+            f"{place}: half of a character (the lone surrogate {text[error.start]!r}); fix this text"
         ) from None
-    return text
-
-
-def _names(record: dict[str, object]) -> str:
-    names = [ascii(name[:40]) for name in record]
-    return ", ".join(names[:8]) + (" and others" if len(names) > 8 else "") or "none"
 
 
 def cut_position(data: bytes, limit: int) -> int:
@@ -367,3 +293,11 @@ class _ZstdReader(io.RawIOBase):
         buffer[:count] = self._ready[:count]
         self._ready = self._ready[count:]
         return count
+
+
+_READERS = {
+    "gzip": lambda stored: gzip.GzipFile(fileobj=stored),
+    "bzip2": bz2.BZ2File,
+    "xz": lzma.LZMAFile,
+    "zstd": _ZstdReader,
+}

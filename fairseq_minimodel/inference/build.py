@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from ..bodies.checkpoint import Checkpoint
 from ..bodies.identity import encode
 from ..bodies.language_side import LanguageSide
+from ..bodies.surgery import head_layers
 from ..errors import InputError
 from ..models.config import dictionary_of
 from ..models.minimodel_roberta import MiniModelRoberta, MiniModelRobertaConfig
@@ -37,9 +38,8 @@ def build_model(
     config = OmegaConf.structured(MiniModelRobertaConfig)
     config.update(checkpoint.body_settings())
     config.update(find_method(checkpoint.model_config).settings())
-    config.auxiliary_head_layers = ",".join(
-        sorted({name.split(".")[2] for name in checkpoint.state if ".auxiliary_lm_heads." in name})
-    )
+    middle_heads = head_layers(checkpoint)[:-1]
+    config.auxiliary_head_layers = ",".join(map(str, middle_heads))
     config.load_checkpoint_heads = True
     config.pooler_activation_fn = checkpoint.model_config.get("pooler_activation_fn") or "tanh"
     task = SimpleNamespace(source_dictionary=dictionary_of(symbols))

@@ -2,79 +2,44 @@
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy
 import torch
 from torch import Tensor
 
-from ..bodies.checkpoint import Checkpoint, find_training_file, read_checkpoint, symbols_of
-from ..corpus.benchmarks.table import CLASSIFICATION, SPAN
-from ..corpus.questions import AligningVocabulary
+from ..bodies.checkpoint import Checkpoint, read_checkpoint
+from ..bodies.training_files import find_training_file, symbols_of
 from ..errors import InputError
-from ..evaluation.answer import (
-    N_BEST,
-    FoundAnswer,
-    answer_spans,
-    best_answers,
-    check_windows,
-    count_cut,
-    windows_of,
-)
-from ..evaluation.classify import Classifier, class_logits, token_sequences
-from ..evaluation.retrieval import checked_layer, sentence_vectors
-from ..evaluation.zero_shot import KINDS
+from ..kinds import CLASSIFICATION, MASKED, SPAN
+from ..kinds.batches import Batches
+from ..kinds.classification import Prediction
+from ..kinds.kind import Speaker, TextError
+from ..kinds.masked import Token, fill_masks
+from ..kinds.registry import KINDS, kind_of
+from ..kinds.spans import N_BEST, FoundAnswer, best_answers
+from ..kinds.vectors import checked_layer, text_vectors
 from ..kinds.window_options import MAX_ANSWER
+from ..kinds.windows import AligningVocabulary
 from ..models.minimodel_roberta import MiniModelRoberta
 from ..modules.registry import find_method
 from ..packs.module import load_module, plug_module
 from ..packs.pack import DICTIONARY, LanguagePack, load_pack
 from ..packs.plug import plug
 from ..packs.trained_language import unfit_packs
-from ..vocabulary.tokenizers import BOS, EOS, MASK_SYMBOL, TOKENIZER_FILES
-from .batches import in_batches
+from ..vocabulary.tokenizers import TOKENIZER_FILES
 from .build import build_model, in_another_language, ready_device
+from .solve import solver_of
 
 logger = logging.getLogger(__name__)
 
-MASKED = "masked"
-# What a body was trained for, in words, and the method to ask it by.
-TASKS = {
-    CLASSIFICATION: ("was fine-tuned to classify", "predict"),
-    SPAN: ("was fine-tuned to answer questions", "answer"),
-    MASKED: ("was pretrained by masked language modelling", "fill_mask"),
-}
 SOURCE = "source"  # name of the language inside a body
 # Tokens a batch. What 1,024 tokens of hidden states take stays in the cache of a processor.
 MAX_TOKENS_CPU, MAX_TOKENS = 1024, 8192
-MOST_LOGITS = 1 << 25  # computed at a time; a vocabulary may have 250,000 symbols
 
 Languages = str | Path | Sequence[str | Path] | Mapping[str, str | Path]
-
-
-class Token(NamedTuple):
-    """A token, as its dictionary spells it, and its probability."""
-
-    token: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The most probable label, its probability, and those of all labels in the order of the task.
-
-    `cut` is how many tokens of the text, or of the pair, were left out because it is longer than the
-    body has positions.
-    """
-
-    label: str
-    probability: float
-    probabilities: dict[str, float]
-    cut: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,28 +49,6 @@ class _Inside:
     symbols: Sequence[str]
     tokenizer: Path
     dictionary: Path
-
-
-@dataclass(frozen=True)
-class _Language:
-    """A language that is plugged in."""
-
-    symbols: Sequence[str]
-    vocabulary: AligningVocabulary
-    model: MiniModelRoberta
-
-
-class TextError(InputError):
-    """One of several texts is bad.
-
-    Attributes:
-        index: which one, from 0.
-        reason: what is wrong with it, and the way out.
-    """
-
-    def __init__(self, index: int, reason: str) -> None:
-        super().__init__(f"text {index} (from 0) {reason}")
-        self.index, self.reason = index, reason
 
 
 def load(
@@ -140,15 +83,16 @@ def load(
     device = ready_device(device)
     if max_tokens is None:
         max_tokens = MAX_TOKENS_CPU if torch.device(device).type == "cpu" else MAX_TOKENS
-    checkpoint, name = read_checkpoint(body), str(body)
+    checkpoint, name, folder = read_checkpoint(body), str(body), None
     spoken = {SOURCE: _inside(checkpoint)} if languages is None else _packs(languages)
     if module is not None:
         task = load_module(module)
-        checkpoint, labels = plug_module(checkpoint, task)[0], labels or task.labels
+        checkpoint, folder = plug_module(checkpoint, task)[0], task.folder
         name = f"{body} with {module}"
     if languages is not None:
         unfit_packs(checkpoint, list(spoken.values()))
-    return LanguageModel(name, checkpoint, spoken, labels, device, bfloat16, max_tokens)
+    batches = Batches(max_tokens, device, quiet=True)
+    return LanguageModel(name, checkpoint, spoken, labels, folder, bfloat16, batches)
 
 
 class LanguageModel:
@@ -160,7 +104,8 @@ class LanguageModel:
     which `use_language` sets for all.
 
     Attributes:
-        task: "masked", "classification" or "span": what the body was trained for.
+        kind: what the body was trained for.
+        task: the name of its kind: "masked", "classification" or "span".
         languages: the names of its languages.
         language: the current one.
         classes: the labels of a classifier, in the order of the task; else None.
@@ -172,18 +117,19 @@ class LanguageModel:
         checkpoint: Checkpoint,
         languages: Mapping[str, LanguagePack | _Inside],
         labels: str | Path | None,
-        device: str,
+        module: Path | None,
         bfloat16: bool,
-        max_tokens: int,
+        batches: Batches,
     ) -> None:
         """Arguments and errors as in `load`, which reads the files."""
-        self.name, self.device, self.max_tokens = name, device, max_tokens
-        self.task = KINDS.get(checkpoint.config.get("task", {}).get("_name"), MASKED)
+        self.name, self.device, self.max_tokens = name, batches.device, batches.max_tokens
+        self.kind, self._module = kind_of(checkpoint.config), module
+        self.task = self.kind.name
         self.classes: list[str] | None = None
         if self.task == CLASSIFICATION:
-            classifier = Classifier(name, checkpoint, labels)
-            self.classes, self._head = classifier.classes, classifier.head
-        self._languages = dict(_plugged(checkpoint, languages, device, bfloat16))
+            self._classifier = solver_of(name, checkpoint, {"labels": labels}, module)
+            self.classes = self._classifier.classes
+        self._languages = dict(_plugged(checkpoint, languages, bfloat16, batches))
         self.languages = tuple(self._languages)
         self.language = self.languages[0]
         # What is known of the body; its weights are in the models.
@@ -210,11 +156,9 @@ class LanguageModel:
         Raises:
             InputError: a text is no string, or there is no such language.
         """
-        spoken = self._spoken(language)
-        return [
-            [spoken.symbols[index] for index in ids.tolist()]
-            for ids in _encoded(spoken.vocabulary, _checked(texts))
-        ]
+        spoken, texts = self._spoken(language), _checked(texts)
+        encoded = spoken.vocabulary.encode_batch(texts) if texts else []
+        return [[spoken.symbols[index] for index in ids.tolist()] for ids in encoded]
 
     def encode(
         self, texts: Sequence[str], layer: int | None = None, language: str | None = None
@@ -233,21 +177,17 @@ class LanguageModel:
         Raises:
             InputError: the body does not have the layer; or as in `tokenize`.
         """
-        spoken, layer = self._spoken(language), checked_layer(layer, self._checkpoint)
-        encoded = _encoded(spoken.vocabulary, _checked(texts))
-        if not encoded:
-            return torch.empty(0, self._checkpoint.body_settings()["encoder_embed_dim"])
-        room = self._longest - 2  # without <s> and </s>
-        sequences = [numpy.concatenate([[BOS], ids[:room], [EOS]]) for ids in encoded]
-        if cut := sum(len(ids) > room for ids in encoded):
+        spoken, body, texts = self._spoken(language), self._checkpoint, _checked(texts)
+        layer = checked_layer(layer, body.layers, str(body.path))
+        if not texts:
+            return torch.empty(0, body.body_settings()["encoder_embed_dim"])
+        with self._turn:
+            vectors, cut = text_vectors(spoken, texts, layer, self._longest)
+        if cut:
             logger.warning(
                 "%d of %d texts are longer than the %d positions of %s and were cut",
-                cut, len(encoded), self._longest, self.name,
+                cut, len(texts), self._longest, self.name,
             )  # fmt: skip
-        with self._turn:
-            vectors = sentence_vectors(
-                spoken.model, sequences, layer, self.max_tokens, self.device, unit=None
-            )
         return torch.from_numpy(vectors)
 
     def fill_mask(
@@ -270,29 +210,8 @@ class LanguageModel:
         spoken, texts = self._spoken(language), _checked(texts)
         if not 1 <= top <= len(spoken.symbols):
             raise InputError(f"top is {top}: give 1 to {len(spoken.symbols)} tokens")
-        mask = spoken.symbols.index(MASK_SYMBOL)
-        sequences = list(_masked_sequences(texts, spoken.vocabulary, mask, self._longest))
-
-        def most_probable(tokens: Tensor, _: list[int]) -> Iterable[tuple[Tensor, Tensor]]:
-            masked = tokens == mask
-            features = spoken.model(tokens, features_only=True)[0][masked]
-            parts = [
-                spoken.model.encoder.lm_head(part).float().softmax(dim=-1).topk(top)
-                for part in features.split(max(1, MOST_LOGITS // len(spoken.symbols)))
-            ]
-            counts = masked.sum(dim=1).tolist()
-            values, ids = (torch.cat(side).cpu().split(counts) for side in zip(*parts, strict=True))
-            return zip(values, ids, strict=True)
-
         with self._turn:
-            found = in_batches(sequences, self.max_tokens, self.device, most_probable, unit=None)
-        return [
-            [
-                [Token(spoken.symbols[index], value) for value, index in zip(*rows, strict=True)]
-                for rows in zip(values.tolist(), ids.tolist(), strict=True)
-            ]
-            for values, ids in found
-        ]
+            return fill_masks(spoken, texts, top, self._longest)
 
     def predict(
         self, texts: Sequence[str | Sequence[str]], language: str | None = None
@@ -312,16 +231,8 @@ class LanguageModel:
         spoken, examples = self._spoken(language), _checked_examples(texts)
         if not examples:
             return []
-        task = self._checkpoint.config["task"]
-        sequences, cut = token_sequences(examples, spoken.vocabulary, task, self._longest)
         with self._turn:
-            logits = class_logits(
-                spoken.model, self._head, sequences, self.max_tokens, self.device, unit=None
-            )
-        return [
-            self._prediction(*row)
-            for row in zip(torch.stack(logits).softmax(dim=-1).tolist(), cut, strict=True)
-        ]
+            return self._classifier.predict(spoken, examples)
 
     def answer(
         self,
@@ -343,7 +254,7 @@ class LanguageModel:
             contexts: one for each question.
             top: how many answers, at most 20; of different texts or at different places.
             max_length, stride, max_question: of the windows, see `WindowOptions`. None: as the
-                training data was prepared, see `windows_of`.
+                training data was prepared.
             max_answer: tokens of the longest answer.
 
         Raises:
@@ -352,8 +263,13 @@ class LanguageModel:
                 `tokenize`.
         """
         self._require(SPAN)
-        options = windows_of(self._checkpoint, max_length, stride, max_question)
-        check_windows(self.name, self._checkpoint, options, max_answer)
+        options = {
+            "max_length": max_length,
+            "stride": stride,
+            "max_question": max_question,
+            "max_answer": max_answer,
+        }
+        answerer = solver_of(self.name, self._checkpoint, options, self._module)
         if not 1 <= top <= N_BEST:
             raise InputError(f"top is {top}: give 1 to {N_BEST} answers")
         spoken, questions, contexts = (
@@ -363,20 +279,16 @@ class LanguageModel:
             raise InputError(
                 f"{len(questions)} questions and {len(contexts)} contexts: give each question its own"
             )
-        pairs = list(zip(questions, contexts, strict=True))
         with self._turn:
-            found = answer_spans(
-                spoken.model, spoken.vocabulary, pairs, options, max_answer,
-                self.max_tokens, self.device, unit=None,
-            )  # fmt: skip
-        if cut := count_cut(spoken.vocabulary, questions, options):
+            found = answerer.find(spoken, list(zip(questions, contexts, strict=True)))
+        if cut := answerer.count_cut(spoken.vocabulary, questions):
             logger.warning(
                 "%d of %d questions have more than %d tokens (max_question) and were cut",
-                cut, len(questions), options.max_question,
+                cut, len(questions), answerer.windows.max_question,
             )  # fmt: skip
         return [best_answers(context, spans, top) for context, spans in found]
 
-    def _spoken(self, language: str | None) -> _Language:
+    def _spoken(self, language: str | None) -> Speaker:
         name = self.language if language is None else language
         if name not in self._languages:
             raise InputError(
@@ -387,16 +299,11 @@ class LanguageModel:
 
     def _require(self, task: str) -> None:
         if task != self.task:
-            (needed, method), (found, other) = TASKS[task], TASKS[self.task]
+            needed = KINDS[task]
             raise InputError(
-                f"{method} needs a body that {needed}, and {self.name} {found}: use {other}, or load "
-                "another body"
+                f"{needed.method} needs a body that {needed.trained}, and {self.name} "
+                f"{self.kind.trained}: use {self.kind.method}, or load another body"
             )
-
-    def _prediction(self, probabilities: Sequence[float], cut: int) -> Prediction:
-        named = dict(zip(self.classes, probabilities, strict=True))
-        label = max(named, key=named.get)
-        return Prediction(label, named[label], named, cut)
 
 
 def _packs(languages: Languages) -> dict[str, LanguagePack]:
@@ -432,9 +339,9 @@ def _inside(checkpoint: Checkpoint) -> _Inside:
 def _plugged(
     checkpoint: Checkpoint,
     languages: Mapping[str, LanguagePack | _Inside],
-    device: str,
     bfloat16: bool,
-) -> Iterator[tuple[str, _Language]]:
+    batches: Batches,
+) -> Iterator[tuple[str, Speaker]]:
     """The languages over one body: each in a model of its own, whose body is that of the first."""
     first: MiniModelRoberta | None = None
     for name, language in languages.items():
@@ -442,40 +349,13 @@ def _plugged(
         plugged = checkpoint if inside else plug(checkpoint, language)[0]
         side = plugged.language_side()  # refuses a body without an MLM head
         if first is None:
-            model = first = build_model(plugged, language.symbols, device)
+            model = first = build_model(plugged, language.symbols, batches.device)
             if bfloat16:
                 first.bfloat16()
         else:
             model = in_another_language(first, side, language.symbols)
         vocabulary = AligningVocabulary(language.tokenizer, language.dictionary)
-        yield name, _Language(language.symbols, vocabulary, model)
-
-
-def _encoded(vocabulary: AligningVocabulary, texts: Sequence[str]) -> list[numpy.ndarray]:
-    return vocabulary.encode_batch(texts) if texts else []
-
-
-def _masked_sequences(
-    texts: Sequence[str], vocabulary: AligningVocabulary, mask: int, longest: int
-) -> Iterator[numpy.ndarray]:
-    """The texts between <s> and </s>, with the id `mask` in the place of each <mask>."""
-    parts = [text.split(MASK_SYMBOL) for text in texts]
-    for index, between in enumerate(parts):
-        if len(between) == 1:
-            raise TextError(index, f"has no {MASK_SYMBOL}: write it where a token is wanted")
-    encoded = iter(_encoded(vocabulary, [part.rstrip() for between in parts for part in between]))
-    for index, between in enumerate(parts):
-        ids = [BOS, *next(encoded)]
-        for _ in between[1:]:
-            ids += [mask, *next(encoded)]
-        ids.append(EOS)
-        if len(ids) > longest:
-            raise TextError(
-                index,
-                f"has {len(ids)} tokens with <s> and </s>, and the body {longest} positions: "
-                "shorten it",
-            )
-        yield numpy.array(ids, numpy.int64)
+        yield name, Speaker(model, vocabulary, language.symbols, batches)
 
 
 def _checked(texts: Sequence[str]) -> list[str]:
@@ -502,5 +382,7 @@ def _checked_text(text: str, index: int) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise TextError(index, "has half of a character (a lone surrogate): mend it") from None
+        raise TextError(
+            index, "has half of a character (a lone surrogate): fix this text"
+        ) from None
     return text

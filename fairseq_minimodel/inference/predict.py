@@ -9,23 +9,23 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from ..corpus.benchmarks.table import CLASSIFICATION, SPAN
 from ..errors import InputError
 from ..files.atomic import atomic_file
 from ..files.outputs import check_file, json_lines_form
+from ..files.rows import json_object, text_under
 from ..files.text import LONGEST_JSON_LINE, TextFile, decode, numbered_lines
+from ..kinds.kind import Kind, TextError
 from ..terminal.progress import Progress
-from .model import MASKED, LanguageModel, TextError, load
+from .model import LanguageModel, load
 
 STANDARD = "-"  # the name of standard input and output
 PREDICTION = "prediction"  # the key that each line gets
 PREDICTIONS = json_lines_form("a file of predictions", PREDICTION)
-TEXT, PAIR, QUESTION = ("text",), ("text1", "text2"), ("question", "context")
-COLUMNS = {CLASSIFICATION: (1, 2), SPAN: (2,), MASKED: (1,)}  # how many a task reads
+TEXT = "text"  # the key of what a plain line holds
 # Read, sorted by length and predicted at a time; a portion ends where one of them is reached.
 PORTION_LINES, PORTION_CHARACTERS = 2048, 4_000_000
+_OTHERWISE = "name the keys of the texts with --text-columns, or fix this line"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-DIGITS = 6  # of probabilities and scores, behind the point
 
 # From the texts of several rows to what is predicted for each, as a value of JSON.
 Ask = Callable[[Sequence[Sequence[str]]], list[object]]
@@ -63,31 +63,19 @@ def predict(
     output: str,
     json_lines: bool,
     text_columns: Sequence[str] | None,
-    top: int | None,
-    max_length: int | None,
-    stride: int | None,
-    max_question: int | None,
-    max_answer: int,
     max_tokens: int | None,
     device: str | None,
     bfloat16: bool,
+    **options: int | None,
 ) -> None:
     """Read lines, and write each with its prediction as a line of JSON.
 
     A classifier labels texts, or pairs of texts; a body that was fine-tuned for questions answers
     them; a pretrained one fills masks. Blank lines are left out. At the end a line on stderr says how
-    many lines a second it were, once the model was loaded.
+    many lines that were in a second, once the model was loaded.
 
-    Args:
-        body, module, labels, max_tokens, device, bfloat16: see `load`.
-        pack: of the language of the lines; None: the language inside the body.
-        source: a file of texts or of JSON Lines, perhaps compressed; "-": standard input.
-        output: a file, which is written whole or not at all; "-": standard output.
-        json_lines: the input is JSON Lines, even if neither its name (`.jsonl`) nor its first line
-            says so; standard input is not looked at.
-        text_columns: keys of the texts (default: text; text1 and text2; question and context).
-        top: tokens for each mask (default: 5), or answers to each question (1).
-        max_length, stride, max_question, max_answer: of questions, see `LanguageModel.answer`.
+    The arguments are those of `PredictOptions`. `output` is written whole or not at all. Of a file
+    that is neither called .jsonl nor begins as JSON Lines, and of standard input, `json_lines` says so.
 
     Raises:
         InputError: as in `load`; the input cannot be read; a line is not UTF-8, or no JSON object with
@@ -96,20 +84,13 @@ def predict(
     if output != STANDARD:
         check_file(output, PREDICTIONS, source)
     model = load(body, pack, module, labels, device, bfloat16, max_tokens)
-    options = {} if top is None else {"top": top}
-    if model.task == SPAN:
-        options |= {
-            "max_length": max_length,
-            "stride": stride,
-            "max_question": max_question,
-            "max_answer": max_answer,
-        }
-    ask = partial(ASK[model.task], model, **options)
+    own = {name: value for name, value in options.items() if name in model.kind.ask_options}
+    ask = partial(model.kind.ask, model, **{k: v for k, v in own.items() if v is not None})
     started = time.monotonic()
     with _input(source) as (name, lines, size, looks_like_json):
         json_lines = json_lines or looks_like_json
-        _check_options(model, json_lines, text_columns, top)
-        rows = read_rows(lines, name, json_lines, model.task, text_columns)
+        _check_options(model, json_lines, text_columns, options.get("top"))
+        rows = read_rows(lines, name, json_lines, model.kind, text_columns)
         shown = size and not (output == STANDARD and sys.stdout.isatty())
         with (
             _output(output) as file,
@@ -138,7 +119,9 @@ def write_predictions(
             try:
                 file.write(_json_line({**row.record, PREDICTION: prediction}))
             except RecursionError:  # it could be read by a hair
-                raise _too_deep(name, row.number) from None
+                raise InputError(
+                    f"{name}, line {row.number}: the JSON is nested too deeply; fix this line"
+                ) from None
         file.flush()
         rows_written += len(portion)
         if progress is not None:
@@ -151,7 +134,7 @@ def read_rows(
     lines: Iterable[Line],
     name: str,
     json_lines: bool,
-    task: str,
+    kind: Kind,
     text_columns: Sequence[str] | None = None,
 ) -> Iterator[Row]:
     """Yield what the lines hold, without blank ones. No line is read before it is asked for.
@@ -159,7 +142,7 @@ def read_rows(
     Args:
         name: of the input.
         json_lines, text_columns: see `predict`.
-        task: of `TASKS`.
+        kind: says where the texts stand.
 
     Raises:
         InputError: a line is not UTF-8, or no JSON object with the texts. It names input and line.
@@ -168,9 +151,10 @@ def read_rows(
         content = line.content.removeprefix(BYTE_ORDER_MARK) if line.number == 1 else line.content
         text = decode(content, name, line.number).strip()
         if text:
-            record = _record(text, name, line.number) if json_lines else {TEXT[0]: text}
-            keys = text_columns or _usual_keys(record, task)
-            texts = tuple(_text(record, key, name, line.number) for key in keys)
+            record = _record(text, name, line.number) if json_lines else {TEXT: text}
+            keys = text_columns or _usual_keys(record, kind)
+            place = f"{name}, line {line.number}"
+            texts = tuple(text_under(record, key, place, _OTHERWISE) for key in keys)
             yield Row(line.number, line.position, record, texts)
 
 
@@ -191,7 +175,7 @@ def answered(portion: Sequence[Row], ask: Ask, name: str) -> list[object]:
     """What is predicted for each row.
 
     Args:
-        ask: one of `ASK`, with a model.
+        ask: `Kind.ask`, with a model.
         name: of the input.
 
     Raises:
@@ -204,50 +188,6 @@ def answered(portion: Sequence[Row], ask: Ask, name: str) -> list[object]:
         raise InputError(f"{name}, line {number}: the text {error.reason}") from None
 
 
-def ask_for_labels(model: LanguageModel, texts: Sequence[Sequence[str]]) -> list[object]:
-    """Labels and probabilities of texts, or of pairs, as values of JSON.
-
-    Those of a text that was cut have "cut", too: how many of its tokens were left out.
-    """
-    return [
-        {
-            "label": one.label,
-            "probabilities": {
-                label: round(value, DIGITS) for label, value in one.probabilities.items()
-            },
-            **({"cut": one.cut} if one.cut else {}),
-        }
-        for one in model.predict(texts)
-    ]
-
-
-def ask_for_tokens(
-    model: LanguageModel, texts: Sequence[Sequence[str]], **options: int
-) -> list[object]:
-    """Tokens for each mask in each text, as values of JSON; options of `fill_mask`."""
-    return [
-        [
-            [{"token": one.token, "probability": round(one.probability, DIGITS)} for one in tokens]
-            for tokens in masks
-        ]
-        for masks in model.fill_mask([text for (text,) in texts], **options)
-    ]
-
-
-def ask_for_answers(
-    model: LanguageModel, texts: Sequence[Sequence[str]], **options: int
-) -> list[object]:
-    """Answers to questions with their contexts, as values of JSON; options of `answer`."""
-    questions, contexts = zip(*texts, strict=True)
-    return [
-        [{**one._asdict(), "score": round(one.score, DIGITS)} for one in answers]
-        for answers in model.answer(questions, contexts, **options)
-    ]
-
-
-ASK = {CLASSIFICATION: ask_for_labels, SPAN: ask_for_answers, MASKED: ask_for_tokens}
-
-
 def _check_options(
     model: LanguageModel, json_lines: bool, text_columns: Sequence[str] | None, top: int | None
 ) -> None:
@@ -257,32 +197,27 @@ def _check_options(
             "--text-columns are keys of JSON Lines, and of plain text each line is a text: name a "
             ".jsonl file, or say --json-lines"
         )
-    if model.task == SPAN and not json_lines:
+    kind = model.kind
+    counts = sorted({len(keys) for keys in kind.text_keys})
+    if counts[0] > 1 and not json_lines:
         raise InputError(
-            f"{model.name} answers questions, and plain lines hold no contexts: give JSON Lines with "
-            "the keys question and context (a .jsonl file, or --json-lines)"
+            f"{model.name} {kind.trained}, and plain lines hold one text each: give JSON Lines with "
+            f"the keys {' and '.join(kind.text_keys[0])} (a .jsonl file, or --json-lines)"
         )
-    if text_columns and len(text_columns) not in COLUMNS[model.task]:
+    if text_columns and len(text_columns) not in counts:
         raise InputError(
             f"--text-columns names {len(text_columns)} keys, and {model.name} reads "
-            f"{' or '.join(map(str, COLUMNS[model.task]))}"
+            f"{' or '.join(map(str, counts))}"
         )
-    if top is not None and model.task == CLASSIFICATION:
+    if top is not None and "top" not in kind.ask_options:
         raise InputError(
-            f"--top is for masks and answers, and {model.name} classifies: its probabilities of all "
-            "labels are written anyway"
+            f"--top is for masks and answers, and {model.name} {kind.trained}: all that it says of a "
+            "text is written anyway"
         )
 
 
 def _record(text: str, name: str, number: int) -> dict[str, object]:
-    try:
-        record = json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise _too_deep(name, number) from None
-    except ValueError as error:
-        raise InputError(f"{name}, line {number}: not JSON ({error}); fix this line") from None
-    if not isinstance(record, dict):
-        raise InputError(f"{name}, line {number}: no JSON object; write one a line")
+    record = json_object(text, f"{name}, line {number}", exact=True)
     if PREDICTION in record:
         raise InputError(
             f"{name}, line {number}: the key {PREDICTION!r} is there already, and is what this "
@@ -291,29 +226,8 @@ def _record(text: str, name: str, number: int) -> dict[str, object]:
     return record
 
 
-def _refuse_constant(name: str) -> None:
-    """NaN and the infinities, which Python reads and which would be written again, are no JSON."""
-    raise ValueError(f"{name} is no JSON value")
-
-
-def _too_deep(name: str, number: int) -> InputError:
-    return InputError(f"{name}, line {number}: the JSON is nested too deeply; fix this line")
-
-
-def _usual_keys(record: dict[str, object], task: str) -> Sequence[str]:
-    if task == SPAN:
-        return QUESTION
-    return PAIR if task == CLASSIFICATION and PAIR[0] in record else TEXT
-
-
-def _text(record: dict[str, object], key: str, name: str, number: int) -> str:
-    text = record.get(key)
-    if not isinstance(text, str):
-        raise InputError(
-            f"{name}, line {number}: no text under the key {key!r}; name the keys with "
-            "--text-columns, or fix this line"
-        )
-    return text
+def _usual_keys(record: dict[str, object], kind: Kind) -> Sequence[str]:
+    return next((keys for keys in kind.text_keys if keys[0] in record), kind.text_keys[-1])
 
 
 @contextmanager

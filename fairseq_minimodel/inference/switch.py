@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from ..bodies.checkpoint import Checkpoint
-from ..bodies.parts import SPAN_HEAD
+from ..bodies.family import SPAN_HEAD
 from ..models.minimodel_roberta import MiniModelRoberta
 from ..packs.module import (
     TaskModule,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..bodies.weights import AGAIN
 from ..errors import InputError
-from ..files.records import read_json, shown
+from ..files.records import read_record
 from ..vocabulary.tokenizers import MASK_SYMBOL, SPECIAL_SYMBOLS
 
 MOST_UNNAMED = 1_000_000  # ids between the vocabulary and an added token
@@ -22,7 +22,7 @@ def read_added_tokens(model: Path) -> list[Token]:
     names and ids to added_tokens.json, and which ones are special to special_tokens_map.json.
 
     Raises:
-        InputError: one of the files is no JSON.
+        InputError: one of the files is not JSON.
         KeyError, TypeError, ValueError, AttributeError: something is missing in it.
     """
     settings = _read(model / "tokenizer_config.json")
@@ -101,7 +101,4 @@ def add_tokens(content: Mapping[str, object], added: Iterable[Token]) -> dict[st
 
 def _read(path: Path) -> dict:
     """A JSON object; empty where there is no such file."""
-    content = read_json(path, AGAIN) if path.exists() else {}
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is damaged (it is {shown(content)}, not an object); {AGAIN}")
-    return content
+    return read_record(path, dict[str, object], AGAIN) if path.exists() else {}

@@ -1,37 +1,36 @@
 """The model card of an exported model: what its own records and the user say, and nothing else.
 
-Names in it come from files that anybody may have written. In the header they are written by a library
-for YAML; in the text they are escaped, so that they stay text.
+Names in it come from files that anybody may have written. In the header they are written by
+`huggingface_hub`; in the text (`card.md.j2`) they are escaped, so that they stay text.
 """
 
 import html
-import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
-import yaml
+import jinja2
+from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from ..bodies.checkpoint import Checkpoint
 from ..bodies.cost import TrainingCost
 from ..errors import InputError
 from ..files.records import read_json, record
+from ..kinds.registry import KINDS
+from ..kinds.scores import AGAIN, Place, kind_of_row
+from ..kinds.scores import read_scores as scores_in
 from ..packs.module import Description as ModuleDescription
 from ..packs.pack import Description
-from ..report.scores import AGAIN, Place
-from ..terminal.table import format_flops, format_seconds, format_table
+from ..terminal.table import MISSING, format_flops, format_seconds
 
-KINDS = {  # of the model, by the class that loads it: the library's name of the task
-    "ForQuestionAnswering": "question-answering",
-    "ForSequenceClassification": "text-classification",
-    "ForMaskedLM": "fill-mask",
-}
-NOT_RECORDED = "not recorded"
-
-
+TEMPLATE = "card.md.j2"
+# The library's name of the task, by the end of the name of the class that loads the model.
+PIPELINES = {kind.architecture: kind.pipeline for kind in KINDS.values() if kind.architecture}
 # The two letters of ISO 639-1, which the Hub knows, as it knows the three of ISO 639-3.
 TWO_LETTERS = (
     "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da "
@@ -41,7 +40,6 @@ TWO_LETTERS = (
     "os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg sh si sk sl sm sn so sq sr ss st su sv sw "
     "ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu"
 )
-REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
@@ -82,19 +80,29 @@ class Statements:
     datasets: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for option, name in [
-            ("--base-model", self.base_model),
-            *(("--dataset", name) for name in self.datasets),
-        ]:
-            if name is not None and not REPOSITORY.fullmatch(name):
+        names = [("--base-model", self.base_model), *(("--dataset", one) for one in self.datasets)]
+        for option, name in names:
+            try:
+                validate_repo_id(name or "none")
+            except HFValidationError:
                 raise InputError(
                     f"{option} {name!r} is not a name on the Hub: give OWNER/NAME, or NAME alone"
-                )
+                ) from None
         if self.license is not None and not LICENSE.fullmatch(self.license):
             raise InputError(
                 f"--license {self.license!r} is not an identifier of a licence, such as cc-by-4.0, "
                 "apache-2.0 or other"
             )
+
+
+class Measure(NamedTuple):
+    """One number of a score, 0 to 1, with its 95 % interval."""
+
+    key: str
+    name: str
+    value: float
+    low: float
+    high: float
 
 
 def read_scores(path: Path) -> list[dict[str, object]]:
@@ -109,7 +117,7 @@ def read_scores(path: Path) -> list[dict[str, object]]:
     try:
         for row in rows:
             record(row, Place, path, AGAIN, others=True)
-            _score_cells(row)
+            _measures(row)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         raise InputError(
             f"{path} holds no scores of `fairseq-minimodel evaluate --json`: give the file that it "
@@ -123,7 +131,7 @@ def model_card(
     architectures: Sequence[str],
     origin: Origin,
     classes: Sequence[str],
-    scores: Sequence[dict[str, object]],
+    scores: Sequence[Mapping[str, object]],
     statements: Statements,
 ) -> str:
     """The text of README.md, in Markdown, with the Hub's header.
@@ -136,196 +144,103 @@ def model_card(
         classes: labels, of a classifier.
         scores: from `read_scores`.
     """
-    language = origin.language
-    kinds = [KINDS[name[name.index("For") :]] for name in architectures]
-    size = origin.body.body_settings()
-    model = [
-        ("language", _plain(language.language)),
-        ("classes that load it", ", ".join(architectures)),
-        ("layers", size["encoder_layers"]),
-        ("width", size["encoder_embed_dim"]),
-        ("symbols", language.vocabulary_size),
-        ("longest input, in tokens", size["max_positions"]),
-        *([("labels", ", ".join(map(_plain, classes)))] if classes else []),
-        ("lineage", _plain(language.lineage)),
-    ]
-    sections = [
-        f"---\n{_header(title, kinds, origin, scores, statements)}---",
-        f"# {_plain(title)}",
-        "A RoBERTa in the language of one language pack, made with fairseq-minimodel: the token "
-        "embeddings and the output bias (the language side) belong to the language, everything else "
-        "(the body) is shared by all languages of the lineage.",
-        format_table(["", ""], model),
-        "## Method",
-        _method(origin),
-        "## Data",
-        _data(origin),
-        "## Compute",
-        _cost_table(origin),
-        "A dash: not recorded. Runs before the last one of the body are not in its checkpoint.",
-        "## Scores",
-        _score_table(scores) if scores else "None were given.",
-        "## Versions",
-        ", ".join(_plain(f"{name} {version}") for name, version in language.versions.items())
-        or NOT_RECORDED,
-    ]
-    return "\n\n".join(sections) + "\n"
-
-
-def _header(
-    title: str,
-    kinds: Sequence[str],
-    origin: Origin,
-    scores: Sequence[dict[str, object]],
-    statements: Statements,
-) -> str:
-    """The metadata that the Hub reads, in YAML."""
-    language = origin.language.language
-    known = language in (*TWO_LETTERS.split(), "multilingual") or re.fullmatch("[a-z]{3}", language)
-    if not known:
-        print(
-            f"warning: {language!r} is not a code of ISO 639 such as de or swa, so the model card "
-            "leaves the language out of its header: write the code there (language: CODE)",
-            file=sys.stderr,
-        )
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        finalize=_plain,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["time"] = lambda seconds: format_seconds(seconds) if seconds else None
+    environment.filters["flops"] = lambda flops: format_flops(flops) if flops else None
+    language, task = origin.language, origin.body.config.get("task", {})
+    # the last folder of the path, which says what the data is and not where it lies
+    data = Path(str(task.get("data") or "").split(":")[0]).name
+    run = ("task module", origin.module) if origin.module else ("body, its last run", origin.cost)
+    text = environment.get_template(TEMPLATE).render(
+        vars(origin),
+        title=title,
+        architectures=architectures,
+        classes=classes,
+        longest=origin.body.body_settings()["max_positions"],
+        task=task,
+        data=data if origin.cost.updates and not origin.module else None,
+        versions=[" ".join(map(str, pair)) for pair in language.versions.items()],
+        runs=[(f"language side ({language.language})", language), run],
+        scores=[(score, _data(score), _measures(score)) for score in scores],
+    )
     results = _results(origin, scores)
-    entries = {
-        "language": language if known else None,
-        "license": statements.license,
-        "library_name": "transformers",
-        "pipeline_tag": kinds[0],
-        "tags": ["fairseq-minimodel"],
-        "base_model": statements.base_model,
-        "datasets": list(statements.datasets),
-        "model-index": [{"name": title, "results": results}] if results else None,
-    }
-    given = {name: value for name, value in entries.items() if value}
-    return yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
+    header = ModelCardData(
+        language=_code(language.language),
+        license=statements.license,
+        library_name="transformers",
+        pipeline_tag=PIPELINES[architectures[0][architectures[0].index("For") :]],
+        tags=["fairseq-minimodel"],
+        base_model=statements.base_model,
+        datasets=list(statements.datasets) or None,
+        eval_results=results or None,
+        model_name=title if results else None,
+    )
+    return f"---\n{header.to_yaml()}\n---\n\n{text}"
 
 
-def _results(origin: Origin, scores: Sequence[dict[str, object]]) -> list[dict[str, object]]:
-    """The scores of this body in this language, in the form of the Hub's model-index."""
+def _code(language: str) -> str | None:
+    """The language, if it is a code that the Hub knows; else None, and a warning."""
+    if language in (*TWO_LETTERS.split(), "multilingual") or re.fullmatch("[a-z]{3}", language):
+        return language
+    print(
+        f"warning: {language!r} is not a code of ISO 639 such as de or swa, so the model card leaves "
+        "the language out of its header: write the code there (language: CODE)",
+        file=sys.stderr,
+    )
+    return None
+
+
+def _results(origin: Origin, scores: Sequence[Mapping[str, object]]) -> list[EvalResult]:
+    """The scores of this body in this language."""
     own = [score for score in scores if score["language"] == origin.language.language]
     if len({score["body"] for score in own}) > 1:
         own = [score for score in own if Path(score["body"]).resolve() == origin.file.resolve()]
     results = []
     for score in own:
-        data = Path(str(score["data"])).name
-        task = "text-classification" if "accuracy" in score else "question-answering"
-        count = score.get("examples", score.get("questions"))
-        among = f", n = {count}" if count else ""
-        results.append(
-            {
-                "task": {"type": task},
-                "dataset": {"type": data, "name": f"{data} ({score['language']})"},
-                "metrics": [
-                    {
-                        "type": key,
-                        "value": round(number, 6),
-                        "name": f"{measure} (95 % interval {low:.3f} to {high:.3f}{among})",
-                    }
-                    for measure, key, number, low, high in _numbers(score)
-                ],
-            }
-        )
+        kind = kind_of_row(score)
+        among = f", n = {score[kind.count]}"
+        results += [
+            EvalResult(
+                task_type=kind.pipeline,
+                dataset_type=_data(score),
+                dataset_name=f"{_data(score)} ({score['language']})",
+                metric_type=one.key,
+                metric_value=round(one.value, 6),
+                metric_name=f"{one.name} (95 % interval {one.low:.3f} to {one.high:.3f}{among})",
+            )
+            for one in _measures(score)
+        ]
     return results
 
 
-def _plain(text: object) -> str:
-    """Text in which nothing is HTML, Markdown or a control character; "|" is the tables' own."""
-    visible = "".join(one if one.isprintable() else " " for one in str(text))
-    marks = re.sub(r"([\\`*\[\]~$!#])|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", visible)
-    return html.escape(marks, quote=False)
+def _data(score: Mapping[str, object]) -> str:
+    return Path(str(score["data"])).name
 
 
-def _method(origin: Origin) -> str:
-    language, layers = origin.language, origin.body.layers
-    sentences = [
-        f"The language side was trained over {language.depth} layers; this model has {layers}."
-    ]
-    if language.depth < layers:
-        sentences.append(
-            "It was trained over a mini-model, and plugged into the whole body (Marchisio et al. "
-            "2023, Mini-Model Adaptation, arXiv 2212.10503)."
-        )
-    if language.validation_loss is not None:
-        sentences.append(
-            f"Its last validation loss was {language.validation_loss:.3f} bits a token."
-        )
-    task = origin.body.config.get("task", {}).get("_name")
-    if task and (origin.cost.updates or origin.module):
-        sentences.append(f"The last task of the body was fairseq's {_plain(task)}.")
-    if origin.module:
-        kind = origin.module.settings.get("task_module")
-        sentences.append(
-            f"A task module of the kind {_plain(kind)} ({origin.module.parameters:,} parameters) is "
-            "merged into the weights."
-        )
-    return " ".join(sentences)
-
-
-def _data(origin: Origin) -> str:
-    """The last folder of the path, which says what the data is and not where it lies."""
-    data = str(origin.body.config.get("task", {}).get("data") or "").split(":")[0]
-    known = data and origin.cost.updates and not origin.module
-    body = f"folder {_plain(Path(data).name)}" if known else NOT_RECORDED
-    return f"Data of the body's last run: {body}. Data of the language side: {NOT_RECORDED}."
-
-
-def _cost_table(origin: Origin) -> str:
-    language, module = origin.language, origin.module
-    rows = [(f"language side ({_plain(language.language)})", language)]
-    rows.append(("task module", module) if module else ("body, its last run", origin.cost))
-    return format_table(
-        ["run", "updates", "tokens", "time in steps", "FLOPs"],
-        [[name, *_cost_cells(record)] for name, record in rows],
-    )
-
-
-def _cost_cells(record: Description | ModuleDescription | TrainingCost) -> list[object]:
-    """A body that was imported has no updates of its own; of a module's run nothing else is kept."""
-    seconds, flops = getattr(record, "seconds", None), getattr(record, "flops", None)
-    return [
-        record.updates or None,
-        getattr(record, "tokens", None) or None,
-        format_seconds(seconds) if seconds else None,
-        format_flops(flops) if flops else None,
-    ]
-
-
-def _score_table(scores: Sequence[dict[str, object]]) -> str:
-    """One row a score, in per cent with its 95 % interval."""
-    return format_table(
-        ["body", "language", "data", "measure", "score (%)", "95 % interval"],
-        [row for score in scores for row in _score_cells(score)],
-    )
-
-
-def _score_cells(score: dict[str, object]) -> list[list[object]]:
-    names = [_plain(score["body"]), _plain(score["language"])]
-    data = _plain(Path(str(score["data"])).name)
-    return [
-        [*names, data, measure, f"{100 * value:.1f}", f"{100 * low:.1f} to {100 * high:.1f}"]
-        for measure, _, value, low, high in _numbers(score)
-    ]
-
-
-def _numbers(score: dict[str, object]) -> list[tuple[str, str, float, float, float]]:
-    """(measure, the Hub's name of it, value, low, high) of each measure, 0 to 1.
-
-    Raises:
-        KeyError, TypeError, ValueError: this is not a score.
-    """
-    measures = {
-        "accuracy": ("accuracy", "low", "high"),
-        "exact match": ("exact_match", "exact_match_low", "exact_match_high"),
-        "F1": ("f1", "f1_low", "f1_high"),
-    }
+def _measures(score: Mapping[str, object]) -> list[Measure]:
+    """Raises KeyError, TypeError or ValueError if this is not a score."""
+    hub = {metric.name: metric.hub for metric in kind_of_row(score).metrics}
     found = [
-        (measure, keys[0], *(float(score[key]) for key in keys))
-        for measure, keys in measures.items()
-        if keys[0] in score
+        Measure(hub[one.metric], one.metric, one.value / 100, one.low / 100, one.high / 100)
+        for one in scores_in(score)
+        if hub[one.metric]
     ]
-    if not found or not all(map(math.isfinite, chain.from_iterable(row[2:] for row in found))):
+    if not found:
         raise KeyError("no score")
     return found
+
+
+def _plain(value: object) -> str:
+    """A value as text in which nothing is HTML, Markdown or a control character."""
+    if value is None:
+        return MISSING
+    text = f"{value:,}" if isinstance(value, int) else str(value)
+    visible = "".join(one if one.isprintable() else " " for one in text)
+    marks = re.sub(r"([\\`*\[\]~$!#|])|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", visible)
+    return html.escape(marks, quote=False)

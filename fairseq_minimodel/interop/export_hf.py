@@ -15,12 +15,14 @@ import torch
 from ..bodies import surgery
 from ..bodies.checkpoint import Checkpoint, read_checkpoint
 from ..bodies.cost import training_cost
-from ..bodies.language_side import EMBEDDING, StateDict
-from ..bodies.parts import SPAN_HEAD
+from ..bodies.family import CLASSIFICATION_HEAD, EMBEDDING, OUTPUT_BIAS, head_modules
+from ..bodies.language_side import StateDict
 from ..errors import InputError
-from ..evaluation.classify import DEFAULT_HEAD, Classifier
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm, check_folder
+from ..inference.solve import find_record
+from ..kinds import classification
+from ..kinds.registry import KINDS
 from ..modules.method import is_module_part
 from ..packs.module import load_module, merge_module
 from ..packs.pack import LanguagePack, check_tokenizer, load_pack
@@ -32,29 +34,13 @@ from ..vocabulary.tokenizers import (
     BOS,
     EOS,
     FAST_TOKENIZER_FILE,
-    MASK_SYMBOL,
     PAD,
     SPECIAL_SYMBOLS,
     TOKENIZER_FILES,
     UNK,
 )
 from .card import Origin, Statements, model_card, read_scores
-from .names import (
-    FIXED,
-    PROBABILITIES,
-    SIZES,
-    TOKEN_TYPES,
-    WORDS,
-    task_names,
-    tensor_names,
-)
-from .tokenizer import (
-    fast_tokenizer,
-    lost_pieces,
-    settings,
-    special_tokens,
-    template,
-)
+from .tokenizer import fast_tokenizer, lost_pieces, settings, template
 
 NEVER = -1e4  # an output bias so low that the symbol has no probability in any precision
 
@@ -84,12 +70,7 @@ def export_hf(
     All heads that the body has go with it, so that the one folder is what `AutoModelForMaskedLM`,
     and `AutoModelForSequenceClassification` or `AutoModelForQuestionAnswering`, load.
 
-    Args:
-        module: a task module that was trained over the body, to be merged into it.
-        depth: export the bottom layers alone, with the MLM head after them.
-        labels: dict.txt of the labels; None: that of the training data or of the module.
-        scores: the file that `evaluate --json` wrote, for the model card.
-        base_model, license, datasets: for the model card, see `Statements`.
+    The arguments are those of `ExportHFOptions`.
 
     Raises:
         InputError: a file is missing or damaged, the parts do not belong together, or the library
@@ -115,13 +96,13 @@ def export_hf(
     _check(plugged, body)
     unfit_packs(checkpoint, [language])
     head, classes = _classes(plugged, body, labels)
-    state = _with_rows(_converted(plugged.state, plugged.layers, head), len(lost))
-    config = _config(plugged, language, state, classes)
+    state = _converted(plugged, head, len(lost))
+    config = _config(plugged, language, len(symbols), classes)
     task = plugged.config.get("task", {})
     around = template(task, language.symbols)
     if tokenizer["post_processor"] is None or around != template({}, SPECIAL_SYMBOLS):
         tokenizer["post_processor"] = around
-    longest = plugged.body_settings()["max_positions"]
+    longest, special = plugged.body_settings()["max_positions"], dict(plugged.family.special_tokens)
     card = model_card(
         output.resolve().name,
         config["architectures"],
@@ -135,12 +116,13 @@ def export_hf(
         for name, content in {
             CONFIG: config,
             FAST_TOKENIZER_FILE: tokenizer,
-            "tokenizer_config.json": settings(longest),
-            "special_tokens_map.json": special_tokens(),
+            "tokenizer_config.json": settings(longest) | special,
+            "special_tokens_map.json": special,
         }.items():
             text = json.dumps(content, indent=2, ensure_ascii=False)
             (folder / name).write_text(text + "\n", encoding="utf-8")
-        if _has_the_order_of_xlmr(language):
+        kind = plugged.family.model_types[config["model_type"]]
+        if kind.tokens(_pieces(language)) == language.symbols:  # the library's own has the same ids
             shutil.copyfile(language.tokenizer, folder / language.tokenizer.name)
         (folder / CARD).write_text(card, encoding="utf-8")
     parameters = sum(tensor.numel() for tensor in state.values())
@@ -152,104 +134,101 @@ def export_hf(
     )
 
 
+def _pieces(language: LanguagePack) -> list[str]:
+    """The pieces of a pack's SentencePiece model; none if its tokenizer is another one."""
+    byte_level = language.tokenizer.name == FAST_TOKENIZER_FILE
+    return [] if byte_level else read_pieces(language.tokenizer)
+
+
 def _check(checkpoint: Checkpoint, body: Path) -> None:
-    """Refuse what the library's RoBERTa cannot express."""
+    """Refuse what the library's model of the family cannot express."""
+    family = checkpoint.family
     if any(is_module_part(name) for name in checkpoint.state):
         raise InputError(
-            f"{body} has a task module inside, which the library's RoBERTa has not: give the body "
-            "that it was trained over, and a module that merges with --module"
+            f"{body} has a task module inside, which the library's {family.name} has not: give the "
+            "body that it was trained over, and a module that merges with --module"
         )
     activation = checkpoint.body_settings()["activation_fn"]
-    if activation != FIXED["hidden_act"]:
-        raise InputError(
-            f"{body} has activation_fn {activation}, and the MLM head of the library's RoBERTa has "
-            "gelu and nothing else: it cannot be exported"
-        )
-    pooler = checkpoint.model_config.get("pooler_activation_fn") or "tanh"
-    if pooler != "tanh" and any(name.startswith("classif") for name in checkpoint.state):
-        raise InputError(
-            f"{body} has pooler_activation_fn {pooler}, and the classification head of the library's "
-            "RoBERTa has tanh and nothing else: it cannot be exported"
-        )
+    heads = [("activation_fn", activation, family.fixed["hidden_act"], "MLM")]
+    if any(CLASSIFICATION_HEAD.match(name) for name in checkpoint.state):
+        only = family.pooler_activation
+        pooler = checkpoint.model_config.get("pooler_activation_fn") or only
+        heads.append(("pooler_activation_fn", pooler, only, "classification"))
+    for setting, found, only, head in heads:
+        if found != only:
+            raise InputError(
+                f"{body} has {setting} {found}, and the {head} head of the library's {family.name} has "
+                f"{only} and nothing else: it cannot be exported"
+            )
 
 
 def _classes(checkpoint: Checkpoint, body: Path, labels: Path | None) -> tuple[str, list[str]]:
     """Name of the classification head, and its labels in order; none if there is no such head."""
     task = checkpoint.config.get("task", {})
-    head = task.get("classification_head_name", DEFAULT_HEAD)
-    if f"classification_heads.{head}.out_proj.weight" not in checkpoint.state:
+    kind, head = classification.KIND, classification.head_name(task)
+    inner = f"{head_modules(head)[0]}.weight"
+    if not kind.has_head(checkpoint.state, task):
         return head, []
-    dense = checkpoint.state[f"classification_heads.{head}.dense.weight"]
-    if dense.size(0) != dense.size(1):
+    rows, width = checkpoint.state[inner].shape
+    if rows != width:
         raise InputError(
-            f"the classification head of {body} is {dense.size(0)} wide and the body "
-            f"{dense.size(1)}, which the library's RoBERTa cannot have"
+            f"the classification head of {body} is {rows} wide and the body {width}, which the "
+            f"library's {checkpoint.family.name} cannot have"
         )
-    return head, Classifier(body, checkpoint, labels).classes
+    record = find_record(checkpoint, kind, {"labels": labels})
+    return head, classification.Classifier(str(body), checkpoint, record).classes
 
 
-def _converted(state: StateDict, layers: int, head: str) -> StateDict:
-    """The tensors under the library's names, in float32; the one of token types is zero."""
-    names = tensor_names(layers) | task_names(head)
+def _converted(checkpoint: Checkpoint, head: str, more: int) -> StateDict:
+    """The tensors under the library's names, in float32; the one of token types is zero.
+
+    Args:
+        head: the name of the classification head.
+        more: symbols to add, which are read as <unk> and never predicted.
+    """
+    family, state = checkpoint.family, dict(checkpoint.state)
+    names = family.names_there(range(checkpoint.layers)) | family.head_names_there(head)
+    unknown = state[EMBEDDING][UNK].expand(more, -1)
+    state[EMBEDDING] = torch.cat([state[EMBEDDING], unknown])
+    state[OUTPUT_BIAS] = torch.cat([state[OUTPUT_BIAS].float(), torch.full((more,), NEVER)])
     theirs = {
-        name: state[ours].float().contiguous().clone()
-        for ours, name in names.items()
-        if ours in state
+        there: state[here].float().contiguous().clone()
+        for here, there in names.items()
+        if here in state
     }
-    return theirs | {TOKEN_TYPES: torch.zeros(1, state[EMBEDDING].size(1))}
-
-
-def _with_rows(state: StateDict, count: int) -> StateDict:
-    """The tensors with so many more symbols, which are read as <unk> and never predicted."""
-    unknown = state[WORDS][UNK].expand(count, -1)
-    bias = torch.full((count,), NEVER)
-    return state | {
-        WORDS: torch.cat([state[WORDS], unknown]),
-        "lm_head.bias": torch.cat([state["lm_head.bias"], bias]),
-    }
-
-
-def _has_the_order_of_xlmr(language: LanguagePack) -> bool:
-    """Whether the library's XLMRobertaTokenizer, given the SentencePiece model, has the same ids."""
-    if language.tokenizer.name == FAST_TOKENIZER_FILE:
-        return False
-    pieces = read_pieces(language.tokenizer)
-    return language.symbols == [*SPECIAL_SYMBOLS, *pieces[3:], MASK_SYMBOL]
+    return theirs | {family.token_types_there: torch.zeros(1, unknown.size(1))}
 
 
 def _config(
-    checkpoint: Checkpoint, language: LanguagePack, state: StateDict, classes: list[str]
+    checkpoint: Checkpoint, language: LanguagePack, vocabulary: int, classes: list[str]
 ) -> dict[str, object]:
-    """The content of config.json."""
-    body, model = checkpoint.body_settings(), checkpoint.model_config
+    """The content of config.json; `vocabulary`: its size."""
+    body, family, model = checkpoint.body_settings(), checkpoint.family, checkpoint.model_config
     byte_level = language.tokenizer.name == FAST_TOKENIZER_FILE
-    # One architecture under two names; it is the tokenizer that one expects with each.
-    kind, prefix = ("roberta", "Roberta") if byte_level else ("xlm-roberta", "XLMRoberta")
-    architectures = [f"{prefix}ForMaskedLM"]
-    if classes:
-        architectures.insert(0, f"{prefix}ForSequenceClassification")
-    if f"{SPAN_HEAD}.weight" in checkpoint.state:
-        architectures.insert(0, f"{prefix}ForQuestionAnswering")
+    model_type = family.byte_level_type if byte_level else family.pieces_type
+    task = checkpoint.config.get("task", {})
+    tasks = [
+        kind.architecture
+        for kind in KINDS.values()
+        if kind.architecture and kind.has_head(checkpoint.state, task)
+    ]
+    rates = {
+        theirs: default if model.get(ours) is None else float(model[ours])
+        for ours, (theirs, default) in family.rates.items()
+    }
     numbered = {str(index): label for index, label in enumerate(classes)}
     labels = {"id2label": numbered, "label2id": {name: int(i) for i, name in numbered.items()}}
     return {
-        "architectures": architectures,
-        "model_type": kind,
-        "vocab_size": state["lm_head.bias"].size(0),
-        **{theirs: body[ours] for ours, theirs in SIZES.items()},
-        **{theirs: _number(model.get(ours), 0.1) for ours, theirs in PROBABILITIES.items()},
-        "classifier_dropout": _number(model.get("pooler_dropout"), 0.0),
-        "hidden_act": FIXED["hidden_act"],
-        "layer_norm_eps": FIXED["layer_norm_eps"],
-        # rows for the padding index and the one below it are no positions
-        "max_position_embeddings": body["max_positions"] + 2,
+        "architectures": [f"{family.model_types[model_type].classes}{task}" for task in tasks],
+        "model_type": model_type,
+        **{theirs: body[ours] for ours, theirs in family.sizes.items()},
+        **rates,
+        **{name: family.fixed[name] for name in ("hidden_act", "layer_norm_eps")},
+        family.dimensions["V"]: vocabulary,
+        family.dimensions["P"]: body["max_positions"] + family.position_offset,
         "type_vocab_size": 1,
         "bos_token_id": BOS,
         "pad_token_id": PAD,
         "eos_token_id": EOS,
         **(labels if classes else {}),
     }
-
-
-def _number(value: object, default: float) -> float:
-    return default if value is None else float(value)

@@ -1,22 +1,27 @@
-"""A RoBERTa, XLM-R or CamemBERT in the form of Hugging Face, as a body and the pack of its language."""
+"""A model in the form of Hugging Face, as a body and the pack of its language."""
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 
 import torch
 
-from ..bodies.checkpoint import (
+from ..bodies.checkpoint import Checkpoint, is_without_training, write_checkpoint
+from ..bodies.family import (
+    EMBEDDING,
+    FAMILIES,
+    HEAD,
+    OUTPUT_BIAS,
     POSITIONS,
-    Checkpoint,
-    check_state,
-    identified,
-    is_without_training,
-    with_present_names,
-    write_checkpoint,
+    TIED_PROJECTION,
+    Family,
+    ModelType,
+    family_of,
 )
-from ..bodies.language_side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION, StateDict
+from ..bodies.language_side import StateDict
+from ..bodies.state import check_state, with_present_names
+from ..bodies.training_files import identified
 from ..bodies.weights import (
     AGAIN,
     check_finite,
@@ -28,7 +33,7 @@ from ..bodies.weights import (
 from ..errors import InputError
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm, check_folder
-from ..files.records import read_json, record, shown
+from ..files.records import read_record, record, shown
 from ..models.config import masked_lm_config
 from ..packs.commands import describe
 from ..packs.pack import DICTIONARY, check_language, save_pack, tokenizer_in
@@ -46,50 +51,18 @@ from ..vocabulary.tokenizers import (
     write_dictionary,
 )
 from .added_tokens import add_tokens, read_added_tokens
-from .names import (
-    FIXED,
-    MODEL_TYPES,
-    NOT_USED,
-    PROBABILITIES,
-    SIZES,
-    TIED_NAMES,
-    TOKEN_TYPES,
-    WORDS,
-    tensor_names,
-)
-from .tokenizer import (
-    of_sentencepiece,
-    renumbered,
-    special_added_tokens,
-    tokens_of,
-)
+from .tokenizer import of_sentencepiece, renumbered, special_added_tokens, tokens_of
 
-BODY, PACK = "body.pt", "pack"
-WEIGHTS, INDEX, OLD_WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-)
+BODY, PACK, CONFIG = "body.pt", "pack", "config.json"
+WEIGHTS, OLD_WEIGHTS = "model.safetensors", "pytorch_model.bin"
+INDEX = "model.safetensors.index.json"
 IMPORTED = FolderForm(
     "an imported model",
     (BODY, DICTIONARY),
     (*TOKENIZER_FILES, *(f"{PACK}/{name}" for name in (*FORM.marks, *FORM.files))),
     lambda folder: is_without_training(folder / BODY),
 )
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What config.json must say of a model, by the library's names."""
-
-    num_hidden_layers: int
-    hidden_size: int
-    intermediate_size: int
-    num_attention_heads: int
-    vocab_size: int
-    max_position_embeddings: int
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
+JSON = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -119,16 +92,16 @@ def import_hf(model: Path, language: str, output: Path) -> None:
         language: its name, as the user calls it.
 
     Raises:
-        InputError: a file is missing or damaged, or the model is none that fairseq can express.
+        InputError: a file is missing or damaged, or fairseq cannot express the model.
     """
     check_language(language)
     check_folder(output, IMPORTED, model)
-    config = _read_json(model / "config.json")
-    _check_config(config, model)
+    config = read_record(model / CONFIG, JSON, AGAIN)
+    family = _check_config(config, model)
     with waiting(f"reading {model}"):  # weights are read where they are converted
         theirs = _read_weights(model)
-        tokens = _read_tokens(model, config["model_type"])
-        state, notes = _converted(theirs, config, model)
+        tokens = _read_tokens(model, config["model_type"], family)
+        state, notes = _converted(theirs, config, family, model)
     symbols, order = _symbols(tokens, len(state[EMBEDDING]), model)
     for name in (EMBEDDING, OUTPUT_BIAS):
         state[name] = state[name][order].contiguous()
@@ -138,8 +111,9 @@ def import_hf(model: Path, language: str, output: Path) -> None:
         notes.append("rows of the vocabulary put into fairseq's order")
     with atomic_folder(output, IMPORTED) as folder:
         _write_vocabulary(folder, symbols, tokens, moved)
-        state, settings = with_present_names(state), _config(config, output)
-        body = identified(Checkpoint(folder / BODY, state, settings, 0), folder / DICTIONARY)
+        state, settings = with_present_names(state, family), _settings(config, family, output)
+        body = Checkpoint(folder / BODY, state, settings, 0, family=family)
+        body = identified(body, folder / DICTIONARY)
         write_checkpoint(folder / BODY, body)
         description, side = describe(body, language, symbols), body.language_side()
         dictionary, tokenizer = folder / DICTIONARY, tokenizer_in(folder)
@@ -151,48 +125,49 @@ def import_hf(model: Path, language: str, output: Path) -> None:
     )
 
 
-def _check_config(config: dict, model: Path) -> None:
-    """Refuse what fairseq's RoBERTa cannot express."""
-    kind = config.get("model_type")
-    if kind not in MODEL_TYPES:
+def _check_config(config: JSON, model: Path) -> Family:
+    """The family of the model. Refuses what fairseq's model of this family cannot express."""
+    path, family = model / CONFIG, family_of(config.get("model_type"))
+    if family is None:
+        known = ", ".join(kind for one in FAMILIES for kind in one.model_types)
         raise InputError(
-            f"{model} is a model of the type {kind!r}; only {', '.join(MODEL_TYPES)} can be imported"
+            f"{model} is a model of the type {config.get('model_type')!r}; only {known} can be "
+            "imported"
         )
-    record(config, Sizes, model / "config.json", AGAIN, others=True)
-    for name in (*SIZES.values(), "vocab_size", "max_position_embeddings"):
-        if config[name] < (3 if name == "max_position_embeddings" else 1):
-            raise InputError(
-                f"{model / 'config.json'} has {name} {config[name]}, which is too small"
-            )
-    if config["hidden_size"] % config["num_attention_heads"]:
+    sizes = dict.fromkeys([*family.sizes.values(), *family.dimensions.values()])
+    fields = [(name, int) for name in sizes]
+    fields += [(name, float | None, default) for name, default in family.rates.values()]
+    record(config, make_dataclass("Config", fields), path, AGAIN, others=True)
+    rows = family.dimensions["P"]
+    for name in sizes:
+        if config[name] < (family.position_offset + 1 if name == rows else 1):
+            raise InputError(f"{path} has {name} {config[name]}, which is too small")
+    heads, width = (family.sizes[name] for name in ("encoder_attention_heads", "encoder_embed_dim"))
+    if config[width] % config[heads]:
         raise InputError(
-            f"{model / 'config.json'} has num_attention_heads {config['num_attention_heads']}, which "
-            f"does not divide hidden_size {config['hidden_size']}"
+            f"{path} has {heads} {config[heads]}, which does not divide {width} {config[width]}"
         )
-    for name, value in FIXED.items():
-        # what it leaves out is as in the library, where two defaults are not RoBERTa's own
-        found = config.get(name, 1e-12 if name == "layer_norm_eps" else value)
+    for name, value in family.fixed.items():
+        found = config.get(name, family.absent.get(name, value))
         if found != value:
             raise InputError(
-                f"{model / 'config.json'} has {name} {found!r}, and fairseq's RoBERTa has {value!r} "
-                "and nothing else: the model cannot be imported"
+                f"{path} has {name} {found!r}, and fairseq's {family.name} has {value!r} and nothing "
+                "else: the model cannot be imported"
             )
+    return family
 
 
 def _read_weights(model: Path) -> StateDict:
     """All tensors of a model, from model.safetensors, its parts, or pytorch_model.bin."""
-    if (path := model / WEIGHTS).is_file():
-        paths = [path]
-    elif (path := model / INDEX).is_file():
-        paths = [model / name for name in sorted(set(read_index(path).values()))]
-    elif (path := model / OLD_WEIGHTS).is_file():
-        paths = [path]
-    else:
+    names = [name for name in (WEIGHTS, INDEX, OLD_WEIGHTS) if (model / name).is_file()][:1]
+    if not names:
         raise InputError(
             f"{model} has neither {WEIGHTS} nor {OLD_WEIGHTS}: give the folder of a whole model"
         )
+    if names == [INDEX]:
+        names = sorted(set(read_index(model / INDEX).values()))
     state: StateDict = {}
-    for path in paths:
+    for path in [model / name for name in names]:
         if path.name == OLD_WEIGHTS:
             part = read_torch(path, what="file of weights")
             if not isinstance(part, dict):
@@ -204,65 +179,53 @@ def _read_weights(model: Path) -> StateDict:
     return state
 
 
-def _converted(theirs: StateDict, config: dict, model: Path) -> tuple[StateDict, list[str]]:
+def _converted(
+    theirs: StateDict, config: JSON, family: Family, model: Path
+) -> tuple[StateDict, list[str]]:
     """The state dict under fairseq's names, in float32, and what there is to say about it."""
-    layers = config["num_hidden_layers"]
-    last = tensor_names(1, first=layers - 1)
-    names = last if any(name not in theirs for name in last.values()) else tensor_names(layers)
-    missing = [name for name in names.values() if name not in theirs]
-    if missing:
-        head = " (a model without its MLM head)" if missing[0].startswith("lm_head") else ""
-        raise InputError(
-            f"the weights of {model} lack {missing[0]}{head}: give a model as AutoModelForMaskedLM "
-            "saves it"
-        )
-    used = {name: theirs[name] for name in (*names.values(), TOKEN_TYPES) if name in theirs}
-    check_weights(model, used, AGAIN, finite=False)
-    for ours, name in names.items():
-        shape = _shape(ours, config)
-        if tuple(theirs[name].shape) != shape:
+    count = config[family.sizes["encoder_layers"]]
+    names = family.names_there([count - 1])  # first of one layer: the file may say a billion
+    if all(name in theirs for name in names.values()):
+        names = family.names_there(range(count))
+    for here, name in names.items():
+        if name not in theirs:
+            head = " (a model without its MLM head)" if here.startswith(HEAD) else ""
             raise InputError(
-                f"{name} of {model} has the shape {tuple(theirs[name].shape)} and config.json says "
-                f"{shape}: they do not belong together"
+                f"the weights of {model} lack {name}{head}: give a model as AutoModelForMaskedLM "
+                "saves it"
             )
-    for name, same in zip(TIED_NAMES, (WORDS, "lm_head.bias"), strict=True):
+    types, notes = family.token_types_there, []
+    used = {name: theirs[name] for name in (*names.values(), types) if name in theirs}
+    check_weights(model, used, AGAIN, finite=False)
+    sizes = {letter: config[name] for letter, name in family.dimensions.items()}
+    shapes = family.shapes(range(count), sizes)
+    expected = {name: shapes[here] for here, name in names.items()}
+    expected[types] = (*used[types].shape[:1], sizes["d"]) if types in used else ()
+    for name, tensor in used.items():
+        if tuple(tensor.shape) != expected[name]:
+            raise InputError(
+                f"{name} of {model} has the shape {tuple(tensor.shape)} and {CONFIG} says "
+                f"{expected[name]}: they do not belong together"
+            )
+    for name, same in family.tied_there.items():
         if name in theirs and not torch.equal(theirs[name], theirs[same]):
             raise InputError(
                 f"{name} of {model} is not {same}: the projection of its MLM head is not tied to "
                 "the embedding, and fairseq's is"
             )
-    state = {ours: theirs[name].float() for ours, name in names.items()}
-    check_state(model, state)
-    notes = []
-    if TOKEN_TYPES in theirs and tuple(theirs[TOKEN_TYPES].shape[1:]) != (config["hidden_size"],):
-        raise InputError(
-            f"{TOKEN_TYPES} of {model} has the shape {tuple(theirs[TOKEN_TYPES].shape)} and "
-            f"config.json says a width of {config['hidden_size']}: they do not belong together"
-        )
-    if TOKEN_TYPES in theirs and theirs[TOKEN_TYPES][0].any():
-        state[POSITIONS] = state[POSITIONS] + theirs[TOKEN_TYPES][0].float()
+    state = {here: theirs[name].float() for here, name in names.items()}
+    check_state(model, state, family)
+    if types in used and used[types][0].any():
+        state[POSITIONS] = state[POSITIONS] + used[types][0].float()
         notes.append("embedding of token type 0 added to the position embeddings")
-    known = {*names.values(), *TIED_NAMES, TOKEN_TYPES}
-    left = sorted({name for name in theirs if name not in known and "position_ids" not in name})
+    known = {*used, *family.tied_there}
+    left = sorted(name for name in theirs if name not in known and family.ignored_there not in name)
     if left:
         notes.append(f"left out: {', '.join(left[:4])}" + ", ..." * (len(left) > 4))
     return state, notes
 
 
-def _shape(name: str, config: dict) -> tuple[int, ...]:
-    """The shape of a tensor, by its name in fairseq."""
-    width, inner = config["hidden_size"], config["intermediate_size"]
-    rows = {
-        EMBEDDING: config["vocab_size"],
-        OUTPUT_BIAS: config["vocab_size"],
-        POSITIONS: config["max_position_embeddings"],
-    }.get(name, inner if ".fc1." in name else width)
-    if name == OUTPUT_BIAS or name.endswith(".bias") or "norm" in name:
-        return (rows,)
-    return rows, inner if ".fc2." in name else width
-
-
-def _read_tokens(model: Path, kind: str) -> Tokens:
+def _read_tokens(model: Path, kind: str, family: Family) -> Tokens:
     """The vocabulary, with the tokens that were added to it.
 
     A SentencePiece model is the pack's tokenizer where it has all tokens. Otherwise that is a
@@ -273,19 +236,19 @@ def _read_tokens(model: Path, kind: str) -> Tokens:
         added = read_added_tokens(model)
         rows, content, file, tokenizer = {}, None, pieces, pieces
         if pieces.is_file():
-            rows = _rows_of_pieces(pieces, kind)
+            rows = _rows_of_pieces(pieces, family.model_types[kind])
             if added and not fast.is_file():
                 symbols = sorted(rows, key=rows.__getitem__)
                 content = of_sentencepiece(pieces, symbols)
                 # slow tokenizers look for all of them in the text as it is
                 added = [{**token, "normalized": False} for token in added]
         if fast.is_file():
-            file, content = fast, _read_json(fast)
+            file, content = fast, read_record(fast, JSON, AGAIN)
         elif not pieces.is_file():
             file, content = model / "vocab.json", _byte_level(model)
         if content is not None:
             content = add_tokens(content, added)
-            tokenizer = pieces if _has_all(rows, content) else content
+            tokenizer = pieces if _has_all(rows, content, family) else content
             rows = tokens_of(content)
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         if isinstance(error, InputError):
@@ -304,26 +267,17 @@ def _read_tokens(model: Path, kind: str) -> Tokens:
     return Tokens(rows, tokenizer, file)
 
 
-def _has_all(rows: dict[str, int], content: dict) -> bool:
+def _has_all(rows: dict[str, int], content: dict, family: Family) -> bool:
     """Whether a SentencePiece model with these tokens can stand for a tokenizer.json."""
-    special = {*SPECIAL_SYMBOLS, MASK_SYMBOL, *NOT_USED}
+    special = {MASK_SYMBOL, *SPECIAL_SYMBOLS}
+    special = special.union(*(kind.first_tokens for kind in family.model_types.values()))
     added = {token["content"] for token in content["added_tokens"]}
     return rows.keys() - special == tokens_of(content).keys() - special and added <= special
 
 
-def _rows_of_pieces(path: Path, kind: str) -> dict[str, int]:
-    """Token to row where there is a SentencePiece model alone: as the model's own tokenizer has it.
-
-    XLM-R puts fairseq's four symbols before the pieces, in the place of SentencePiece's three;
-    CamemBERT's dict.txt holds SentencePiece's three besides, and they are the ones that are used.
-    """
-    pieces = read_pieces(path)
-    if kind == "camembert":
-        before = ["<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED"]
-        tokens = [*before, *pieces[1:], MASK_SYMBOL]
-    else:
-        tokens = [*SPECIAL_SYMBOLS, *pieces[3:], MASK_SYMBOL]
-    return {token: row for row, token in enumerate(tokens)}
+def _rows_of_pieces(path: Path, kind: ModelType) -> dict[str, int]:
+    """Token to row where there is a SentencePiece model alone: as the model's own tokenizer has it."""
+    return {token: row for row, token in enumerate(kind.tokens(read_pieces(path)))}
 
 
 def _byte_level(model: Path) -> dict:
@@ -333,7 +287,7 @@ def _byte_level(model: Path) -> dict:
             f"{model} has no tokenizer: neither {SENTENCEPIECE_FILE}, nor {FAST_TOKENIZER_FILE}, "
             "nor vocab.json with merges.txt"
         )
-    rows = _read_json(model / "vocab.json")
+    rows = read_record(model / "vocab.json", JSON, AGAIN)
     lines = (model / "merges.txt").read_text(encoding="utf-8").split("\n")
     merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
     ends = [[SPECIAL_SYMBOLS[index], rows[SPECIAL_SYMBOLS[index]]] for index in (EOS, BOS)]
@@ -408,19 +362,12 @@ def _write_vocabulary(folder: Path, symbols: list[str], tokens: Tokens, moved: b
     (folder / FAST_TOKENIZER_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def _config(config: dict, output: Path) -> dict:
+def _settings(config: JSON, family: Family, output: Path) -> dict:
     """A configuration with which fairseq's own tools load the body."""
-    sizes = {ours: config[theirs] for ours, theirs in SIZES.items()}
-    probabilities = {ours: float(config.get(theirs, 0.1)) for ours, theirs in PROBABILITIES.items()}
-    # rows for the padding index and the one below it are no positions
-    positions = config["max_position_embeddings"] - 2
-    return masked_lm_config(
-        {**sizes, **probabilities, "max_positions": positions}, str(output.resolve()), positions
-    )
-
-
-def _read_json(path: Path) -> dict:
-    content = read_json(path, AGAIN)
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is damaged (it is {shown(content)}, not an object); {AGAIN}")
-    return content
+    positions = config[family.dimensions["P"]] - family.position_offset
+    settings = {ours: config[theirs] for ours, theirs in family.sizes.items()}
+    for ours, (theirs, default) in family.rates.items():
+        found = config.get(theirs)
+        settings[ours] = default if found is None else float(found)
+    settings["max_positions"] = positions
+    return masked_lm_config(settings, str(output.resolve()), positions)

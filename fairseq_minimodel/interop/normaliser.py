@@ -150,7 +150,7 @@ def _second_characters(single: Mapping[str, str]) -> Iterable[str]:
 def _sequences(keys: Iterable[str]) -> list[list[set[str]]]:
     """The same keys as sequences of sets of characters, one of each set in turn."""
     lasts = defaultdict(set)  # by what stands before them
-    for key in keys:
+    for key in sorted(keys):  # so that the same model gives the same file
         lasts[key[:-1]].add(key[-1])
     before = defaultdict(list)
     for beginning, last in lasts.items():

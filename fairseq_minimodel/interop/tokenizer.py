@@ -16,13 +16,12 @@ from ..bodies.weights import AGAIN
 from ..errors import InputError
 from ..files.records import read_json
 from ..packs.pack import LanguagePack
-from ..vocabulary.sentencepiece_model import BPE, SentencePieceModel, read_model
+from ..vocabulary.sentencepiece_model import SentencePieceModel, read_model
 from ..vocabulary.tokenizers import (
     BOS,
     EOS,
     FAST_TOKENIZER_FILE,
     MASK_SYMBOL,
-    PAD,
     SPECIAL_SYMBOLS,
     UNK,
     dictionary_pieces,
@@ -90,7 +89,7 @@ def of_sentencepiece(path: Path, symbols: Sequence[str]) -> dict[str, object]:
         "pre_tokenizer": None,
         "post_processor": None,
         "decoder": _decoder(model),
-        "model": _merging(model, symbols) if model.kind == BPE else _scored(model, symbols),
+        "model": _merging(model, symbols) if model.merges else _scored(model, symbols),
     }
 
 
@@ -203,7 +202,7 @@ def template(task: dict[str, object], symbols: Sequence[str]) -> dict[str, objec
 
 
 def settings(longest: int) -> dict[str, object]:
-    """The content of tokenizer_config.json: the class that takes tokenizer.json as it is.
+    """The content of tokenizer_config.json, but for the special tokens.
 
     Args:
         longest: tokens that the model reads.
@@ -213,20 +212,6 @@ def settings(longest: int) -> dict[str, object]:
         "model_max_length": longest,
         "model_input_names": ["input_ids", "attention_mask"],
         "clean_up_tokenization_spaces": False,
-        **special_tokens(),
-    }
-
-
-def special_tokens() -> dict[str, str]:
-    """The content of special_tokens_map.json."""
-    return {
-        "bos_token": SPECIAL_SYMBOLS[BOS],
-        "cls_token": SPECIAL_SYMBOLS[BOS],
-        "eos_token": SPECIAL_SYMBOLS[EOS],
-        "sep_token": SPECIAL_SYMBOLS[EOS],
-        "pad_token": SPECIAL_SYMBOLS[PAD],
-        "unk_token": SPECIAL_SYMBOLS[UNK],
-        "mask_token": MASK_SYMBOL,
     }
 
 

@@ -1,11 +1,8 @@
-"""Accuracy and its uncertainty: over test items (Wilson) and over seeds (Student's t)."""
+"""Accuracy and its uncertainty over test items."""
 
-import statistics
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
-
-from scipy import stats
 
 from ..errors import InputError
 
@@ -17,15 +14,6 @@ class Accuracy(NamedTuple):
     low: float
     high: float
     correct: int
-    count: int
-
-
-class SeedMean(NamedTuple):
-    """Mean over seeds with its 95 % interval; a single seed has none, and its bounds are None."""
-
-    value: float
-    low: float | None
-    high: float | None
     count: int
 
 
@@ -41,6 +29,8 @@ def accuracy(predictions: Sequence[Hashable], labels: Sequence[Hashable]) -> Acc
     _check_labels(labels)
     if len(predictions) != len(labels):
         raise InputError(f"{len(predictions)} predictions for {len(labels)} labels: need one each")
+    from scipy import stats  # takes half a second, which training need not wait for
+
     correct = sum(a == b for a, b in zip(predictions, labels, strict=True))
     interval = stats.binomtest(correct, len(labels)).proportion_ci(0.95, method="wilson")
     return Accuracy(
@@ -52,28 +42,6 @@ def majority_accuracy(labels: Sequence[Hashable]) -> float:
     """Accuracy of always answering the most frequent of these labels, 0 to 1."""
     _check_labels(labels)
     return max(Counter(labels).values()) / len(labels)
-
-
-def chance_accuracy(classes: int) -> float:
-    """Expected accuracy of guessing evenly among `classes` classes, 0 to 1."""
-    if classes < 1:
-        raise InputError(f"{classes} classes: chance needs at least 1")
-    return 1 / classes
-
-
-def mean_over_seeds(scores: Sequence[float]) -> SeedMean:
-    """Mean of one score per seed, and the interval of Student's t with count - 1 degrees of freedom.
-
-    Raises:
-        InputError: no scores.
-    """
-    if len(scores) == 0:
-        raise InputError("there are no scores to take the mean of: at least one seed must have run")
-    mean, count = statistics.fmean(scores), len(scores)
-    if count == 1:
-        return SeedMean(mean, None, None, count)
-    half = float(stats.t.ppf(0.975, count - 1)) * statistics.stdev(scores) / count**0.5
-    return SeedMean(mean, mean - half, mean + half, count)
 
 
 def _check_labels(labels: Sequence[Hashable]) -> None:

@@ -5,13 +5,12 @@ needs.
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError
 from ..files import records
+from ..options import option
 
 # Folders with a dataset of fairseq each, an item a window: its tokens; and the positions of the first
 # and the last token of the answer in it.
@@ -45,9 +44,9 @@ class WindowOptions:
     )
 
     def __post_init__(self) -> None:
-        for option, value in (("stride", self.stride), ("max-question", self.max_question)):
+        for name, value in (("stride", self.stride), ("max-question", self.max_question)):
             if value < 1:
-                raise InputError(f"--{option} is {value}, but it must be at least 1.")
+                raise InputError(f"--{name} is {value}, but it must be at least 1.")
         least = self.max_question + SPECIAL_TOKENS + 1
         if self.max_length < least:
             raise InputError(
@@ -70,19 +69,13 @@ def read_record(path: Path) -> dict[str, int]:
     return asdict(records.read_record(path, WindowOptions, "prepare the questions again"))
 
 
-def add_window_arguments(parser: Any, number: Callable[[str], int], recorded: bool) -> None:
-    """Add one command-line argument for each field of `WindowOptions`.
+def window_option(name: str) -> int:
+    """The option of a verb that makes windows, as `WindowOptions` has it."""
+    field = WindowOptions.__dataclass_fields__[name]
+    return option(field.default, field.metadata["help"], at_least=1)
 
-    Args:
-        number: the type of the arguments.
-        recorded: the defaults are those of the data that a model was trained on.
-    """
-    for option in fields(WindowOptions):
-        default = "as the training data was prepared" if recorded else "%(default)s"
-        parser.add_argument(
-            "--" + option.name.replace("_", "-"),
-            type=number,
-            default=None if recorded else option.default,
-            metavar="N",
-            help=f"{option.metadata['help']} (default: {default})",
-        )
+
+def recorded_window(name: str) -> int | None:
+    """The option of a verb whose default is what the data of a model's training were made with."""
+    help = WindowOptions.__dataclass_fields__[name].metadata["help"]
+    return option(None, f"{help} (default: as the training data was prepared)", at_least=1)

@@ -17,9 +17,17 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
 from ..bodies.architectures import ARCHITECTURES, complete_sizes
-from ..bodies.identity import LINEAGE, VOCABULARY, decode, encode, lineage_of
-from ..bodies.language_side import OUTPUT_BIAS, StateDict, is_language_side
-from ..bodies.parts import AUXILIARY_HEAD, CLASSIFICATION_HEAD, SPAN_HEAD, listed, part_of
+from ..bodies.family import (
+    AUXILIARY_HEAD,
+    CLASSIFICATION_HEAD,
+    LINEAGE,
+    OUTPUT_BIAS,
+    SPAN_HEAD,
+    VOCABULARY,
+)
+from ..bodies.identity import decode, encode, lineage_of
+from ..bodies.language_side import StateDict, is_language_side
+from ..bodies.parts import listed, part_of
 from ..cost.flops import Flops, Shape, classification_flops, masked_lm_flops, span_flops
 from ..cost.freezing import BODY, BOTTOM, LANGUAGE, parse_freeze
 from ..cost.freezing import NONE as NOTHING

@@ -12,16 +12,13 @@ from ..bodies import surgery
 from ..bodies.checkpoint import (
     CHECKPOINT,
     Checkpoint,
-    find_training_file,
-    find_window_record,
-    identified,
     is_without_training,
     read_checkpoint,
-    symbols_of,
     write_checkpoint,
 )
 from ..bodies.cost import training_cost
 from ..bodies.identity import lineage_of
+from ..bodies.training_files import find_training_file, find_window_record, identified, symbols_of
 from ..errors import InputError
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm, check_file, check_folder

@@ -18,17 +18,24 @@ import torch
 from torch import Tensor, nn
 
 from .. import __version__
-from ..bodies.checkpoint import (
+from ..bodies.checkpoint import Checkpoint
+from ..bodies.family import (
+    BODY,
+    CLASSIFICATION_HEAD,
+    CLASSIFICATION_HEADS,
+    EMBEDDING,
+    EMBEDDING_NORM,
     ENCODER,
-    Checkpoint,
-    TaskSettings,
-    find_training_file,
-    find_window_record,
+    LAYERS,
+    SPAN_HEAD,
+    TASK_BODY,
+    head_modules,
 )
-from ..bodies.identity import TASK_BODY, decode, encode, lineage_of
-from ..bodies.language_side import EMBEDDING, StateDict, is_language_side
-from ..bodies.parts import CLASSIFICATION_HEAD, SPAN_HEAD
+from ..bodies.identity import decode, encode, lineage_of
+from ..bodies.language_side import StateDict, is_language_side
+from ..bodies.settings import TaskSettings
 from ..bodies.surgery import SurgeryReport
+from ..bodies.training_files import find_training_file, find_window_record
 from ..bodies.weights import check_weights, read_safetensors
 from ..errors import InputError
 from ..files.atomic import atomic_folder
@@ -43,7 +50,7 @@ from ..vocabulary.tokenizers import SPECIAL_SYMBOLS
 from .trained_language import LAST_CHECKPOINT, was_language_trained
 
 NO_BODY = "0" * 16
-TASK_SETTINGS = "encoder.task_settings"  # buffer: the module's settings (`encode_settings`)
+TASK_SETTINGS = f"{BODY}task_settings"  # buffer: the module's settings (`encode_settings`)
 
 WEIGHTS = "module.safetensors"
 DESCRIPTION = "module.json"
@@ -107,12 +114,12 @@ class TaskModule:
 
 def is_layer_norm(name: str) -> bool:
     """Whether a parameter belongs to a LayerNorm of the body, the MLM heads' not among them."""
-    return name.startswith(ENCODER) and ("layer_norm." in name or "layernorm_embedding." in name)
+    return name.startswith(ENCODER) and ("layer_norm." in name or name.startswith(EMBEDDING_NORM))
 
 
 def is_head(name: str) -> bool:
     """Whether a tensor belongs to a head of a task."""
-    return name.startswith(("classification_heads.", f"{SPAN_HEAD}."))
+    return name.startswith((CLASSIFICATION_HEADS, f"{SPAN_HEAD}."))
 
 
 def body_digest(state: StateDict) -> str:
@@ -429,15 +436,13 @@ def changed_layers(method: Method, layers: int, heads: Iterable[str] = ()) -> di
     Returns: their names in a state dict, with the target that each is (`Method.change`).
     """
     found = {
-        f"{ENCODER}layers.{number - 1}.{PATHS[target]}": target
+        f"{LAYERS}{number - 1}.{PATHS[target]}": target
         for number in method.layers(layers)
         for target in method.targets()
     }
     for head in heads if method.changes_heads else ():
-        if head == SPAN_HEAD:
-            found[SPAN_HEAD] = ""
-        else:
-            found |= {f"classification_heads.{head}.{name}": name for name in HEAD_LAYERS}
+        names = head_modules(head)
+        found |= {name: "" if head == SPAN_HEAD else name.rpartition(".")[2] for name in names}
     return found
 
 
@@ -445,13 +450,12 @@ def fixed_heads(description: Description) -> StateDict:
     """The random heads that go with a method that changes them, under their names in a state dict."""
     heads: StateDict = {}
     for head, outputs in description.heads.items():
-        width, prefix = description.width, f"classification_heads.{head}"
-        shapes = dict(zip((f"{prefix}.{name}" for name in HEAD_LAYERS),
-                          ((width, width), (outputs, width)), strict=True))  # fmt: skip
-        if head == SPAN_HEAD:
-            shapes = {SPAN_HEAD: (outputs, width)}
-        for name, weight in zip(shapes, fixed_weights(list(shapes.values())), strict=True):
-            heads |= {f"{name}.weight": weight, f"{name}.bias": torch.zeros(len(weight))}
+        *inner, last = head_modules(head)
+        rows = {**dict.fromkeys(inner, description.width), last: outputs}
+        drawn = fixed_weights([(count, description.width) for count in rows.values()])
+        for name, weight in zip(rows, drawn, strict=True):
+            heads[f"{name}.weight"] = weight
+            heads[f"{name}.bias"] = torch.zeros(len(weight))
     return heads
 
 

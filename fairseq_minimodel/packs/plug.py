@@ -1,7 +1,8 @@
 """Giving a body another language."""
 
 from ..bodies.checkpoint import Checkpoint
-from ..bodies.identity import VOCABULARY, encode, lineage_of
+from ..bodies.family import VOCABULARY
+from ..bodies.identity import encode, lineage_of
 from ..bodies.language_side import is_language_side, with_language_side
 from ..bodies.surgery import SurgeryReport
 from ..errors import InputError

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from ..bodies.checkpoint import Checkpoint
-from ..bodies.parts import CLASSIFICATION_HEAD, SPAN_HEAD
+from ..bodies.family import CLASSIFICATION_HEAD, SPAN_HEAD
 from ..modules.method import NONE
 from .pack import LanguagePack
 

@@ -16,19 +16,16 @@ from fairseq.distributed import utils as distributed
 from fairseq.trainer import Trainer
 from omegaconf import DictConfig
 
-from ..bodies.checkpoint import (
-    AGAIN,
-    Checkpoint,
-    check_state,
-    plain_config,
-    with_present_names,
-)
+from ..bodies.checkpoint import AGAIN, Checkpoint
+from ..bodies.family import EMBEDDING, ROBERTA
 from ..bodies.fit import check_fits
-from ..bodies.language_side import EMBEDDING
+from ..bodies.settings import plain_config
+from ..bodies.state import check_state, with_present_names
 from ..bodies.weights import check_weights
 from ..errors import InputError
 from ..files.atomic import atomic_file
 from ..files.records import shown
+from ..kinds.registry import kind_of_task
 from ..kinds.window_options import RECORD
 from ..models.encoder import auxiliary_layers
 from ..models.minimodel_roberta import MiniModelRoberta
@@ -48,14 +45,14 @@ PARTS = {
     "cfg": dict | DictConfig,
     "args": Namespace,
 }
-FINE_TUNING = ("sentence_prediction", "span_qa")
 
 
 def warn_of_a_trained_language(trainer: Trainer) -> None:
     """Say that packs will not fit, where fine-tuning changes the language side of a given body."""
-    model = trainer.get_model()
+    model, kind = trainer.get_model(), kind_of_task(trainer.cfg.task._name)
     if (
-        trainer.cfg.task._name in FINE_TUNING
+        kind is not None
+        and kind.is_fine_tuned
         and isinstance(model, MiniModelRoberta)
         and model.is_restored
         and model.get_parameter(EMBEDDING).requires_grad
@@ -127,10 +124,10 @@ def check_checkpoint(trainer: Trainer, path: str | Path) -> None:
         return
     check_parts(path, content)
     check_weights(path, content["model"], AGAIN, finite=False)
-    state = with_present_names(content["model"])
+    state = with_present_names(content["model"], ROBERTA)
     checkpoint = Checkpoint(Path(path), state, plain_config(Path(path), content), 0)
     if EMBEDDING in state:
-        check_state(Path(path), state)
+        check_state(Path(path), state, ROBERTA)
         rows = model.get_parameter(EMBEDDING).size(0)
         heads = auxiliary_layers(model.args)
         check_fits(checkpoint, model.args, rows, heads)
@@ -143,7 +140,7 @@ def check_parts(path: str | Path, content: object) -> None:
         InputError: it is something else, or a part is of another type.
     """
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
-        raise InputError(f"{path} is not a checkpoint of fairseq: it has no model; {AGAIN}")
+        raise InputError(f"{path} is not a fairseq checkpoint: it has no model; {AGAIN}")
     for name, kind in PARTS.items():
         part = content.get(name)
         if not isinstance(part, kind | None):

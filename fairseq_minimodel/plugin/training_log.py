@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from ..bodies.architectures import ARCHITECTURES
 from ..bodies.cost import TOKENS
+from ..kinds.registry import kind_of_task
 from ..models.accounting import total
 from ..modules.method import NONE
 from ..terminal.text import plain
@@ -45,16 +46,6 @@ STEPS = (
     "end of epoch", "Stopping training due to num_updates", "--user-dir=",
 )  # fmt: skip
 EXAMPLES_ARE_LOADED = "fairseq.data.data_utils"  # as the task says itself, in its own units
-PACK = "fairseq-minimodel pack --checkpoint {} --language LANGUAGE --output packs/LANGUAGE"
-TEST = "fairseq-minimodel evaluate --body {} --test PACK TEST"
-# By task: the unit of its loss, and the command that comes next.
-TASKS = {
-    "masked_lm": ("bits per masked token", PACK),
-    "language_adaptation": ("bits per masked token", PACK),
-    "meta_masked_lm": ("bits per masked token", None),
-    "sentence_prediction": ("bits per example", f"{TEST}.tsv"),
-    "span_qa": ("bits per window", f"{TEST}.json"),
-}
 MODULE = "fairseq-minimodel module --checkpoint {} --output MODULE"
 
 
@@ -97,21 +88,19 @@ class TrainingRun:
         Args:
             seconds: as fairseq says it.
         """
-        metric, (unit, _) = self.cfg.checkpoint.best_checkpoint_metric, self._of_task()
+        metric = self.cfg.checkpoint.best_checkpoint_metric
         parts = [f"{updates():,} updates"]
         if tokens := total(TOKENS):
             parts.append(f"{tokens:,.0f} tokens")
         if metric in self.valid:
             last = number(self.valid[metric])
             best = number(self.valid.get(f"best_{metric}", last))
-            unit = f" {unit}" if metric == "loss" and unit else ""
-            parts.append(f"validation {metric} {last:g}{unit} (best {best:g})")
+            kind = kind_of_task(self.cfg.task._name)
+            unit = kind.loss_unit if kind and metric == "loss" else ""
+            parts.append(f"validation {metric} {last:g} {unit}".rstrip() + f" (best {best:g})")
         if "accuracy" in self.valid and metric != "accuracy":
             parts.append(f"validation accuracy {number(self.valid['accuracy']):g} %")
         return "; ".join([f"done training in {seconds}: {', '.join(parts)}", *self._next()])
-
-    def _of_task(self) -> tuple[str | None, str | None]:
-        return TASKS.get(self.cfg.task._name, (None, None))
 
     def _next(self) -> Iterator[str]:
         saved = self.cfg.checkpoint
@@ -119,7 +108,8 @@ class TrainingRun:
             return
         last = f"{saved.save_dir}/checkpoint_last{saved.checkpoint_suffix or ''}.pt"
         name = getattr(self.cfg.model, "_name", None)
-        command = self._of_task()[1] if name in ARCHITECTURES else None
+        kind = kind_of_task(self.cfg.task._name) if name in ARCHITECTURES else None
+        command = kind.tasks[self.cfg.task._name] if kind else None
         if command and str(getattr(self.cfg.model, "task_module", NONE)) != NONE:
             command = MODULE
         yield f"next: {command.format(last)}" if command else f"saved: {last}"

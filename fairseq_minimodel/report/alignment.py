@@ -5,11 +5,9 @@ at here are the token embeddings of two packs of one lineage, by their cosine.
 """
 
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -68,33 +66,28 @@ def align(
     """
     symbols, others = (spelled_out(pack.symbols, pack.dictionary) for pack in (target, source))
     target_texts, source_texts = texts(symbols), texts(others)
-    both = {
-        row: other
-        for row, other in matches(symbols, others).items()
-        if symbols[row] not in SPECIAL_SYMBOLS
-    }
-    order = _by_frequency(target)
+    both = matches(symbols, others)
+    order = [row for row in _by_frequency(target) if symbols[row] not in SPECIAL_SYMBOLS]
     frequent = [row for row in order if row not in both and is_word(target_texts[row])][:words]
     compared = [row for row in order if row in both][:most_compared]
     ordinary = [row for row, symbol in enumerate(others) if symbol not in SPECIAL_SYMBOLS]
     source_words = [row for row in ordinary if is_word(source_texts[row])]
-    found = _nearest(target, frequent, source, source_words, neighbours)
-    nearest = _nearest(target, compared, source, ordinary, 1)
-    return Alignment(
-        [
-            (
-                target_texts[row].strip(),
-                [Neighbour(source_texts[other], cosine) for other, cosine in near],
-            )
-            for row, near in zip(frequent, found, strict=True)
-        ],
-        sum(
-            source_texts[near[0][0]] == source_texts[both[row]]
-            for row, near in zip(compared, nearest, strict=True)
-        ),
-        len(compared),
-        1 / len(ordinary),
+    mine, its = target.side.embedding, source.side.embedding
+    found = [
+        (
+            target_texts[row].strip(),
+            [Neighbour(source_texts[source_words[place]], cosine) for cosine, place in near],
+        )
+        for row, near in zip(
+            frequent, nearest_rows(mine[frequent], its[source_words], neighbours), strict=True
+        )
+    ]
+    nearest = nearest_rows(mine[compared], its[ordinary], 1)
+    same = sum(
+        source_texts[ordinary[place]] == source_texts[both[row]]
+        for row, [(_, place)] in zip(compared, nearest, strict=True)
     )
+    return Alignment(found, same, len(compared), 1 / len(ordinary))
 
 
 def is_word(text: str) -> bool:
@@ -107,41 +100,22 @@ def is_word(text: str) -> bool:
     )
 
 
-def _nearest(
-    target: LanguagePack,
-    rows: Sequence[int],
-    source: LanguagePack,
-    candidates: Sequence[int],
-    count: int,
-) -> list[list[tuple[int, float]]]:
-    """For each row of the target the nearest of the candidates in the source, with their cosines."""
-    vectors = (target.side.embedding[list(rows)], source.side.embedding[list(candidates)])
-    cosines, places = nearest_rows(*vectors, count)
-    return [
-        [(candidates[place], cosine) for place, cosine in zip(mine, near, strict=True)]
-        for mine, near in zip(places.tolist(), cosines.tolist(), strict=True)
-    ]
+def nearest_rows(rows: Tensor, others: Tensor, count: int) -> list[list[tuple[float, int]]]:
+    """For each of `rows` (n x d) the `count` most similar of `others` (m x d), the nearest first.
 
-
-def nearest_rows(rows: Tensor, others: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` most similar of `others` (m x d) for each of `rows` (n x d), by cosine.
-
-    Returns: cosines and indices, n x count, the most similar first.
+    Returns: cosines and indices.
     """
     others = functional.normalize(others.float())
-    found = [
-        (functional.normalize(chunk.float()) @ others.T).topk(min(count, len(others)))
-        for chunk in rows.split(_CHUNK)
-    ]
-    return torch.cat([one.values for one in found]), torch.cat([one.indices for one in found])
+    found = []
+    for chunk in rows.split(_CHUNK):
+        near = (functional.normalize(chunk.float()) @ others.T).topk(min(count, len(others)))
+        for cosines, places in zip(near.values.tolist(), near.indices.tolist(), strict=True):
+            found.append(list(zip(cosines, places, strict=True)))
+    return found
 
 
 def _by_frequency(pack: LanguagePack) -> list[int]:
-    """The rows of a pack's ordinary symbols, the most frequent first, by the counts in dict.txt."""
+    """The rows of the symbols in a pack's dict.txt, the most frequent first, by the counts there."""
     counts = dict(read_counts(pack.dictionary))
-    rows = [
-        row
-        for row, symbol in enumerate(pack.symbols)
-        if symbol in counts and symbol not in SPECIAL_SYMBOLS
-    ]
+    rows = [row for row, symbol in enumerate(pack.symbols) if symbol in counts]
     return sorted(rows, key=lambda row: -counts[pack.symbols[row]])

@@ -4,9 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from .charts import Panel, Style
+from markupsafe import Markup
+
+from .charts import CONTROL, Panel, Style, style
 from .gather import Label
 from .scores import VARIANTS
+
+_CONTROL = "untrained"
+_KNOWN = [name for name in VARIANTS if name != _CONTROL]
 
 
 @dataclass(frozen=True)
@@ -64,15 +69,7 @@ class Charts:
     panels: Sequence[Panel]
     columns: int
     note: str = ""
-    drawn: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Text:
-    """A paragraph."""
-
-    kind: ClassVar[str] = "text"
-    text: str
+    drawn: list[Markup] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -85,61 +82,39 @@ class Folded:
     open: bool = False
 
 
-Block = Table | Charts | Text | Folded
+Block = Table | Charts | Folded
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the page, with the name that links to it."""
+    """A section of the page, with the name that links to it, and a paragraph under its title."""
 
     name: str
     title: str
     blocks: Sequence[Block]
-
-
-def charts_in(blocks: Iterable[Block]) -> list[Charts]:
-    """All charts, also those in folded blocks."""
-    found = []
-    for block in blocks:
-        if isinstance(block, Charts):
-            found.append(block)
-        elif isinstance(block, Folded):
-            found += charts_in(block.blocks)
-    return found
+    text: str = ""
 
 
 def shown(label: Label) -> str:
     """A label as a reader sees it."""
-    variant = VARIANTS.get(label.variant, label.variant)
-    return ": ".join(filter(None, (label.group, variant)))
+    return ": ".join(filter(None, (label.group, VARIANTS.get(label.variant, label.variant))))
 
 
 def in_order(labels: Iterable[Label]) -> list[Label]:
     """Labels once each: by run, and in each the variants as the examples have them, then the others."""
-    known = [name for name in VARIANTS if name != CONTROL]
 
     def place(label: Label) -> tuple:
-        if label.variant == CONTROL:
-            return (label.group, 2, "")
-        if label.variant in known:
-            return (label.group, 0, known.index(label.variant))
-        return (label.group, 1, label.variant)
+        number = _KNOWN.index(label.variant) if label.variant in _KNOWN else len(_KNOWN)
+        return (label.group, label.variant == _CONTROL, number, label.variant)
 
     return sorted(set(labels), key=place)
 
 
-CONTROL = "untrained"
-
-
 def label_styles(labels: Iterable[Label]) -> dict[Label, Style]:
     """A style for each label: the colour is the variant's, the dashes are the run's."""
-    from .charts import styles
-
     labels = in_order(labels)
-    by_variant = styles(
-        [label.variant for label in labels],
-        [name for name in VARIANTS if name != CONTROL],
-        CONTROL,
-    )
     groups = sorted({label.group for label in labels})
-    return {label: by_variant[label.variant].turned(groups.index(label.group)) for label in labels}
+    others = {label.variant: None for label in labels if label.variant != _CONTROL}
+    looks = {name: style(place) for place, name in enumerate(dict.fromkeys([*_KNOWN, *others]))}
+    looks[_CONTROL] = CONTROL
+    return {label: looks[label.variant].turned(groups.index(label.group)) for label in labels}

@@ -8,21 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.text import Annotation
-from matplotlib.ticker import LogFormatter, PercentFormatter
 
 from ..errors import InputError
-from ..files.atomic import atomic_file
-from ..files.outputs import PICTURE
 from ..terminal.table import flops_unit
+from .charts import Line, Panel, draw_png, style
 
-# Okabe and Ito (2008): told apart with any common colour blindness, and in grey by their markers.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
-_GREY = "#555555"
 NEARLY = 0.95  # of a reference's best score: where curves are flat, noise decides about the rest
 
 
@@ -93,10 +83,9 @@ class ComputeToMatch(NamedTuple):
 def compute_to_match(reference: Curve, curve: Curve, fraction: float = 1.0) -> ComputeToMatch:
     """How many times less compute `curve` needs than `reference` to reach the reference's best.
 
-    The speed-up of Marchisio et al. (2023, arXiv 2212.10503): the FLOPs that the standard approach
-    needs to reach a score, over the FLOPs that the variant needs to reach the same. The score is
-    `fraction` of the reference's best. Between two evaluations, FLOPs are interpolated linearly on
-    the best score so far, so that a score lost again still counts as reached.
+    The speed-up of Marchisio et al. (2023, arXiv 2212.10503), for `fraction` of the reference's best
+    score. Between two evaluations, FLOPs are interpolated linearly on the best score so far, so that
+    a score lost again still counts as reached.
 
     Raises:
         InputError: `fraction` is not above 0 and at most 1.
@@ -143,11 +132,9 @@ def compute_to_match_over_seeds(
 ) -> ComputeToMatchOverSeeds:
     """Compute to match of the mean over seeds, with a bootstrap interval over seeds.
 
-    Marchisio et al. compare the performance that an amount of compute buys. Over several seeds that
-    is the mean score after so many FLOPs, and the ratio is taken of mean curves, not averaged over
-    seeds: a seed that never reaches its score has no ratio, but it has a curve. What is averaged is
-    the best score so far of each run, linear between evaluations, over the FLOPs that all runs of
-    a side have. The mean's best, or a `fraction` of it, is the score to reach.
+    The ratio is taken of mean curves, not averaged over seeds: a seed that never reaches its score has
+    no ratio, but it has a curve. What is averaged is the best score so far of each run, linear between
+    evaluations, over the FLOPs that all runs of a side have.
 
     The interval is the percentile bootstrap (Efron and Tibshirani 1993, chapter 13): seeds are drawn
     with replacement, the same for both sides, and the whole is computed anew for each resample. One
@@ -157,9 +144,7 @@ def compute_to_match_over_seeds(
     Args:
         references, curves: a curve for each seed, in the same order.
         fraction: of the reference's best score.
-        samples: resamples drawn.
-        confidence: of the interval.
-        seed: of the draws.
+        samples, confidence, seed: of the bootstrap.
 
     Raises:
         InputError: fewer than two seeds, lists of different length, curves without FLOPs in common,
@@ -214,11 +199,9 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
 
 
 class _Runs(NamedTuple):
-    """The runs of one side: best scores so far (runs x points) at common FLOPs."""
-
     name: str
-    flops: numpy.ndarray
-    scores: numpy.ndarray
+    flops: numpy.ndarray  # at which all runs of a side have a score
+    scores: numpy.ndarray  # the best so far, runs x points
 
 
 def _best_so_far(curves: Sequence[Curve]) -> _Runs:
@@ -278,118 +261,34 @@ def draw_score_against_flops(
     title: str = "",
     log_x: bool = False,
 ) -> None:
-    """Draw the curves over their training compute, as a PNG of 1000 x 600 pixels.
+    """Draw the curves over their training compute, as a PNG that is 1000 pixels wide.
 
     Args:
-        curves: at most six; each gets a colour, a marker and a legend entry, and its name beside
-            its last point where there is room, and a band from its lows to its highs.
+        curves: each gets a colour, a marker, a legend entry, and a band from its lows to its highs.
         path: of the PNG, written as a whole or not at all.
         references: name to score, drawn as horizontal lines: chance, source language, control.
-        score_label: name of the score on the axis, which is in per cent.
+        score_label: name of the score, which is shown in per cent.
         title: above the picture.
         log_x: logarithmic compute; evaluations at 0 FLOPs are then left out.
 
     Raises:
-        InputError: no curves, more than six, or nothing to draw on a logarithmic axis.
+        InputError: no curves, or nothing to draw on a logarithmic axis.
     """
-    if not 1 <= len(curves) <= len(COLOURS):
-        raise InputError(f"{len(curves)} curves: a picture takes 1 to {len(COLOURS)}")
-    most = max(curve.flops[-1] for curve in curves)
+    if not curves:
+        raise InputError("0 curves: a picture takes at least 1")
     if log_x and min(curve.flops[-1] for curve in curves) == 0:
         raise InputError("a curve ends at 0 FLOPs, which a logarithmic axis cannot show")
-    divisor, unit = flops_unit(most)
-
-    figure = Figure(figsize=(10, 6), dpi=100, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # inches
-    axes = figure.subplots()
+    size, unit = flops_unit(max(curve.flops[-1] for curve in curves))
     lines = []
-    for curve, colour, marker in zip(curves, COLOURS, _MARKERS, strict=False):
+    for place, curve in enumerate(curves):
         shown = slice(curve.flops[0] == 0 and log_x, None)
-        flops = [flops / divisor for flops in curve.flops[shown]]
-        lines += axes.plot(
-            flops,
-            curve.scores[shown],
-            color=colour,
-            marker=marker,
-            label=curve.name,
-            linewidth=2,
-        )
-        if curve.lows:
-            axes.fill_between(
-                flops, curve.lows[shown], curve.highs[shown], color=colour, alpha=0.15, linewidth=0
-            )
-    if log_x:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(LogFormatter())
-        axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
-    for score in (references or {}).values():
-        axes.axhline(score, color=_GREY, linewidth=1, linestyle=(0, (5, 4)), zorder=1)
-    axes.set_xlabel(f"training compute ({unit})", fontsize=13)
-    axes.set_ylabel(f"{score_label} (%)", fontsize=13)
-    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, symbol=""))
-    axes.tick_params(which="both", labelsize=12)
-    axes.grid(color="#e6e6e6")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(
-        title=title,
-        title_fontsize=14,
-        alignment="left",
-        loc="lower left",
-        bbox_to_anchor=(-0.02, 1),  # above the axes, where no curve runs
-        ncols=min(len(lines), 3),
-        frameon=False,
-        fontsize=12,
-    )
-    _label_directly(axes, lines, references or {})
-    with atomic_file(path, PICTURE) as temporary:
-        figure.savefig(temporary, format="png")
-
-
-def _label_directly(axes: Axes, lines: Sequence[Line2D], references: Mapping[str, float]) -> None:
-    """Name the references in the right margin, then each curve at its end where nothing is hit."""
-    style = {"textcoords": "offset points", "fontsize": 12}
-    labels: list[Annotation] = []
-    axes.figure.draw_without_rendering()  # settles the limits, for positions in pixels
-    for name, score in sorted(references.items(), key=lambda item: item[1]):
-        label = axes.annotate(
-            f"{name} {100 * score:.1f} %",
-            (1, score),
-            xycoords=axes.get_yaxis_transform(),  # right edge of the axes, height in scores
-            xytext=(8, 0),
-            va="center",
-            color=_GREY,
-            **style,
-        )
-        # Reference lines close to each other: lift the upper label off the lower one.
-        overlap = labels[-1].get_window_extent().y1 - label.get_window_extent().y0 if labels else 0
-        label.xyann = (8, max(0, overlap) * 72 / axes.figure.dpi)
-        labels.append(label)
-    axes.figure.draw_without_rendering()  # gives the right margin its width
-    taken = [label.get_window_extent() for label in labels]
-    runs = [line.get_path().transformed(line.get_transform()) for line in axes.lines]
-    for line in lines:
-        end = (line.get_xdata()[-1], line.get_ydata()[-1])
-        for offset, horizontal, vertical in (
-            ((8, 0), "left", "center"),
-            ((0, 9), "right", "bottom"),
-            ((0, -9), "right", "top"),
-        ):
-            label = axes.annotate(
-                line.get_label(),
-                end,
-                xytext=offset,
-                ha=horizontal,
-                va=vertical,
-                color=line.get_color(),
-                in_layout=False,
-                **style,
-            )
-            box = label.get_window_extent().padded(2)
-            inside = axes.figure.bbox.x0 <= box.x0 and box.x1 <= axes.figure.bbox.x1
-            hits_label = any(box.overlaps(other) for other in taken)
-            hits_line = any(run.intersects_bbox(box, filled=False) for run in runs)
-            if inside and not hits_label and not hits_line:
-                taken.append(box)
-                break
-            label.remove()
+        scores = (curve.scores, curve.lows, curve.highs)
+        y, lows, highs = ([100 * score for score in some[shown]] for some in scores)
+        x = [flops / size for flops in curve.flops[shown]]
+        lines.append(Line(curve.name, style(place), x, y, lows, highs))
+    heights = [
+        (f"{name}, {100 * score:.1f}", 100 * score) for name, score in (references or {}).items()
+    ]
+    x_label = f"training compute ({unit})"
+    panel = Panel(f"{score_label} (%)", x_label, lines, heights, log_x=log_x)
+    draw_png([panel], path, title, 1)

@@ -8,21 +8,20 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..bodies.checkpoint import Checkpoint, read_checkpoint
+from ..bodies.checkpoint import read_checkpoint
 from ..bodies.cost import training_cost
 from ..corpus.record import read_prepared
 from ..errors import InputError
 from ..files.records import read_json, record
+from ..kinds.scores import AGAIN, Place, Score, read_score
 from ..packs.pack import DESCRIPTION, Description, read_description
 from ..terminal.progress import SHORT, Progress
 from ..vocabulary.symbols import fingerprint, read_symbols
 from .logs import TrainingLog, flat, read_log
-from .scores import AGAIN as SCORED_AGAIN
-from .scores import Place, Score, read_score
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +83,16 @@ class Pack:
     label: Label
     seed: str
     folder: Path
-    place: Path
     description: Description
+
+    @property
+    def language(self) -> str:
+        return self.description.language
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of the software that made it."""
+        return self.description.versions
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,11 @@ class Data:
     place: Path
     language: str
     record: dict[str, Any]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of the software that made it."""
+        return self.record.get("versions", {})
 
 
 @dataclass(frozen=True)
@@ -141,10 +153,9 @@ def gather(folders: Sequence[Path]) -> list[Run]:
         if folder.resolve() in [other.resolve() for other in folders[:index]]:
             raise InputError(f"{folder} is named twice")
     names = _names(folders)
-    seedless = {SEED.sub("", name) for name in names}
+    several = len({SEED.sub("", name) for name in names}) > 1
     return [
-        _Reader(folder, name, name if len(seedless) > 1 else "").read()
-        for folder, name in zip(folders, names, strict=True)
+        _Reader(folder, name, several).read() for folder, name in zip(folders, names, strict=True)
     ]
 
 
@@ -160,49 +171,79 @@ def _names(folders: Sequence[Path]) -> list[str]:
 class _Reader:
     """Reads one run folder."""
 
-    def __init__(self, folder: Path, name: str, group: str) -> None:
+    def __init__(self, folder: Path, name: str, grouped: bool) -> None:
         self.folder, self.name = folder, name
-        seed = SEED.search(name)
-        self.seed = seed[1] if seed else ""
-        self.group = group and (SEED.sub("", group).strip("/-_") or folder.parent.name)
+        self.seed = seed[1] if (seed := SEED.search(name)) else ""
+        self.group = (SEED.sub("", name).strip("/-_") or folder.parent.name) if grouped else ""
 
     def read(self) -> Run:
         files = sorted(_files_below(self.folder))
-        packs = [self._pack(path) for path in files if path.name == DESCRIPTION]
-        data = [self._data(path, packs) for path in files if path.name == PREPARED]
-        trainings = self._trainings(files, data)
+        self.packs = [self._pack(path) for path in files if path.name == DESCRIPTION]
+        self.data = [self._data(path) for path in files if path.name == PREPARED]
+        trainings = self._trainings(files)
         results = [
             result
             for path in files
             if path.suffix == ".json" and path.name not in (DESCRIPTION, PREPARED)
-            for result in self._results(path, packs)
+            for result in self._results(path)
         ]
-        if not (packs or data or trainings or results):
+        if not (self.packs or self.data or trainings or results):
             raise InputError(
                 f"{self.folder} holds nothing to report: no log of fairseq-train with JSON lines "
                 "(--log-format json), no language pack, no prepared data and no scores; name the "
                 "folder of a run"
             )
-        return Run(self.name, self.folder, trainings, packs, data, results)
+        return Run(self.name, self.folder, trainings, self.packs, self.data, results)
 
     def _pack(self, path: Path) -> Pack:
         description = read_description(path)
         place = path.parent.relative_to(self.folder)
-        label, seed = self._label(place, description.language)
-        return Pack(label, seed, path.parent, place, description)
+        return Pack(*self._label(place, description.language), path.parent, description)
 
-    def _data(self, path: Path, packs: Sequence[Pack]) -> Data:
+    def _data(self, path: Path) -> Data:
         record, folder = read_prepared(path), path.parent
         vocabulary = fingerprint(read_symbols(folder / "dict.txt"))
         languages = {
-            pack.description.language for pack in packs if pack.description.vocabulary == vocabulary
+            pack.language for pack in self.packs if pack.description.vocabulary == vocabulary
         }
         language = languages.pop() if len(languages) == 1 else folder.name
         return Data(folder, folder.relative_to(self.folder), language, record)
 
-    def _trainings(self, files: Sequence[Path], data: Sequence[Data]) -> list[Training]:
+    # ---- training
+
+    def _trainings(self, files: Sequence[Path]) -> list[Training]:
+        logs = self._logs([path for path in files if path.suffix == ".log"])
+        places = {key: self._place(log) for key, log in logs.items()}
+        lost = {key for key, place in places.items() if not (self.folder / place).is_dir()}
+        others = []
+        for path in files:
+            place = path.parent.relative_to(self.folder)
+            if path.name != CHECKPOINT or place in places.values():
+                continue
+            checkpoint = read_checkpoint(path, finite=False)
+            saved = (checkpoint.config.get("checkpoint") or {}).get("save_dir")
+            if saved in lost:  # the folder has another name now
+                places[saved] = place
+                lost.remove(saved)
+            else:
+                log, cost = (
+                    TrainingLog(path, dict(flat(checkpoint.config))),
+                    training_cost(checkpoint),
+                )
+                figures = (cost.updates, cost.tokens, cost.flops, cost.seconds)
+                others.append(self._training(place, log, *figures))
+        trainings = []
+        for key, log in logs.items():
+            last = {
+                name: one for _, row in sorted(log.training.items()) for name, one in row.items()
+            }
+            sums = (last.get(name) for name in ("tokens", "flops", "wall"))
+            trainings.append(self._training(places[key], log, log.updates, *sums))
+        return trainings + others
+
+    def _logs(self, paths: Sequence[Path]) -> dict[str, TrainingLog]:
+        """The logs by the folder of their checkpoints; those of resumed runs in one."""
         logs: dict[str, TrainingLog] = {}
-        paths = [path for path in files if path.suffix == ".log"]
         size = sum(path.stat().st_size for path in paths)
         with Progress(f"logs of {self.name}", size, after=SHORT) as progress:
             for path in paths:
@@ -212,108 +253,74 @@ class _Reader:
                         logs[key].go_on_with(log)
                     else:
                         logs[key] = log
-        places = {key: self._place(log) for key, log in logs.items()}
-        lost = {key for key, place in places.items() if not (self.folder / place).is_dir()}
-        others = []
-        for path in files:
-            place = path.parent.relative_to(self.folder)
-            if path.name == CHECKPOINT and place not in places.values():
-                checkpoint = read_checkpoint(path, finite=False)
-                saved = (checkpoint.config.get("checkpoint") or {}).get("save_dir")
-                if saved in lost:  # the folder has another name now
-                    places[saved] = place
-                    lost.remove(saved)
-                else:
-                    others.append(self._training_of_checkpoint(checkpoint, place, data))
-        return [self._training(log, places[key], data) for key, log in logs.items()] + others
+        return logs
 
     def _place(self, log: TrainingLog) -> Path:
         if saved := log.options.get(SAVED):
             return self._below(saved) or Path(Path(saved).name)
         return log.file.relative_to(self.folder).with_suffix("")
 
-    def _training(self, log: TrainingLog, place: Path, data: Sequence[Data]) -> Training:
-        last = {key: value for _, row in sorted(log.training.items()) for key, value in row.items()}
-        return self._named(
-            place, log, data, log.updates, last.get("tokens"), last.get("flops"), last.get("wall")
-        )
-
-    def _training_of_checkpoint(
-        self, checkpoint: Checkpoint, place: Path, data: Sequence[Data]
-    ) -> Training:
-        cost = training_cost(checkpoint)
-        log = TrainingLog(checkpoint.path, dict(flat(checkpoint.config)))
-        return self._named(place, log, data, cost.updates, cost.tokens, cost.flops, cost.seconds)
-
-    def _named(
-        self, place: Path, log: TrainingLog, data: Sequence[Data], *cost: float | None
-    ) -> Training:
-        folder = _data_folder(log.options.get("task.data", ""))
-        found = {one.language for one in data if one.place == self._below(folder)}
-        language = found.pop() if found else Path(folder).name
+    def _training(self, place: Path, log: TrainingLog, *cost: float | None) -> Training:
+        folder = Path(log.options.get("task.data", "").split(":")[0])
+        if _SHARD.fullmatch(folder.name):
+            folder = folder.parent
+        below = self._below(str(folder))
+        language = next((one.language for one in self.data if one.place == below), folder.name)
         label, seed = self._label(place, language)
         if not label.variant:
             label = label._replace(variant=place.name)
         return Training(label, seed, place, language, log.options.get("task._name", ""), log, *cost)
 
-    def _results(self, path: Path, packs: Sequence[Pack]) -> Iterator[Result]:
+    # ---- scores
+
+    def _results(self, path: Path) -> Iterator[Result]:
         with open(path, "rb") as file:
             start = file.read(100).lstrip()[:1]
         if start != b"[":  # scores are a list
             if start != b"{":
                 logger.warning("%s is left out: it is not JSON", path)
             return
-        rows = read_json(path, SCORED_AGAIN)
+        rows = read_json(path, AGAIN)
         if not all(isinstance(row, dict) and {"language", "pack"} <= row.keys() for row in rows):
             return
-        for row in rows:
-            record(row, Place, path, SCORED_AGAIN, others=True)
-        found = [self._result(row, path, packs) for row in rows]
-        bodies = {row.get("body") or "" for row in rows}
-        task = self._task(path, {result.label.variant for result in found}, rows)
-        for row, result in zip(rows, found, strict=True):
-            label = result.label
+        ofs = [record(row, Place, path, AGAIN, others=True) for row in rows]
+        packs = [self._pack_of(of) for of in ofs]
+        bodies = {of.body or "" for of in ofs}
+        task = self._task(path, {label.variant for label, *_ in packs}, {of.language for of in ofs})
+        for row, of, (label, seed, *cost) in zip(rows, ofs, packs, strict=True):
             if len(bodies) > 1:  # one command has compared several bodies, or task modules
-                body = _end_of(row.get("body") or "", bodies)
+                body = _end_of(of.body or "", bodies)
                 label = label._replace(variant=f"{label.variant}, {body}".removeprefix(", "))
-            yield replace(result, task=task, label=label)
+            try:
+                score = read_score(row)
+            except (KeyError, TypeError) as error:
+                raise InputError(
+                    f"{path} has a row without the scores that evaluate, retrieve or perplexity "
+                    f"write ({error}); {AGAIN}"
+                ) from None
+            yield Result(label, seed, task, of.language, score, *cost)
 
-    def _task(self, path: Path, variants: set[str], rows: Sequence[dict[str, Any]]) -> str:
+    def _pack_of(self, of: Place) -> tuple[Label, str, int | None, float | None]:
+        """Label and seed of the pack of a score, and updates and FLOPs of its training."""
+        place = self._below(of.pack)
+        for pack in self.packs:
+            if place and pack.folder == self.folder / place:
+                return pack.label, pack.seed, pack.description.updates, pack.description.flops
+        return *self._label(place or _end_of_place(of.pack), of.language), None, None
+
+    def _task(self, path: Path, variants: set[str], languages: set[str]) -> str:
         """What a file of scores is called, without variant, seed, language and the word scores."""
-        languages = {row["language"] for row in rows}
         place = path.relative_to(self.folder)
         name = place.stem
         for variant in variants:
             name = name.removesuffix(f"-{variant}")
-        name = "" if name in _NO_TASKS else name
-        language = languages.pop() if len(languages) == 1 else ""
-        return self._label(place.parent / name, language)[0].variant
+        language = next(iter(languages)) if len(languages) == 1 else ""
+        return self._label(place.parent / ("" if name in _NO_TASKS else name), language)[0].variant
 
-    def _result(self, row: dict[str, Any], path: Path, packs: Sequence[Pack]) -> Result:
-        place, language = self._below(row["pack"]), row["language"]
-        pack = next((pack for pack in packs if pack.place == place), None)
-        if pack:
-            label, seed = pack.label, pack.seed
-        else:
-            label, seed = self._label(place or _end_of_place(row["pack"]), language)
-        try:
-            score = read_score(row)
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} has a row without the scores that evaluate, retrieve or perplexity write "
-                f"({error}); {SCORED_AGAIN}"
-            ) from None
-        return Result(
-            label,
-            seed,
-            "",
-            language,
-            score,
-            pack.description.updates if pack else None,
-            pack.description.flops if pack else None,
-        )
+    # ---- names
 
     def _label(self, place: Path, language: str) -> tuple[Label, str]:
+        """The label and the seed that a path makes."""
         seeds, parts = [self.seed], []
         for part in place.parts:
             if match := SEED.fullmatch(part):
@@ -351,12 +358,6 @@ def _files_below(folder: Path) -> Iterator[Path]:
                 logger.warning("%s is left out: it is a link that leads to no file", path)
 
 
-def _data_folder(option: str) -> str:
-    """The folder of fairseq's data; of several shards with colons between, the one around them."""
-    folder = option.split(":")[0]
-    return str(Path(folder).parent) if _SHARD.fullmatch(Path(folder).name) else folder
-
-
 def _end_of_place(path: str) -> Path:
     """What is likely to tell a pack that is elsewhere from others."""
     parts = Path(path).parts
@@ -365,13 +366,9 @@ def _end_of_place(path: str) -> Path:
 
 
 def _end_of(path: str, others: Iterable[str]) -> str:
-    """The part of a path that tells it from others."""
-    others = [other for other in others if other != path]
-    parts = Path(path).with_suffix("").parts
-    for place in range(len(parts) - 1, -1, -1):
-        if all(
-            parts[place : place + 1] != Path(other).with_suffix("").parts[place : place + 1]
-            for other in others
-        ):
-            return parts[place]
+    """The part of a path that tells it from others, looked for from the end."""
+    mine, *rest = (Path(one).with_suffix("").parts for one in (path, *({*others} - {path})))
+    for place in reversed(range(len(mine))):
+        if all(mine[place : place + 1] != other[place : place + 1] for other in rest):
+            return mine[place]
     return path

@@ -1,17 +1,17 @@
-"""One page that shows what run folders hold: curves, scores, tokenizers, neighbours, settings.
+"""One page that shows what run folders hold: scores, compute, curves, tokenizers, neighbours, settings.
 
 The page needs nothing but itself: charts are SVG inside it, and no script runs in it.
 """
 
 import os
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import jinja2
-import markupsafe
+from markupsafe import Markup
 
 import fairseq_minimodel
 
@@ -19,36 +19,33 @@ from ..errors import InputError
 from ..files.atomic import atomic_file
 from ..files.outputs import FileForm, check_file
 from ..terminal.progress import SHORT, Progress
-from .blocks import Charts, Section, charts_in
+from ..terminal.text import plain
+from .blocks import Charts
 from .charts import draw_png, legend_of, svg
-from .comparison import comparison_section
+from .comparison import compute_section, headline, read_tasks, score_section
 from .gather import Run, gather
-from .languages import (
-    alignment_section,
-    in_language_order,
-    source_language,
-    tokenizer_section,
-)
-from .learning import learning_section
+from .languages import alignment_section, in_language_order, source_language, tokenizer_section
+from .learning import cost_blocks, learning_section
 from .options import options_section
+from .verb_options import ReportOptions
 
-TEMPLATE = "page.html.j2"
 PAGE = FileForm("a report", lambda path: b"<span>fairseq-minimodel</span>" in path.read_bytes())
+NO_RESULT = (
+    "No scores of a target language are here yet: evaluate, retrieve and perplexity write them with "
+    "--json."
+)
 
 
 def report(
     runs: Sequence[Path],
-    output: Path = Path("report.html"),
+    output: Path = ReportOptions.output,
     pictures: Path | None = None,
     source: str | None = None,
 ) -> None:
     """Write a page about run folders, and its charts as PNG.
 
-    Args:
-        runs: folders with logs of training, packs, prepared data, scores or checkpoints, at any depth.
-        output: the page.
-        pictures: folder of the PNGs; None: beside the page, NAME_files.
-        source: the language that the others are compared with; None: that of pretraining.
+    The arguments are those of `ReportOptions`; the folders may hold logs of training, packs, prepared
+    data, scores and checkpoints, at any depth.
 
     Raises:
         InputError: a folder is missing or holds nothing of interest, a file in it is damaged,
@@ -62,26 +59,34 @@ def report(
         raise InputError(f"{pictures} is not a folder: give another one as --pictures")
     found = gather(runs)
     source = source_language(found, source)
+    tasks = read_tasks(found, source)
     sections = [
-        section
-        for section in (
-            learning_section(found, source),
-            comparison_section(found, source),
-            tokenizer_section(found, source),
-            alignment_section(found, source),
-            options_section(found),
-        )
-        if section
+        score_section(tasks),
+        compute_section(tasks, cost_blocks(found)),
+        learning_section(found, source),
+        tokenizer_section(found, source),
+        alignment_section(found, source),
+        options_section(found),
     ]
-    charts = [chart for section in sections for chart in charts_in(section.blocks)]
+    sections = [section for section in sections if section]
+    charts = [
+        block for section in sections for block in section.blocks if isinstance(block, Charts)
+    ]
     _name_apart(charts)
     try:
         with Progress("charts", len(charts), "chart", after=SHORT) as progress:
             for chart in charts:
-                _draw(chart, pictures / f"{chart.name}.png")
+                for place, panel in enumerate(chart.panels):
+                    chart.drawn.append(svg(panel, f"{chart.name}-{place}", chart.columns))
+                draw_png(chart.panels, pictures / f"{chart.name}.png", chart.title, chart.columns)
                 progress.update(1)
-        beside = os.path.relpath(pictures, output.parent) if charts else None
-        page = render(found, source, sections, beside)
+        page = _render(
+            found,
+            source,
+            result=headline(tasks) or NO_RESULT,
+            sections=sections,
+            pictures=os.path.relpath(pictures, output.parent) if charts else "",
+        )
         with atomic_file(output, PAGE) as partial:
             partial.write_text(page, encoding="utf-8")
     except OSError as error:
@@ -93,96 +98,53 @@ def report(
         print(f"{pictures} ({len(charts)} pictures)")
 
 
-def _draw(chart: Charts, picture: Path) -> None:
-    legend = [name for name, _ in legend_of(chart.panels)]
-    chart.drawn = [
-        markupsafe.Markup(svg(panel, f"{chart.name}-{place}", chart.columns, legend))
-        for place, panel in enumerate(chart.panels)
-    ]
-    draw_png(chart.panels, picture, chart.title, chart.columns)
-
-
 def _name_apart(charts: Sequence[Charts]) -> None:
     """Names that files can have, and each of them once."""
-    seen: set[str] = set()
+    seen: Counter[str] = Counter()
     for chart in charts:
-        letters = (letter if letter.isalnum() or letter in "-_." else "-" for letter in chart.name)
-        base = chart.name = "".join(letters)
-        number = 1
-        while chart.name in seen:
-            number += 1
-            chart.name = f"{base}-{number}"
-        seen.add(chart.name)
+        name = re.sub(r"[^\w.-]", "-", chart.name)
+        seen[name] += 1
+        chart.name = name if seen[name] == 1 else f"{name}-{seen[name]}"
 
 
-@dataclass(frozen=True)
-class Overview:
-    """What a run folder holds, in words."""
-
-    name: str
-    folder: str
-    contents: str
-
-
-def render(
-    runs: Sequence[Run], source: str | None, sections: Sequence[Section], pictures: str | None
-) -> str:
-    """The page as text; charts have been drawn, and as `pictures`, a folder seen from the page."""
+def _render(runs: Sequence[Run], source: str | None, **parts: object) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=lambda value: value if isinstance(value, Markup) else plain(str(value)),
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.globals["legend_of"] = legend_of
-    environment.filters["breakable"] = breakable
-    charts = [chart for section in sections for chart in charts_in(section.blocks)]
-    return environment.get_template(TEMPLATE).render(
+    languages = {one.language for run in runs for one in (*run.packs, *run.data)}
+    return environment.get_template("page.html.j2").render(
         title=", ".join(run.name for run in runs) if len(runs) < 4 else f"{len(runs)} runs",
-        runs=[Overview(run.name, str(run.folder), _contents(run)) for run in runs],
-        languages=in_language_order(_languages(runs), source),
+        runs=[(run.folder, _contents(run)) for run in runs],
+        languages=in_language_order(languages, source),
         source=source,
         made=datetime.now().astimezone().strftime("%-d %B %Y, %H:%M"),
         versions=_versions(runs),
-        sections=sections,
-        pictures=pictures,
-        most_lines=max((len(legend_of(chart.panels)) for chart in charts), default=0),
+        **parts,
     )
-
-
-def breakable(text: str) -> markupsafe.Markup:
-    """Text that may be broken, where it is too long for a line, within names and paths."""
-    parts = map(markupsafe.escape, re.split(r"(?<=[_/])|(?<=\.)(?=[a-z_])", text))
-    return markupsafe.Markup("<wbr>").join(parts)
 
 
 def _contents(run: Run) -> str:
-    counts = (
-        (len(run.trainings), "training run"),
-        (len(run.packs), "language pack"),
-        (len(run.data), "prepared text"),
-        (len(run.results), "score"),
+    counts = {
+        "training run": run.trainings,
+        "language pack": run.packs,
+        "prepared text": run.data,
+        "score": run.results,
+    }
+    return ", ".join(
+        f"{len(found):,} {name}{'s' * (len(found) > 1)}" for name, found in counts.items() if found
     )
-    return ", ".join(f"{count:,} {name}{'s' * (count > 1)}" for count, name in counts if count)
-
-
-def _languages(runs: Iterable[Run]) -> list[str]:
-    return [
-        *(pack.description.language for run in runs for pack in run.packs),
-        *(data.language for run in runs for data in run.data),
-    ]
 
 
 def _versions(runs: Iterable[Run]) -> list[str]:
     """Of the software that made the packs and the data, and of what makes the page."""
-    found: dict[str, set[str]] = {}
-    for run in runs:
-        for versions in (
-            *(pack.description.versions for pack in run.packs),
-            *(data.record.get("versions", {}) for data in run.data),
-        ):
-            for name, version in versions.items():
-                found.setdefault(name.replace("_", "-"), set()).add(str(version))
-    found.setdefault("fairseq-minimodel", set()).add(fairseq_minimodel.__version__)
+    found = defaultdict(set, {"fairseq-minimodel": {fairseq_minimodel.__version__}})
+    for one in (one for run in runs for one in (*run.packs, *run.data)):
+        for name, version in one.versions.items():
+            found[name.replace("_", "-")].add(str(version))
     return [f"{name} {', '.join(sorted(versions))}" for name, versions in found.items()]

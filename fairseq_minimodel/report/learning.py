@@ -1,41 +1,32 @@
-"""The section of learning curves: loss against updates and against compute."""
+"""Learning curves: loss against updates and against compute; and what every training run has cost."""
 
+import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy
 
 from ..terminal.table import flops_unit, format_flops, format_seconds
-from .blocks import (
-    Block,
-    Cell,
-    Charts,
-    Folded,
-    Section,
-    Table,
-    Text,
-    in_order,
-    label_styles,
-    shown,
-)
-from .charts import Line, Panel, Style, thinned
+from .blocks import Block, Cell, Charts, Folded, Section, Table, in_order, label_styles, shown
+from .charts import Line, Panel, Style, thinned, with_room
 from .gather import Label, Run, Training
 from .logs import HEAD, Figures
 
+MASKED, _UNKNOWN = "bits per masked token", "bits"
 UNITS = {
-    "masked_lm": "bits a masked token",
-    "language_adaptation": "bits a masked token",
-    "meta_masked_lm": "bits a masked token",
-    "sentence_prediction": "bits an example",
-    "span_qa": "bits a window",
+    "masked_lm": MASKED,
+    "language_adaptation": MASKED,
+    "meta_masked_lm": MASKED,
+    "sentence_prediction": "bits per example",
+    "span_qa": "bits per window",
 }
-MASKED, _UNKNOWN = UNITS["masked_lm"], "bits"
 _EARLY = 0.05  # of a run: before that the loss falls so far that nothing else could be seen
 _LEAST_ACCURACY = 10  # points on an axis; less would make much of a single example
 _MOST_WITH_TRAINING = 8  # runs in a chart; with more the loss in training would only hide the other
 _ROWS_SHOWN = 12  # of a table; longer ones are folded
 
 Points = list[tuple[float, float]]
+Looks = dict[Label, Style]
 
 
 def learning_section(runs: Sequence[Run], source: str | None) -> Section | None:
@@ -43,60 +34,84 @@ def learning_section(runs: Sequence[Run], source: str | None) -> Section | None:
 
     The language `source` comes first, fine-tuning last.
     """
-    trainings = [training for run in runs for training in run.trainings]
-    if not trainings:
-        return None
     charts: dict[tuple[bool, str, str], list[Training]] = defaultdict(list)
-    for training in trainings:
+    for training in (training for run in runs for training in run.trainings):
         if training.updates > 1 and (training.log.training or training.log.validation):
             unit = UNITS.get(training.task, _UNKNOWN)
             charts[unit != MASKED, training.language, unit].append(training)
-    blocks: list[Block] = []
-    if charts:
-        blocks.append(
-            Text(
-                "Validation loss with markers, the loss in training behind it, thin. "
-                "Runs that differ in the seed alone have one colour."
-            )
-        )
-    for tuned, language, unit in sorted(charts, key=lambda one: (one[0], one[1] != source, *one)):
-        blocks.append(_charts(language, unit, charts[tuned, language, unit]))
-    table = _table(runs)
-    folded = len(trainings) > _ROWS_SHOWN
-    blocks.append(Folded(f"All {len(trainings)} training runs", [table]) if folded else table)
-    return Section("learning", "Learning curves", blocks)
+    if not charts:
+        return None
+    order = sorted(charts, key=lambda one: (one[0], one[1] != source, *one))
+    return Section(
+        "learning",
+        "Learning curves",
+        [_charts(*key[1:], charts[key]) for key in order],
+        "Validation loss with markers, the loss in training behind it, thin. Runs that differ in the "
+        "seed alone have one colour.",
+    )
 
 
 def _charts(language: str, unit: str, trainings: Sequence[Training]) -> Charts:
     looks = label_styles(training.label for training in trainings)
     order = in_order(looks)
     trainings = sorted(trainings, key=lambda one: (order.index(one.label), one.seed))
-    panels = [_loss_panel(unit, "updates", trainings, looks, at_updates)]
-    if most := max((training.flops or 0) for training in trainings):
-        size, name = flops_unit(most)
-        panels.append(_loss_panel(unit, f"compute ({name})", trainings, looks, at_flops, size))
+    many = len(looks) > _MOST_WITH_TRAINING
+    loss, updates = f"Loss ({unit})", "updates"
+    lines = _loss_lines(trainings, looks, not many)
+    panels = [Panel(loss, updates, lines, y_range=_range(lines))]
+    size, flops = flops_unit(max((training.flops or 0) for training in trainings))
+    lines = _loss_lines(trainings, looks, not many, size)
+    panels.append(Panel(loss, f"compute ({flops})", lines, y_range=_range(lines)))
     panels += _head_panels(unit, trainings, looks)
-    accuracy = [
-        Line(shown(one.label), looks[one.label], *_columns(points))
-        for one in trainings
-        if (points := _points(one.log.validation, "accuracy"))
-    ]
-    if accuracy:
+    if accuracy := _lines(trainings, looks, "accuracy"):
         low, high = _range(accuracy)
         low = max(min(low, high - _LEAST_ACCURACY), -0.3)
         y_range = (low, max(high, low + _LEAST_ACCURACY) + 0.3)
-        panels.append(Panel("Accuracy in validation (%)", "updates", accuracy, y_range=y_range))
+        panels.append(Panel("Accuracy in validation (%)", updates, accuracy, y_range=y_range))
     title = language or "Data not known"
     if unit not in (MASKED, _UNKNOWN):
         title = f"Fine-tuning: {title}"
-    note = "The loss in training is left out." if len(looks) > _MOST_WITH_TRAINING else ""
+    note = "The loss in training is left out." if many else ""
     drawn = [panel for panel in panels if panel.lines]
     return Charts(f"learning-{language or 'unknown'}", title, drawn, 2, note)
 
 
-def at_updates(training: Training, points: Points) -> Points:
-    """Points as they are."""
-    return points
+def _loss_lines(
+    trainings: Sequence[Training], looks: Looks, with_training: bool, size: float | None = None
+) -> list[Line]:
+    lines = []
+    for one in trainings:
+        if with_training or not one.log.validation:
+            lines += _lines([one], looks, "loss", "training", size)
+        lines += _lines([one], looks, "loss", "validation", size)
+    return lines
+
+
+def _lines(
+    trainings: Iterable[Training],
+    looks: Looks,
+    key: str,
+    part: str = "validation",
+    size: float | None = None,
+) -> list[Line]:
+    """A figure of the log against updates; with `size` against FLOPs, in units of so many."""
+    lines = []
+    for training in trainings:
+        rows: dict[int, Figures] = getattr(training.log, part)
+        points = thinned(
+            [
+                (at, row[key])
+                for at, row in sorted(rows.items())
+                if numpy.isfinite(row.get(key, numpy.nan))
+            ]
+        )
+        if size:
+            points = [(x / size, y) for x, y in at_flops(training, points)]
+        if points:
+            x, y = map(list, zip(*points, strict=True))
+            name, look = shown(training.label), looks[training.label]
+            lines.append(Line(name, look, x, y, faint=part == "training"))
+    return lines
 
 
 def at_flops(training: Training, points: Points) -> Points:
@@ -110,68 +125,25 @@ def at_flops(training: Training, points: Points) -> Points:
     return [(float(numpy.interp(x, updates, flops)), y) for x, y in points if x <= updates[-1]]
 
 
-def _loss_panel(
-    unit: str,
-    x_label: str,
-    trainings: Sequence[Training],
-    looks: dict[Label, Style],
-    over: Callable[[Training, Points], Points],
-    size: float = 1,
-) -> Panel:
-    """The losses over what `over` makes of updates, in units of `size`."""
-    lines = []
-    for training in trainings:
-        for figures, faint in ((training.log.training, True), (training.log.validation, False)):
-            if faint and len(looks) > _MOST_WITH_TRAINING and training.log.validation:
-                continue
-            points = over(training, _points(figures, "loss"))
-            if points:
-                x, y = _columns(points)
-                lines.append(
-                    Line(
-                        shown(training.label),
-                        looks[training.label],
-                        [value / size for value in x],
-                        y,
-                        faint=faint,
-                    )
-                )
-    return Panel(f"Loss ({unit})", x_label, lines, y_range=_range(lines))
-
-
-def _head_panels(
-    unit: str, trainings: Sequence[Training], looks: dict[Label, Style]
-) -> Iterator[Panel]:
+def _head_panels(unit: str, trainings: Sequence[Training], looks: Looks) -> list[Panel]:
     """The loss after each layer that has an MLM head, of the runs with several."""
-    lines: dict[str, list[Line]] = defaultdict(list)
-    for training in trainings:
-        figures = training.log.validation
-        heads = {key for row in figures.values() for key in row if key.startswith(HEAD)}
-        for head in heads if len(heads) > 1 else ():
-            columns = _columns(_points(figures, head))
-            lines[head].append(Line(shown(training.label), looks[training.label], *columns))
-    y_range = _range([line for members in lines.values() for line in members])
-    for head in sorted(lines, key=_layer):
-        yield Panel(
-            f"Loss after layer {_layer(head)} ({unit})", "updates", lines[head], (), y_range
-        )
+    several = [training for training in trainings if len(_heads([training])) > 1]
+    panels = [
+        Panel(f"Loss after layer {_layer(head)} ({unit})", "updates", _lines(several, looks, head))
+        for head in _heads(several)
+    ]
+    y_range = _range([line for panel in panels for line in panel.lines])
+    return [dataclasses.replace(panel, y_range=y_range) for panel in panels]
+
+
+def _heads(trainings: Iterable[Training]) -> list[str]:
+    """The keys of the losses after layers, by layer."""
+    rows = [row for training in trainings for row in training.log.validation.values()]
+    return sorted({key for row in rows for key in row if key.startswith(HEAD)}, key=_layer)
 
 
 def _layer(head: str) -> int:
     return int(head.removeprefix(HEAD))
-
-
-def _points(figures: dict[int, Figures], key: str) -> Points:
-    points = [
-        (updates, row[key])
-        for updates, row in sorted(figures.items())
-        if key in row and numpy.isfinite(row[key])
-    ]
-    return thinned(points)
-
-
-def _columns(points: Points) -> tuple[list[float], list[float]]:
-    return [x for x, _ in points], [y for _, y in points]
 
 
 def _range(lines: Sequence[Line]) -> tuple[float, float] | None:
@@ -179,20 +151,16 @@ def _range(lines: Sequence[Line]) -> tuple[float, float] | None:
     late = [
         y for line in lines for x, y in zip(line.x, line.y, strict=True) if x >= _EARLY * line.x[-1]
     ]
-    if not late:
-        return None
-    low, high = min(late), max(late)
-    room = 0.06 * (high - low) or 0.1
-    return low - room, high + room
+    return with_room(late) if late else None
 
 
-def _table(runs: Sequence[Run]) -> Table:
-    validations = [training.log.validation for run in runs for training in run.trainings]
-    heads = {
-        key for rows in validations for row in rows.values() for key in row if key.startswith(HEAD)
-    }
-    heads = sorted(heads, key=_layer)
-    return Table(
+def cost_blocks(runs: Sequence[Run]) -> list[Block]:
+    """What each training run has cost and where it ended, as a table; folded if it is long."""
+    trainings = [training for run in runs for training in run.trainings]
+    if not trainings:
+        return []
+    heads = _heads(trainings)
+    table = Table(
         "Training runs",
         ["", "data", "updates", "tokens", "compute", "time", "loss in training",
          "loss in validation", *(f"layer {_layer(head)}" for head in heads)],
@@ -205,16 +173,18 @@ def _table(runs: Sequence[Run]) -> Table:
                 format_flops(one.flops) if one.flops else "",
                 format_seconds(one.seconds) if one.seconds else "",
                 _last(one.log.training, "loss"),
-                _last(one.log.validation, "loss"),
-                *(_last(one.log.validation, head) for head in heads),
+                *(_last(one.log.validation, key) for key in ("loss", *heads)),
             ]
             for run in runs
             for one in run.trainings
         ],
-        note="Losses are the last of each run, in bits: a masked token, or in fine-tuning an example "
-        "or a window of text. A layer's is the loss of the MLM head after it. The loss in training is "
-        "the mean over the last interval of the log.",
+        note="Losses are the last of each run, in bits: per masked token, or in fine-tuning per "
+        "example or per window of text. A layer's is the loss of the MLM head after it. The loss in "
+        "training is the mean over the last interval of the log.",
     )  # fmt: skip
+    if len(trainings) > _ROWS_SHOWN:
+        return [Folded(f"All {len(trainings)} training runs", [table])]
+    return [table]
 
 
 def _last(figures: dict[int, Figures], key: str) -> str:

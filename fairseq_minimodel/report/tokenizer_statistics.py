@@ -1,4 +1,4 @@
-"""How a tokenizer fits its language: tokens a word, unknown tokens, what it shares with another."""
+"""How a tokenizer fits its language: tokens per word, unknown tokens, what it shares with another."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,11 +36,11 @@ class TextCounts:
 
     @property
     def fertility(self) -> float | None:
-        """Tokens a word."""
+        """Tokens per word."""
         return self.tokens / self.words if self.words else None
 
     @property
-    def characters_a_token(self) -> float | None:
+    def characters_per_token(self) -> float | None:
         return self.characters / self.tokens if self.tokens else None
 
 
@@ -93,33 +93,22 @@ def tokenizer_statistics(
         InputError: dict.txt or the binarised text is missing or damaged.
     """
     symbols = symbols_in(folder)
-    both = {
-        row
-        for row in (matches(symbols, source) if source else {})
-        if symbols[row] not in SPECIAL_SYMBOLS
-    }
+    both = {row for row in matches(symbols, source or []) if symbols[row] not in SPECIAL_SYMBOLS}
     training = record["counts"]["train"] if record else {}
+    sharded = record and record.get("shards", 1) > 1
+    text = folder / ("shard00/valid.bin" if sharded else "valid.bin")
     return TokenizerStatistics(
         language,
         len(symbols),
         len(both) if source else None,
         training.get("tokens"),
         training.get("unknown_share"),
-        count_text(_validation_text(folder, record), symbols, both) if record else None,
+        count_text(text, symbols, both) if record else None,
     )
 
 
-def _validation_text(folder: Path, record: dict[str, Any]) -> Path:
-    return folder / ("shard00/valid.bin" if record.get("shards", 1) > 1 else "valid.bin")
-
-
 def count_text(path: Path, symbols: Sequence[str], shared: set[int]) -> TextCounts:
-    """Count a text that `prepare` has binarised (PREFIX.bin).
-
-    Args:
-        path: of the file.
-        symbols: of its vocabulary, in the order of the ids.
-        shared: ids that count as shared.
+    """Count a text that `prepare` has binarised, PREFIX.bin, with the symbols of its vocabulary.
 
     Raises:
         InputError: the file is missing, or holds ids that the vocabulary does not have.

@@ -15,10 +15,11 @@ from fairseq.tasks import register_task
 from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 from omegaconf import II, DictConfig, open_dict
 
-from ..bodies.checkpoint import Checkpoint, find_training_file, read_checkpoint, symbols_of
+from ..bodies.checkpoint import Checkpoint, read_checkpoint
 from ..bodies.identity import lineage_of, with_identity
 from ..bodies.language_side import LanguageSide, with_language_side
 from ..bodies.surgery import truncate
+from ..bodies.training_files import find_training_file, symbols_of
 from ..errors import InputError
 from ..models.accounting import record_waiting
 from ..nn import cpu

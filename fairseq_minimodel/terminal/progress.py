@@ -59,7 +59,7 @@ class Progress:
         if self._unit == "B":
             done, total = self._done / 1e6, self._total / 1e6
             return f"{done:,.0f} of {total:,.0f} MB ({share}), {rate / 1e6:.1f} MB/s"
-        return f"{self._done:,} of {self._total:,} {self._unit}s ({share}), {rate:,.1f} a second"
+        return f"{self._done:,} of {self._total:,} {self._unit}s ({share}), {rate:,.1f} per second"
 
 
 @contextmanager
@@ -119,21 +119,22 @@ class ProgressFile(io.FileIO):
         return data
 
     def readinto(self, buffer: object) -> int:
-        whole, count = memoryview(buffer).cast("B"), 0
-        while count < len(whole):
-            part = super().readinto(whole[count : count + PORTION])
-            if not part:
-                break
-            self._count(part)
-            count += part
-        return count
+        return self._in_portions(super().readinto, buffer)
 
     def write(self, data: object) -> int:
-        whole, count = memoryview(data).cast("B"), 0
-        while count < len(whole):
-            part = super().write(whole[count : count + PORTION])
-            if len(whole) > PORTION:
+        whole = memoryview(data).nbytes > PORTION
+
+        def write_portion(portion: memoryview) -> int:
+            count = super(ProgressFile, self).write(portion)
+            if whole:
                 os.fsync(self.fileno())  # else what is shown is the speed of memory
+            return count
+
+        return self._in_portions(write_portion, data)
+
+    def _in_portions(self, work: Callable[[memoryview], int], data: object) -> int:
+        whole, count = memoryview(data).cast("B"), 0
+        while count < len(whole) and (part := work(whole[count : count + PORTION])):
             self._count(part)
             count += part
         return count

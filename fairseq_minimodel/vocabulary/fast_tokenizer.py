@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ..errors import InputError
+from ..files.records import read_json
 
 UNKNOWN = "<unk>"
 
@@ -29,19 +30,15 @@ class FastTokenizer:
                 f"{path} is a tokenizer of the library tokenizers, which is not installed: "
                 "pip install 'fairseq-minimodel[hf]'"
             ) from None
+        content = read_json(path, "copy the tokenizer again")
         try:
-            text = Path(path).read_text(encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"Cannot read the tokenizer {path}: {error.strerror}.") from None
-        except UnicodeDecodeError:
-            raise InputError(f"{path} is no tokenizer.json, or is damaged.") from None
-        try:
-            content = json.loads(text)
             for token in content["added_tokens"]:
                 token["special"] = token["content"] in special
             self._tokenizer = Tokenizer.from_str(json.dumps(content))
         except Exception as error:  # the library raises nothing narrower
-            raise InputError(f"{path} is no tokenizer.json, or is damaged ({error}).") from None
+            raise InputError(
+                f"{path} is not a tokenizer.json, or is damaged ({error}); copy it again"
+            ) from None
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
@@ -71,10 +68,7 @@ class FastTokenizer:
         return index not in self._pieces
 
     def encode(
-        self,
-        text: str | Sequence[str],
-        num_threads: int = 1,
-        return_type: str | None = None,
+        self, text: str | Sequence[str], num_threads: int = 1, return_type: str | None = None
     ) -> list[list[int]] | dict[str, list]:
         """Ids of each text; of a single one, with the "offset_mapping", its ids and offsets."""
         if return_type is None:

@@ -4,24 +4,15 @@ The tokenizer is a SentencePiece model or, of models that were imported from Hug
 another one, a tokenizer.json.
 """
 
-import json
-import os
 import re
-import subprocess
-import sys
-import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import sentencepiece
 
 from ..errors import InputError
-from ..files.text import cut_position
-from ..terminal.progress import SECONDS_BETWEEN_LINES, SHORT, Progress
 from .fast_tokenizer import FastTokenizer
 
 SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")  # fairseq's ids 0 to 3, never in dict.txt
@@ -29,23 +20,17 @@ BOS, PAD, EOS, UNK = range(4)
 # How the file of a tokenizer is called: fairseq's name for one, Hugging Face's for the other.
 SENTENCEPIECE_FILE, FAST_TOKENIZER_FILE = "sentencepiece.bpe.model", "tokenizer.json"
 TOKENIZER_FILES = (SENTENCEPIECE_FILE, FAST_TOKENIZER_FILE)
-OVERWRITE = (
-    " #fairseq:overwrite"  # behind the count of a symbol in dict.txt that may be there twice
-)
+OVERWRITE = " #fairseq:overwrite"  # behind the count of a symbol that dict.txt may have twice
 _COUNT = re.compile(r"-?\d{1,19}")
 MASK_SYMBOL = "<mask>"  # fairseq's masked LM tasks add it behind the dictionary's last line
 FILLER = "madeupword"  # fairseq's, where a dictionary is filled up to a multiple
-MOST_ADDED = 10  # symbols that are no pieces, in a small vocabulary
-CHARACTERS_A_PIECE = 200
-# Sums of floats over threads depend on their number: a fixed one makes training repeatable.
-_TRAINER_THREADS = 16
-_LONGEST_SAMPLE_LINE = 4000  # bytes; the trainer leaves out longer lines, so they are cut before
+MOST_ADDED = 10  # symbols that are not pieces, in a small vocabulary
 
 
 class Vocabulary:
     """Text to fairseq ids and back.
 
-    fairseq's ids are 0 to 3 for `SPECIAL_SYMBOLS`, then one a line of dict.txt. A piece of the
+    fairseq's ids are 0 to 3 for `SPECIAL_SYMBOLS`, then one for each line of dict.txt. A piece of the
     tokenizer that is not in dict.txt becomes <unk>.
 
     Args:
@@ -76,7 +61,7 @@ class Vocabulary:
         ]
         # symbols that were added to a vocabulary may be no pieces; those of another are many
         if len(foreign) > max(MOST_ADDED, len(self.symbols) // 100) or own.isdisjoint(ids):
-            reason = "there is no piece of it among the symbols"
+            reason = "none of its pieces is among the symbols"
             if foreign:
                 reason = (
                     f"{len(foreign):,} of {len(self.symbols):,} symbols, {foreign[0]!r} among them, "
@@ -113,10 +98,6 @@ class Vocabulary:
         pieces = self._to_sentencepiece[ids[ids < len(self.symbols)]]
         return self._model.decode(pieces[pieces >= 0].tolist())
 
-    def normalise(self, text: str) -> str:
-        """The text as the tokenizer sees it, which is what decode(encode(text)) gives back."""
-        return self._model.normalize(text).replace("\u2581", " ").strip()
-
 
 def tokenizer_file(path: str | Path) -> str:
     """The name that a copy of a tokenizer gets, by what kind it is."""
@@ -124,14 +105,14 @@ def tokenizer_file(path: str | Path) -> str:
 
 
 def load_tokenizer(path: str | Path) -> sentencepiece.SentencePieceProcessor | FastTokenizer:
-    """Load a tokenizer of either kind. Raises InputError if the file is missing or is none."""
+    """Load a tokenizer of either kind. Raises InputError if the file is missing or damaged."""
     fast = tokenizer_file(path) == FAST_TOKENIZER_FILE
     special = (*SPECIAL_SYMBOLS, MASK_SYMBOL)
     return FastTokenizer(path, special) if fast else load_sentencepiece(path)
 
 
 def load_sentencepiece(path: str | Path) -> sentencepiece.SentencePieceProcessor:
-    """Load a SentencePiece model. Raises InputError if the file is missing or is none."""
+    """Load a SentencePiece model. Raises InputError if the file is missing or damaged."""
     try:
         model = Path(path).read_bytes()
     except OSError as error:
@@ -188,7 +169,7 @@ def read_counts(path: str | Path) -> list[tuple[str, int]]:
     except OSError as error:
         raise InputError(f"Cannot read the dictionary {path}: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise InputError(f"The dictionary {path} is not UTF-8; make it anew.") from None
+        raise InputError(f"The dictionary {path} is not UTF-8; make it again.") from None
     entries, seen = [], set(SPECIAL_SYMBOLS)
     for number, line in enumerate(lines, start=1):
         symbol, space, count = line.removesuffix(OVERWRITE).rpartition(" ")
@@ -209,149 +190,9 @@ def read_counts(path: str | Path) -> list[tuple[str, int]]:
 
 
 def write_dictionary(path: str | Path, symbols: Iterable[str], counts: Iterable[int]) -> None:
-    """Write a dict.txt: one `SYMBOL COUNT` a line, with fairseq's flag where the symbol is there."""
+    """Write a dict.txt: lines of `SYMBOL COUNT`, with fairseq's flag where the symbol is there."""
     seen = set(SPECIAL_SYMBOLS)
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         for symbol, count in zip(symbols, counts, strict=True):
             file.write(f"{symbol} {count}{OVERWRITE if symbol in seen else ''}\n")
             seen.add(symbol)
-
-
-def write_sample(texts: Iterable[bytes], path: str | Path, most_bytes: float) -> int:
-    """Write the first texts (UTF-8) for `train_sentencepiece`, until there are `most_bytes` of them.
-
-    Lines that are too long for the trainer, which would leave them out, are cut between words.
-
-    Returns:
-        the bytes written.
-    """
-    size = 0
-    with open(path, "wb") as file:
-        for text in texts:
-            for line in text.split(b"\n"):
-                while len(line) > _LONGEST_SAMPLE_LINE:
-                    end = cut_position(line, _LONGEST_SAMPLE_LINE)
-                    size += file.write(line[:end] + b"\n")
-                    line = line[end:]
-                size += file.write(line + b"\n")
-            if size >= most_bytes:
-                break
-    return size
-
-
-def train_sentencepiece(
-    sample: str | Path,
-    vocabulary_size: int,
-    character_coverage: float,
-    normalisation_rule: str = "nmt_nfkc",
-    user_defined_symbols: Sequence[str] = (),
-) -> tuple[bytes, list[str]]:
-    """Train a unigram model on a file made by `write_sample`.
-
-    The size is at most one piece for every `CHARACTERS_A_PIECE` characters of the sample: with
-    about four characters a token, a piece is then seen fifty times on average. It is at least the
-    number of characters to cover. The result depends on the sample and the arguments alone.
-
-    Returns:
-        the model as bytes, and messages for the user.
-
-    Raises:
-        InputError: `vocabulary_size` is too small for the characters of the sample, or
-            SentencePiece cannot learn from it.
-    """
-    counts = _count_characters(sample, normalisation_rule)
-    characters = counts.total()
-    if characters == 0:
-        raise InputError("The text holds no characters that SentencePiece keeps; give real text.")
-    covered = _characters_to_cover(counts, character_coverage)
-    # SentencePiece's own three pieces, and some that are no characters
-    smallest = covered + len(user_defined_symbols) + 20
-    if vocabulary_size < smallest:
-        raise InputError(
-            f"--vocabulary-size {vocabulary_size} is too small: the text has {covered} "
-            f"characters at --character-coverage {character_coverage}; give at least {smallest}."
-        )
-    size = min(vocabulary_size, max(smallest, characters // CHARACTERS_A_PIECE))
-    messages = []
-    if size < vocabulary_size:
-        messages.append(
-            f"vocabulary of {size:,} pieces instead of {vocabulary_size:,}: the sample has only "
-            f"{characters:,} characters ({CHARACTERS_A_PIECE} a piece)"
-        )
-    options = {
-        "model_type": "unigram",
-        "vocab_size": size,
-        "character_coverage": character_coverage,
-        "hard_vocab_limit": False,  # fewer pieces where the text has no more, not an error
-        "normalization_rule_name": normalisation_rule,
-        "user_defined_symbols": list(user_defined_symbols),
-        "num_threads": _TRAINER_THREADS,
-        "max_sentence_length": 2 * _LONGEST_SAMPLE_LINE,
-        "minloglevel": 2,
-    }
-    return _run_trainer(sample, options), messages
-
-
-# The trainer has a process of its own. Its memory goes back to the system when it ends, and it
-# starts from nothing: SentencePiece 0.2.3 crashes if it trains with threads in a fork of a process
-# that has trained before. It ends when its parent does.
-_TRAINER = """
-import json, os, sys, threading, time
-import sentencepiece
-
-sample, parent, options = sys.argv[1:]
-
-def end_with_parent():
-    while os.getppid() == int(parent):
-        time.sleep(0.2)
-    os._exit(1)
-
-threading.Thread(target=end_with_parent, daemon=True).start()
-with open(sample, encoding="utf-8", newline="\\n") as lines:
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=(line.rstrip("\\n") for line in lines),
-        model_writer=sys.stdout.buffer,
-        **json.loads(options),
-    )
-"""
-
-
-def _run_trainer(sample: str | Path, options: dict[str, Any]) -> bytes:
-    """Train, and say every half minute that it still runs (how far it is, nobody can tell)."""
-    started = time.monotonic()
-    command = [sys.executable, "-c", _TRAINER, sample, os.getpid(), json.dumps(options)]
-    with subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as trainer:
-        try:
-            while True:
-                try:
-                    model, errors = trainer.communicate(timeout=SECONDS_BETWEEN_LINES)
-                    break
-                except subprocess.TimeoutExpired:
-                    seconds = time.monotonic() - started
-                    print(f"training the vocabulary: {seconds:.0f} s so far", flush=True)
-        except BaseException:
-            trainer.kill()
-            raise
-    if trainer.returncode != 0:
-        reason = errors.decode(errors="replace").strip().rpartition("\n")[2]
-        raise InputError(f"SentencePiece could not learn a vocabulary from the text: {reason}")
-    return model
-
-
-def _count_characters(sample: str | Path, normalisation_rule: str) -> Counter[str]:
-    normaliser = sentencepiece.SentencePieceNormalizer(rule_name=normalisation_rule)
-    counts: Counter[str] = Counter()
-    size = Path(sample).stat().st_size
-    with open(sample, "rb") as file, Progress("counting characters", size, after=SHORT) as progress:
-        for line in file:
-            counts.update(normaliser.normalize(line.decode().rstrip("\n")))
-            progress.update(len(line))
-    return counts
-
-
-def _characters_to_cover(counts: Counter[str], coverage: float) -> int:
-    """How many of the most frequent characters make up the share `coverage` of the text."""
-    descending = np.sort(np.fromiter(counts.values(), np.int64))[::-1]
-    return int(np.searchsorted(np.cumsum(descending), coverage * descending.sum())) + 1

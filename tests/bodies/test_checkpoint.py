@@ -9,7 +9,8 @@ import pytest
 import torch
 from conftest import run
 
-from fairseq_minimodel.bodies.checkpoint import read_checkpoint, symbols_of, write_checkpoint
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
+from fairseq_minimodel.bodies.training_files import symbols_of
 from fairseq_minimodel.errors import InputError
 
 
@@ -53,6 +54,7 @@ def test_fairseqs_own_loading_does_not_run_it_either(malicious, load):
         "import fairseq_minimodel; fairseq_minimodel.register()\n"
         "import fairseq.checkpoint_utils, sys\n"
         "from fairseq.models.roberta import RobertaModel\n"
+        "fairseq_minimodel.register()\n"
         f"path, folder = {str(malicious)!r}, {str(malicious.parent)!r}\n{load}"
     )
     result = run(["python", "-c", code], fresh=False)
@@ -80,7 +82,7 @@ def test_a_missing_a_truncated_and_a_foreign_file_are_named(joint_checkpoint, tm
     with pytest.raises(InputError, match="text.pt is"):
         read_checkpoint(tmp_path / "text.pt")
     torch.save({"weights": torch.zeros(2)}, tmp_path / "foreign.pt")
-    with pytest.raises(InputError, match="foreign.pt is no fairseq checkpoint"):
+    with pytest.raises(InputError, match="foreign.pt is not a fairseq checkpoint"):
         read_checkpoint(tmp_path / "foreign.pt")
 
 

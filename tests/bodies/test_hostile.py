@@ -14,8 +14,8 @@ import torch
 from conftest import USER_DIR, run
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
-from fairseq_minimodel.bodies.language_side import EMBEDDING, OUTPUT_BIAS
-from fairseq_minimodel.bodies.weights import check_weights
+from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_BIAS
+from fairseq_minimodel.bodies.weights import check_weights, read_torch
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.errors import InputError
 
@@ -81,7 +81,7 @@ def test_numbers_are_read_as_numpy_1_and_2_write_them(module, tmp_path):
         pickle.dumps(one, 2) for one in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
     ]
     (tmp_path / "number.pt").write_bytes(b"".join(parts) + text + pickle.dumps([], 2))
-    assert torch.load(tmp_path / "number.pt", weights_only=True) == 6.5
+    assert read_torch(tmp_path / "number.pt") == 6.5
 
 
 def test_other_things_of_numpy_are_refused_by_name(altered):
@@ -233,8 +233,8 @@ DAMAGES = {
     "another width": (tensor(FC1, torch.ones(32, 17)), r"\(32, 17\).*need \(32, 16\)"),
     "another height": (tensor(BIAS, torch.ones(31)), r"\(31,\).*need \(32,\)"),
     "another vocabulary": (tensor(OUTPUT_BIAS, torch.ones(64)), r"\(64,\).*need \(65,\)"),
-    "another lineage": (tensor("encoder.lineage", torch.full((16,), 1e9)), "no identifier"),
-    "a short lineage": (tensor("encoder.lineage", torch.ones(3)), "no identifier"),
+    "another lineage": (tensor("encoder.lineage", torch.full((16,), 1e9)), "not an identifier"),
+    "a short lineage": (tensor("encoder.lineage", torch.ones(3)), "not an identifier"),
     "heads in words": (options("model", encoder_attention_heads="two"), "heads is 'two'"),
     "a list for a task": (lambda content: content["cfg"].update(task=[1]), "it is a list"),
     "data in numbers": (options("task", data=3), "data is 3, not text"),
@@ -277,7 +277,7 @@ def test_heads_that_do_not_divide_the_width(joint_checkpoint):
 
 
 def test_a_model_with_missing_parts_is_not_built(joint_checkpoint, tmp_path):
-    from fairseq_minimodel.bodies.checkpoint import symbols_of
+    from fairseq_minimodel.bodies.training_files import symbols_of
     from fairseq_minimodel.inference.build import build_model
 
     checkpoint = read_checkpoint(joint_checkpoint)
@@ -319,7 +319,7 @@ def test_a_checkpoint_without_check_sums_is_read(joint_checkpoint, tmp_path):
 @pytest.mark.parametrize("name", [f"{LAYERS}2.fc2.bias", f"{LAYERS}0.self_attn.q_proj.weight"])
 def test_every_tensor_of_the_body_must_be_there(altered, name):
     path = altered(lambda content: content["model"].pop(name))
-    with pytest.raises(InputError, match=f"is no whole RoBERTa: it lacks {name}"):
+    with pytest.raises(InputError, match=f"is not a whole RoBERTa: it lacks {name}"):
         read_checkpoint(path)
 
 

@@ -12,10 +12,15 @@ import torch
 from conftest import SMALL_MODEL, state_of, train
 from fairseq.checkpoint_utils import load_model_ensemble_and_task
 
-from fairseq_minimodel.bodies.checkpoint import identified, read_checkpoint, symbols_of
-from fairseq_minimodel.bodies.identity import LINEAGE, decode, lineage_of
+import fairseq_minimodel
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint
+from fairseq_minimodel.bodies.family import LINEAGE
+from fairseq_minimodel.bodies.identity import decode, lineage_of
+from fairseq_minimodel.bodies.training_files import identified, symbols_of
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.inference.build import build_model
+
+fairseq_minimodel.register()  # fairseq's loading, too, takes what is known to be harmless
 
 WIDTH, LAYERS, WORDS = 16, 3, 60
 OPTIONS = {

@@ -8,6 +8,7 @@ import pytest
 import torch
 from fairseq.data import Dictionary, data_utils, indexed_dataset
 
+import fairseq_minimodel
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.indexed import (
     HEADER,
@@ -18,6 +19,8 @@ from fairseq_minimodel.corpus.indexed import (
     token_type,
 )
 from fairseq_minimodel.errors import InputError
+
+fairseq_minimodel.register()  # fairseq's own loading is checked, too
 
 
 @pytest.mark.parametrize("symbols", [10, 65499, 65500, 200_000])
@@ -89,7 +92,7 @@ def change(position, byte):
 
 START = len(MAGIC) + HEADER.size
 DAMAGES = [  # which file, what is done to it, what is said of it
-    *((".idx", name, lambda _, new=new: new, "train.idx is no index") for name, new in OTHERS.items()),
+    *((".idx", name, lambda _, new=new: new, "idx is not an index") for name, new in OTHERS.items()),
     *((".bin", name, lambda _, new=new: new, "its index says 18") for name, new in OTHERS.items()),
     (".idx", "truncated", lambda data: data[:-1], "train.idx is damaged or cut off"),
     (".idx", "longer", lambda data: data + b"0", "train.idx is damaged or cut off"),

@@ -22,7 +22,7 @@ from fairseq_cli import preprocess
 from support.generated_text import contents, make_documents
 
 from fairseq_minimodel.cli import main
-from fairseq_minimodel.corpus import buckets, encode
+from fairseq_minimodel.corpus import assemble, buckets, encode
 from fairseq_minimodel.corpus import prepare as module
 from fairseq_minimodel.corpus.encode import encode_lines
 from fairseq_minimodel.corpus.prepare import prepare
@@ -136,7 +136,7 @@ def test_the_same_bytes_with_more_workers_and_buckets(
     monkeypatch.setattr(buckets, "_BATCH_BYTES", 1000)
     monkeypatch.setattr(buckets, "_WRITE_BUFFER_BYTES", 5000)
     monkeypatch.setattr(encode, "_ENCODE_BYTES", 700)
-    monkeypatch.setattr(module, "_COPY_ITEMS", 11)
+    monkeypatch.setattr(assemble, "_COPY_ITEMS", 11)
     prepare([text], tmp_path / "data", workers=workers, valid_fraction=0.1)
     assert contents(tmp_path / "data") == contents(prepared)
 
@@ -556,14 +556,14 @@ def test_a_full_disk_and_a_killed_worker_keep_the_work(text, tmp_path, monkeypat
     def killed(*arguments):
         os.kill(os.getpid(), 9)
 
-    for name, broken, message in (
-        ("_join", full, "disk .* is full"),
-        ("encode_bucket", killed, "worker process was killed"),
+    for owner, name, broken, message in (
+        (assemble, "_join", full, "disk .* is full"),
+        (module, "encode_bucket", killed, "worker process was killed"),
     ):
         if name == "encode_bucket":
             killed.__module__, killed.__qualname__ = module.__name__, name
         with monkeypatch.context() as context:
-            context.setattr(module, name, broken)
+            context.setattr(owner, name, broken)
             with pytest.raises(InputError, match=message):
                 prepare([text], output, workers=1, valid_fraction=0.1)
         assert not output.exists()

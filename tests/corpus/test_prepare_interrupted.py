@@ -18,8 +18,9 @@ PACKAGE = Path(module.__file__).parents[2]
 SCRIPT = """
 import functools, os, signal, sys
 sys.argv[0] = "fairseq-minimodel"
-from fairseq_minimodel.corpus import buckets, prepare as module
-text, output, workers, function, count, when = sys.argv[1:]
+from fairseq_minimodel.corpus import assemble, buckets, prepare as module, vocabulary
+text, output, workers, owner, function, count, when = sys.argv[1:]
+owner = globals().get(owner)
 buckets.SMALL_BUCKET_BYTES, buckets._BATCH_BYTES, buckets._WRITE_BUFFER_BYTES = 3000, 1000, 5000
 command, calls = os.getpid(), 0
 
@@ -34,29 +35,28 @@ def killing(original):
         if calls == int(count) and when == "after":
             os.kill(command, signal.SIGKILL)
         return result
-    call.__module__ = module.__name__  # where a worker finds it
+    call.__module__ = owner.__name__  # where a worker finds it
     return call
 
 if function:
-    owner = module if hasattr(module, function) else buckets
     setattr(owner, function, killing(getattr(owner, function)))
 module.prepare([text], output, workers=int(workers), valid_fraction=0.1)
 """
 
 MOMENTS = [
-    ("_append", 3, "after"),  # reading
-    ("_plan", 1, "before"),  # everything read
-    ("train_sentencepiece", 1, "after"),
-    ("_train_vocabulary", 1, "after"),
-    ("encode_bucket", 4, "after"),  # some buckets encoded
-    ("encode_bucket", 5, "before"),
-    ("_join", 1, "after"),  # the output half written
-    ("write_dictionary", 2, "after"),
-    ("_report", 1, "before"),  # the output in place, work not yet removed
+    ("buckets", "_append", 3, "after"),  # reading
+    ("module", "plan_splits", 1, "before"),  # everything read
+    ("vocabulary", "train_sentencepiece", 1, "after"),
+    ("vocabulary", "_train", 1, "after"),
+    ("module", "encode_bucket", 4, "after"),  # some buckets encoded
+    ("module", "encode_bucket", 5, "before"),
+    ("assemble", "_join", 1, "after"),  # the output half written
+    ("assemble", "write_dictionary", 1, "after"),
+    ("module", "_report", 1, "before"),  # the output in place, work not yet removed
 ]
 
 
-def run(text, output, workers, moment=("", 0, "")):
+def run(text, output, workers, moment=("", "", 0, "")):
     """Returns (exit code, what it printed), after every process of the run has ended."""
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", SCRIPT, text, output, workers, *moment]
@@ -93,11 +93,11 @@ def uninterrupted(text, tmp_path_factory):
     return contents(output)
 
 
-@pytest.mark.parametrize(("function", "count", "when"), MOMENTS)
+@pytest.mark.parametrize(("owner", "function", "count", "when"), MOMENTS)
 @pytest.mark.slow
-def test_killed_and_run_again(text, uninterrupted, tmp_path, function, count, when):
+def test_killed_and_run_again(text, uninterrupted, tmp_path, owner, function, count, when):
     output = tmp_path / "data"
-    code, _ = run(text, output, 2, (function, count, when))
+    code, _ = run(text, output, 2, (owner, function, count, when))
     assert code == -9
     assert (tmp_path / ".data.work").exists()
     for half_written in (tmp_path / ".data.work" / "buckets").glob("*.texts"):
@@ -112,7 +112,9 @@ def test_killed_and_run_again(text, uninterrupted, tmp_path, function, count, wh
     assert ("nothing to do" in log) == finished
     if not finished:
         assert "going on with an interrupted run" in log
-        assert ("training the vocabulary" in log) == (MOMENTS.index((function, count, when)) < 3)
+        assert ("training the vocabulary" in log) == (
+            MOMENTS.index((owner, function, count, when)) < 3
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
@@ -120,7 +122,7 @@ def test_changed_text_or_options_never_meet_old_work(text, uninterrupted, tmp_pa
     changed = tmp_path / "text.txt"
     changed.write_bytes(text.read_bytes())
     output = tmp_path / "data"
-    assert run(changed, output, 2, ("encode_bucket", 4, "after"))[0] == -9
+    assert run(changed, output, 2, ("module", "encode_bucket", 4, "after"))[0] == -9
     stat = changed.stat()
     changed.write_text("\n\n".join(make_documents(300, seed=1)), encoding="utf-8")
     os.utime(changed, ns=(stat.st_atime_ns, stat.st_mtime_ns))

@@ -11,16 +11,12 @@ from support.generated_text import contents
 
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
-from fairseq_minimodel.corpus.questions import (
-    NO_ANSWER,
-    AligningVocabulary,
-    make_windows,
-    prepare_questions,
-    read_question_file,
-)
+from fairseq_minimodel.corpus.questions import prepare_questions
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.kinds.answer_metrics import exact_match, normalise_squad
-from fairseq_minimodel.kinds.window_options import WindowOptions, read_record
+from fairseq_minimodel.kinds.questions import read_question_file
+from fairseq_minimodel.kinds.window_options import NO_ANSWER, WindowOptions, read_record
+from fairseq_minimodel.kinds.windows import AligningVocabulary, make_windows
 from fairseq_minimodel.vocabulary.tokenizers import dictionary_pieces, load_sentencepiece
 
 # Characters that Unicode's NFKC, and with it SentencePiece, turns into none, one or more others.

@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
 from fairseq_minimodel.bodies.language_side import EMBEDDING, OUTPUT_BIAS
 from fairseq_minimodel.cost.flops import Shape, masked_lm_flops
-from fairseq_minimodel.evaluation.classify import predict, token_sequence
 from fairseq_minimodel.inference.build import build_model
+from fairseq_minimodel.kinds.batches import Batches
+from fairseq_minimodel.kinds.classification import DEFAULT_HEAD, class_logits, token_sequences
 from fairseq_minimodel.packs.pack import load_pack
 from fairseq_minimodel.packs.trained_language import was_language_trained
 from fairseq_minimodel.vocabulary.symbols import read_symbols
@@ -99,16 +100,20 @@ def test_examples_are_fed_as_fairseqs_task_feeds_them(pair_data, source_data, tm
     rows = write_pairs(tmp_path / "x.tsv", SOURCE_WORDS, seed=2, count=15).read_text().split("\n")
     for index, row in enumerate(rows[1:-1]):
         expected = dataset[index]["net_input.src_tokens"].numpy()
-        assert numpy.array_equal(token_sequence(row.split("\t")[:2], vocabulary, config), expected)
+        [found], _ = token_sequences([row.split("\t")[:2]], vocabulary, config)
+        assert numpy.array_equal(found, expected)
 
 
 def test_predictions_do_not_depend_on_the_batch(fine_tuned, source_data):
     model = build_model(read_checkpoint(fine_tuned), read_symbols(source_data / "dict.txt"))
     generator = numpy.random.default_rng(0)
     sequences = [generator.integers(4, 64, size=generator.integers(3, 30)) for _ in range(40)]
-    together = predict(model, "sentence_classification_head", sequences, 256, "cpu")
-    alone = predict(model, "sentence_classification_head", sequences, 1, "cpu")
-    assert together == alone and len(set(together)) > 1
+    together, alone = (
+        torch.stack(class_logits(model, DEFAULT_HEAD, sequences, Batches(size)))
+        for size in (256, 1)
+    )
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+    assert len(set(together.argmax(dim=1).tolist())) > 1
 
 
 def test_evaluate_scores_each_language(fine_tuned, packs, tmp_path):

@@ -20,15 +20,12 @@ from fairseq_minimodel.bodies.surgery import HEAD, truncate
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.evaluation import perplexity
-from fairseq_minimodel.evaluation.perplexity import (
-    mask_lines,
-    masked_bits,
-    ratio_interval,
-    read_lines,
-)
+from fairseq_minimodel.evaluation.perplexity import read_lines
 from fairseq_minimodel.inference.build import build_model
+from fairseq_minimodel.kinds.batches import Batches
+from fairseq_minimodel.kinds.masked import mask_lines, masked_bits, ratio_interval
+from fairseq_minimodel.kinds.masking import Masking
 from fairseq_minimodel.packs.pack import Description, save_pack
-from fairseq_minimodel.tasks.masked_blocks import Masking
 from fairseq_minimodel.vocabulary.symbols import fingerprint, read_symbols
 from fairseq_minimodel.vocabulary.tokenizers import Vocabulary
 
@@ -112,7 +109,7 @@ def test_masks_follow_from_seed_and_line_alone():
 def test_bits_are_those_of_each_sequence_by_itself(joint_checkpoint, source_data, text):
     model = model_of(joint_checkpoint, source_data)
     sequences = mask_lines(encoded(text, source_data)[:40], MASKING, 32, seed=1)
-    together = masked_bits(model, sequences, 10_000, "cpu")
+    together = masked_bits(model, sequences, Batches(10_000))
     for item, bits in zip(sequences, together, strict=True):
         with torch.no_grad():
             logits, _ = model(torch.from_numpy(item.tokens)[None])
@@ -230,7 +227,7 @@ def test_a_long_line_is_measured_in_parts(joint_checkpoint, source_data, packs, 
     sequences = mask_lines(encoded(tmp_path / "x.txt", source_data), MASKING, 32, seed=1)
     assert len(sequences) == 4
     model = model_of(joint_checkpoint, source_data)
-    bits = numpy.concatenate(masked_bits(model, sequences, 9999, "cpu"))
+    bits = numpy.concatenate(masked_bits(model, sequences, Batches(9999)))
     assert score["bits"] == pytest.approx(bits.mean()) and score["masked"] == len(bits)
 
 

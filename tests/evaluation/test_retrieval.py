@@ -14,7 +14,9 @@ from fairseq_minimodel.bodies.checkpoint import read_checkpoint
 from fairseq_minimodel.bodies.identity import lineage_of
 from fairseq_minimodel.bodies.language_side import LanguageSide, language_side_of
 from fairseq_minimodel.cli import main
-from fairseq_minimodel.evaluation.retrieval import (
+from fairseq_minimodel.inference.build import build_model
+from fairseq_minimodel.kinds.batches import Batches
+from fairseq_minimodel.kinds.vectors import (
     FROM_ENGLISH,
     TO_ENGLISH,
     cosines,
@@ -23,7 +25,6 @@ from fairseq_minimodel.evaluation.retrieval import (
     middle_layer,
     sentence_vectors,
 )
-from fairseq_minimodel.inference.build import build_model
 from fairseq_minimodel.packs.pack import Description, load_pack, save_pack
 from fairseq_minimodel.packs.plug import plug
 from fairseq_minimodel.vocabulary.symbols import fingerprint, read_symbols
@@ -132,13 +133,13 @@ def test_vectors_are_means_over_real_tokens_whatever_the_batch(
         numpy.concatenate([[0], generator.integers(4, 64, size=size), [2]])
         for size in (3, 20, 7, 1, 30, 5)
     ]
-    together = sentence_vectors(model, sequences, layer, 10_000, "cpu")
+    together = sentence_vectors(model, sequences, layer, Batches(10_000))
     for sequence, vector in zip(sequences, together, strict=True):
         with torch.no_grad():
             states = model(torch.from_numpy(sequence)[None], True, True)[1]["inner_states"]
         expected = states[layer][1:-1, 0].mean(dim=0).numpy()
         assert numpy.allclose(vector, expected, atol=1e-5)
-    alone = sentence_vectors(model, sequences, layer, 1, "cpu")
+    alone = sentence_vectors(model, sequences, layer, Batches(1))
     assert numpy.allclose(together, alone, atol=1e-5)
     assert not numpy.allclose(together[0], together[1], atol=1e-2)
 
@@ -146,7 +147,7 @@ def test_vectors_are_means_over_real_tokens_whatever_the_batch(
 def test_a_sentence_without_tokens_is_0(joint_checkpoint, source_data):
     model = build_model(read_checkpoint(joint_checkpoint), read_symbols(source_data / "dict.txt"))
     sequences = [numpy.array([0, 2]), numpy.array([0, 9, 2])]
-    vectors = sentence_vectors(model, sequences, 1, 99, "cpu")
+    vectors = sentence_vectors(model, sequences, 1, Batches(99))
     assert not vectors[0].any() and vectors[1].any()
     assert not cosines(vectors, vectors)[0].any()
 
@@ -194,7 +195,7 @@ def test_the_options_choose_layer_and_similarity(
     for language in ("en", "tr"):  # the ids are the same in both
         pack = load_pack(packs / language)
         model = build_model(plug(body, pack)[0], pack.symbols)
-        vectors[language] = sentence_vectors(model, sequences, layer, 999, "cpu")
+        vectors[language] = sentence_vectors(model, sequences, layer, Batches(999))
     matrix = csls(cosines(vectors["tr"], vectors["en"]), 3)
     expected = {TO_ENGLISH: found(matrix).correct, FROM_ENGLISH: found(matrix.T).correct}
     got = score["accuracies"].pop("csls")

@@ -16,11 +16,12 @@ from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoin
 from fairseq_minimodel.bodies.identity import lineage_of
 from fairseq_minimodel.bodies.language_side import LanguageSide, language_side_of
 from fairseq_minimodel.cli import main
-from fairseq_minimodel.corpus.benchmarks.questions import Answer, Question
-from fairseq_minimodel.corpus.questions import WindowOptions, read_question_file
-from fairseq_minimodel.evaluation.answer import Answerer, windows_of
 from fairseq_minimodel.inference.build import build_model
-from fairseq_minimodel.kinds.window_options import write_record
+from fairseq_minimodel.inference.solve import solver_of, speaker_of
+from fairseq_minimodel.kinds.batches import Batches
+from fairseq_minimodel.kinds.questions import Answer, Question, read_question_file
+from fairseq_minimodel.kinds.spans import Answerer
+from fairseq_minimodel.kinds.window_options import WindowOptions, write_record
 from fairseq_minimodel.packs.module import load_module, plug_module, save_module
 from fairseq_minimodel.packs.pack import Description, load_pack, save_pack
 from fairseq_minimodel.vocabulary.symbols import fingerprint, read_symbols
@@ -116,11 +117,14 @@ def test_each_language_is_scored_from_files_and_from_a_benchmark(evaluate, folde
     assert code == 0
     scores = read(tmp_path / "files.json")
     assert [(score["language"], score["questions"]) for score in scores] == [("de", 40), ("en", 40)]
-    answerer = Answerer("body.pt", read_checkpoint("body.pt"), OPTIONS, 30, "squad")
+    body = read_checkpoint("body.pt")
+    answerer = Answerer("body.pt", body, OPTIONS, 30, "squad")
     for score, row in zip(scores, rows_of(printed)[2:], strict=True):
         # words have neither case nor punctuation here, and every answer is one word
         questions = list(read_question_file(score["data"]))
-        answers = answerer.answers(load_pack(score["pack"]), questions, 8192, "cpu")
+        answers = answerer.answers(
+            speaker_of(body, load_pack(score["pack"]), Batches(8192)), questions
+        )
         right = [question.answers[0].text for question in questions]
         equal = [a == b for a, b in zip(answers, right, strict=True)]
         f1 = [plain_f1(a, b) for a, b in zip(answers, right, strict=True)]
@@ -170,7 +174,7 @@ def test_the_metric_is_what_answers_are_compared_by(evaluate, folder, tmp_path, 
     monkeypatch.setattr(
         Answerer,
         "answers",
-        lambda self, pack, questions, *rest: [f"die {one.answers[0].text}" for one in questions],
+        lambda self, speaker, questions: [f"die {one.answers[0].text}" for one in questions],
     )
     for metric, exact_match in (("mlqa", 1), ("squad", 0)):
         output = tmp_path / f"{metric}.json"
@@ -217,8 +221,8 @@ def test_plugged_bodies_and_modules_keep_the_record_of_the_windows(folder, sourc
     save_module(tmp_path / "module", trained.replaced(state), None)
     over = plug_module(replace(body, path=folder / "x.pt"), load_module(tmp_path / "module"))[0]
     for checkpoint in (read_checkpoint(tmp_path / "plugged/model.pt"), over):
-        assert windows_of(checkpoint) == OPTIONS
-        assert windows_of(checkpoint, stride=3) == replace(OPTIONS, stride=3)
+        assert solver_of("x", checkpoint, {}).windows == OPTIONS
+        assert solver_of("x", checkpoint, {"stride": 3}).windows == replace(OPTIONS, stride=3)
 
 
 def test_long_questions_are_counted(evaluate, folder, tmp_path):
@@ -252,8 +256,9 @@ def test_an_empty_answer_is_compared_as_the_official_scripts_compare_it(
 ):
     monkeypatch.setattr(Answerer, "answers", lambda *unused: [said])
     row = Question("1", "word1", f"word3 {right}", (Answer(right, 6),), "en", "en", "")
-    answerer = Answerer("x", read_checkpoint(folder / "body.pt"), OPTIONS, 30, "squad")
-    score = answerer.score(load_pack(folder / "packs/en"), [row], "data", 8192, "cpu")
+    body = read_checkpoint(folder / "body.pt")
+    speaker = speaker_of(body, load_pack(folder / "packs/en"), Batches(8192))
+    score = Answerer("x", body, OPTIONS, 30, "squad").score(speaker, [row], "en")
     assert (score.exact_match, score.f1, score.answered) == (exact_match, f1, bool(said))
 
 
@@ -327,7 +332,7 @@ def test_a_language_without_rules_is_refused_before_the_work(evaluate, monkeypat
     [
         (["absent.pt"], "no checkpoint absent.pt"),
         (["headless.pt"], "headless.pt was not fine-tuned for questions"),
-        (["body.pt", "classifier.pt"], "some of the bodies classify and some answer questions"),
+        (["body.pt", "classifier.pt"], "the bodies are of different kinds"),
         (["body.pt", "{joint}"], "was not fine-tuned for a task that is scored"),
     ],
 )

@@ -8,8 +8,8 @@ import zipfile
 import pytest
 
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.files.formats import holds_json_lines
-from fairseq_minimodel.files.text import TextFile, refuse_structure
+from fairseq_minimodel.files.formats import holds_json_lines, refuse_structure
+from fairseq_minimodel.files.text import TextFile
 
 TEXTS = {
     "Latin": "Ein Satz.\nNoch ein Satz, mit ein paar Wörtern mehr.\n" * 9,
@@ -130,14 +130,14 @@ def test_what_is_not_running_text_is_refused(tmp_path, content, kind):
         with pytest.raises(
             InputError, match=rf"a\.txt is .*{kind}.*, not running text; .*OTHERWISE"
         ):
-            refuse_structure(file, "; OTHERWISE")
+            refuse_structure(file.head, file.path, "; OTHERWISE")
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv.gz"])
 def test_a_table_of_one_column_is_known_by_its_name(tmp_path, name):
     table = pytest.raises(InputError, match="a table")
     with TextFile(write(tmp_path / name, "text\nA line\n")) as file, table:
-        refuse_structure(file)
+        refuse_structure(file.head, file.path)
 
 
 @pytest.mark.parametrize(
@@ -161,4 +161,4 @@ def test_a_table_of_one_column_is_known_by_its_name(tmp_path, name):
 def test_running_text_is_not_refused(tmp_path, content):
     with TextFile(write(tmp_path / "a.txt", content)) as file:
         assert not file.is_json_lines
-        refuse_structure(file)
+        refuse_structure(file.head, file.path)

@@ -13,11 +13,11 @@ import zstandard
 
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.files import text as reading
+from fairseq_minimodel.files.rows import json_text
 from fairseq_minimodel.files.text import (
     TextFile,
     cut_position,
     decode,
-    json_text,
     read_raw_documents,
 )
 
@@ -133,7 +133,7 @@ DEEP = "[" * 100_000
         ("{}", "the keys of this line are none"),
         ('["text"]', "JSON, but not an object"),
         ("text", "not JSON"),
-        ('{"text": ' + DEEP + "}", "not JSON .*recursion"),
+        ('{"text": ' + DEEP + "}", "the JSON is nested too deeply"),
         ('{"text": "a", "n": ' + "9" * 5000 + "}", "not JSON .*digits"),
         (r'{"text": "a\u0000b"}', "NUL character"),
         (r'{"text": "a\ud800"}', "surrogate"),

@@ -16,12 +16,16 @@ import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
 from fairseq_minimodel.bodies.language_side import is_language_side
 from fairseq_minimodel.cli import main
-from fairseq_minimodel.corpus.questions import WindowOptions, read_question_file
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.evaluation.answer import Answerer
 from fairseq_minimodel.inference import model as serving
 from fairseq_minimodel.inference.build import build_model
+from fairseq_minimodel.inference.solve import speaker_of
 from fairseq_minimodel.interop.import_hf import import_hf
+from fairseq_minimodel.kinds import masked
+from fairseq_minimodel.kinds.batches import Batches
+from fairseq_minimodel.kinds.questions import read_question_file
+from fairseq_minimodel.kinds.spans import Answerer
+from fairseq_minimodel.kinds.window_options import WindowOptions
 from fairseq_minimodel.packs.pack import load_pack
 from fairseq_minimodel.packs.plug import plug
 
@@ -106,7 +110,7 @@ def test_masks_are_filled_as_fairseq_fills_them(bodies, both, tmp_path):
 
 def test_each_mask_is_filled(bodies, both, monkeypatch):
     """However few logits fit into memory at a time."""
-    monkeypatch.setattr(serving, "MOST_LOGITS", 200)
+    monkeypatch.setattr(masked, "MOST_LOGITS", 200)
     served = fairseq_minimodel.load(bodies / "pretrained.pt", both["en"])
     model = plain_model(bodies / "pretrained.pt", both["en"])
     texts = [text.replace("word1", "<mask>") for text in sentences("en", 200)]
@@ -159,10 +163,10 @@ def test_answers_are_those_that_evaluate_scores(bodies, both, tmp_path):
     for language, words in WORDS.items():
         file = write_questions(tmp_path / language, words[1:], seed=3, count=40, longest=30)
         rows = list(read_question_file(file))
-        answerer = Answerer(
-            "x", read_checkpoint(bodies / "questions.pt"), WindowOptions(**WINDOWS), 3, "squad"
-        )
-        expected = answerer.answers(load_pack(both[language]), rows, 512, "cpu")
+        body = read_checkpoint(bodies / "questions.pt")
+        speaker = speaker_of(body, load_pack(both[language]), Batches(512))
+        answerer = Answerer("x", body, WindowOptions(**WINDOWS), 3, "squad")
+        expected = answerer.answers(speaker, rows)
         questions, contexts = [row.question for row in rows], [row.context for row in rows]
         found = served.answer(
             questions, contexts, top=7, **WINDOWS, max_answer=3, language=language
@@ -224,7 +228,7 @@ def test_a_batch_on_a_cpu_is_small(bodies, both, monkeypatch):
     assert fairseq_minimodel.load(bodies / "topics.pt", both).max_tokens == 1024
     # as if there were a GPU, and it were here
     monkeypatch.setattr(serving, "ready_device", lambda name: name or "cuda")
-    monkeypatch.setattr(serving, "LanguageModel", lambda *arguments: arguments[-1])
+    monkeypatch.setattr(serving, "LanguageModel", lambda *arguments: arguments[-1].max_tokens)
     assert fairseq_minimodel.load(bodies / "topics.pt", both) == 8192
     assert fairseq_minimodel.load(bodies / "topics.pt", both, device="cpu", max_tokens=7) == 7
 

@@ -26,6 +26,7 @@ from fairseq_minimodel.inference.predict import (
     read_rows,
     write_predictions,
 )
+from fairseq_minimodel.kinds.registry import KINDS
 
 QUESTIONS = [f"--{name.replace('_', '-')}={value}" for name, value in WINDOWS.items()]
 
@@ -202,7 +203,7 @@ def numbered(count, read):
 
 def test_no_more_is_read_than_is_predicted_at_a_time(monkeypatch):
     read = []
-    rows = read_rows(numbered(10**9, read), "x", True, "classification")
+    rows = read_rows(numbered(10**9, read), "x", True, KINDS["classification"])
     monkeypatch.setattr(serving, "PORTION_LINES", 100)
     first = next(portions(rows))
     assert len(first) == 100 and len(read) == 100
@@ -225,7 +226,7 @@ def test_each_portion_is_written_before_the_next_is_read(monkeypatch):
         def update(self, count):
             self.done += count
 
-    rows, shown = read_rows(numbered(25, read), "x", True, "classification"), Shown()
+    rows, shown = read_rows(numbered(25, read), "x", True, KINDS["classification"]), Shown()
     assert write_predictions(file, rows, ask, "x", shown) == 25
     assert seen == [(10, 10, 0), (10, 20, 10), (5, 25, 20)]
     assert file.getvalue() == b'{"text": "x", "prediction": null}\n' * 25
@@ -260,14 +261,14 @@ GOOD = '{"text": "word1"}\n'
         ("topics.pt", "x.txt", b"word1\n\nword\xff\n", (), "x.txt, line 3: not UTF-8"),
         ("topics.pt", "x.jsonl", GOOD + "{\n", (), "x.jsonl, line 2: not JSON"),
         ("topics.pt", "x.jsonl", GOOD + "[" * 10**5, (), "line 2: the JSON is nested too deeply"),
-        ("topics.pt", "x.jsonl", GOOD + '{"text": "a", "x": NaN}\n', (), "line 2: not JSON .NaN"),
-        ("topics.pt", "x.jsonl", GOOD + '{"text": "a", "x": -Infinity}\n', (), "not JSON .-Inf"),
+        ("topics.pt", "x.jsonl", GOOD + '{"text": "a", "x": NaN}\n', (), "2: not JSON .it holds NaN"),
+        ("topics.pt", "x.jsonl", GOOD + '{"text": "a", "x": -Infinity}\n', (), "JSON .it holds -Inf"),
         ("topics.pt", "x.jsonl", GOOD + '{"text": "a", "x": ' + "9" * 5000 + "}\n", (),
          "line 2: not JSON"),
         ("topics.pt", "x.jsonl", GOOD + '{"text": ["a"]}\n', (), "line 2: no text under the key"),
         ("topics.pt", "x.jsonl", GOOD + '{"text": null}\n', (), "line 2: no text under the key"),
-        ("topics.pt", "x.jsonl", GOOD + '"text"\n', (), "x.jsonl, line 2: no JSON object"),
-        ("topics.pt", "x.jsonl", GOOD + "[1]\n", (), "x.jsonl, line 2: no JSON object"),
+        ("topics.pt", "x.jsonl", GOOD + '"text"\n', (), "x.jsonl, line 2: JSON, but not an object"),
+        ("topics.pt", "x.jsonl", GOOD + "[1]\n", (), "x.jsonl, line 2: JSON, but not an object"),
         ("topics.pt", "x.jsonl", GOOD + '{"texts": "a"}\n', (),
          "x.jsonl, line 2: no text under the key 'text'"),
         ("topics.pt", "x.jsonl", '{"text1": "a", "text2": 1}\n', (), "line 1: no text .* 'text2'"),
@@ -283,7 +284,7 @@ GOOD = '{"text": "word1"}\n'
         ("topics.pt", "x.txt", "word1", ("--text-columns", "a"), "--text-columns are keys of JSON"),
         ("topics.pt", "x.jsonl", GOOD, ("--text-columns", "a", "b", "c"),
          "--text-columns names 3 keys, and .*topics.pt reads 1 or 2"),
-        ("questions.pt", "x.txt", "word1", (), "answers questions, and plain lines hold no context"),
+        ("questions.pt", "x.txt", "word1", (), "answer questions, and plain lines hold one text"),
         ("questions.pt", "x.jsonl", GOOD, QUESTIONS, "line 1: no text under the key 'question'"),
         ("questions.pt", "x.jsonl", '{"question": "a", "context": "b"}', (),
          "--max-length 384 is more than the 32 positions"),

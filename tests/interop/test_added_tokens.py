@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import load_file
 from support.huggingface_models import generated_texts, make_model, randomise
 
+from fairseq_minimodel.bodies.family import ROBERTA
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.interop.export_hf import export_hf
 from fairseq_minimodel.interop.import_hf import import_hf
-from fairseq_minimodel.interop.names import WORDS
 from fairseq_minimodel.packs.pack import load_pack
 from fairseq_minimodel.vocabulary.tokenizers import Vocabulary
 
@@ -94,7 +94,7 @@ def test_added_tokens_are_one_id_in_and_out(form, names, tmp_path):
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
     exported = transformers.AutoTokenizer.from_pretrained(tmp_path / "back")
     before, after = (
-        load_file(folder / "model.safetensors")[WORDS]
+        load_file(folder / "model.safetensors")[ROBERTA.words_there]
         for folder in (tmp_path / "model", tmp_path / "back")
     )
     for name in names:

@@ -11,11 +11,11 @@ from support.huggingface_models import HARD, generated_texts, make_model, train_
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
 from fairseq_minimodel.cli import main
-from fairseq_minimodel.corpus.questions import AligningVocabulary
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.inference.build import build_model
 from fairseq_minimodel.interop.export_hf import export_hf
 from fairseq_minimodel.interop.import_hf import import_hf
+from fairseq_minimodel.kinds.windows import AligningVocabulary
 from fairseq_minimodel.packs.pack import load_pack
 from fairseq_minimodel.vocabulary.tokenizers import Vocabulary
 

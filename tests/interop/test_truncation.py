@@ -9,9 +9,9 @@ from support.huggingface_models import generated_texts, make_model
 
 import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
-from fairseq_minimodel.evaluation.classify import token_sequences
 from fairseq_minimodel.interop.export_hf import export_hf
 from fairseq_minimodel.interop.import_hf import import_hf
+from fairseq_minimodel.kinds.classification import token_sequences
 from fairseq_minimodel.packs.pack import load_pack
 from fairseq_minimodel.vocabulary.tokenizers import Vocabulary
 

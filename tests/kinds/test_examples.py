@@ -79,7 +79,7 @@ def test_json_lines(tmp_path):
         ("a.jsonl", '{"a": ' + "[" * 10**5 + "\n", (["a"], None), "line 1: the JSON is nested too"),
         ("a.jsonl", '{"a": "x"}\n{"a"', (["a"], None), "a.jsonl, line 2: not JSON"),
         ("a.jsonl", '{"a": "x"}\n', (["a"], "b"), "line 1: no text or whole number .* key 'b'"),
-        ("a.jsonl", "[1]\n", (["a"], None), "line 1: no text or whole number"),
+        ("a.jsonl", "[1]\n", (["a"], None), "line 1: JSON, but not an object"),
     ],
 )
 def test_bad_files_are_named(tmp_path, name, text, columns, message):

@@ -5,9 +5,7 @@ import pytest
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.kinds.metrics import (
     accuracy,
-    chance_accuracy,
     majority_accuracy,
-    mean_over_seeds,
 )
 
 
@@ -28,23 +26,8 @@ def test_wilson_interval_of_a_perfect_score_is_not_empty():
     assert result.high == 1.0
 
 
-def test_majority_and_chance():
+def test_majority():
     assert majority_accuracy(["x", "y", "y", "z", "y"]) == pytest.approx(0.6)
-    assert chance_accuracy(4) == 0.25
-
-
-def test_mean_over_seeds():
-    # deviations -0.1, 0, 0.1: standard deviation 0.1; t(0.975, 2) = 4.30265; 4.30265 * 0.1 / sqrt 3
-    result = mean_over_seeds([0.6, 0.7, 0.8])
-    assert result.value == pytest.approx(0.7)
-    assert result.low == pytest.approx(0.45159, abs=1e-5)
-    assert result.high == pytest.approx(0.94841, abs=1e-5)
-    assert result.count == 3
-
-
-def test_equal_seeds_have_an_interval_of_no_width_and_one_seed_has_none():
-    assert mean_over_seeds([0.5, 0.5]) == (0.5, 0.5, 0.5, 2)
-    assert mean_over_seeds([0.5]) == (0.5, None, None, 1)
 
 
 @pytest.mark.parametrize(
@@ -53,8 +36,6 @@ def test_equal_seeds_have_an_interval_of_no_width_and_one_seed_has_none():
         (lambda: accuracy([], []), "no labels"),
         (lambda: accuracy([1], [1, 2]), "1 predictions for 2 labels"),
         (lambda: majority_accuracy([]), "no labels"),
-        (lambda: chance_accuracy(0), "0 classes"),
-        (lambda: mean_over_seeds([]), "no scores"),
     ],
 )
 def test_empty_or_uneven_input_is_refused(call, words):

@@ -8,7 +8,8 @@ from conftest import OPTIMISER, SMALL_MODEL, run, state_of, train
 from fairseq import checkpoint_utils
 from recipes.test_training import free_port
 
-from fairseq_minimodel.bodies.checkpoint import read_checkpoint, symbols_of
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint
+from fairseq_minimodel.bodies.training_files import symbols_of
 from fairseq_minimodel.inference.build import build_model
 from fairseq_minimodel.modules.method import is_module_part
 from fairseq_minimodel.packs.module import is_head, is_layer_norm

@@ -12,10 +12,11 @@ from fairseq.models.roberta import RobertaModel
 from models.test_minimodel_roberta import random_tokens
 from safetensors.torch import load_file, save_file
 
-from fairseq_minimodel.bodies.checkpoint import read_checkpoint, symbols_of, write_checkpoint
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
 from fairseq_minimodel.bodies.identity import decode, encode
 from fairseq_minimodel.bodies.language_side import LanguageSide, language_side_of
 from fairseq_minimodel.bodies.surgery import truncate
+from fairseq_minimodel.bodies.training_files import symbols_of
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.inference.build import build_model

@@ -7,8 +7,8 @@ import torch
 
 from fairseq_minimodel.bodies.language_side import LanguageSide
 from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.inspect.command import describe
 from fairseq_minimodel.packs.pack import Description, load_pack, save_pack
-from fairseq_minimodel.report.inspect.command import describe
 from fairseq_minimodel.vocabulary.symbols import fingerprint, read_symbols
 
 SIDE = LanguageSide(torch.randn(8, 4), torch.randn(8))

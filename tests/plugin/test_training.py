@@ -107,9 +107,9 @@ def without_the_embedding(content):
 
 # What stands in a checkpoint's place, and what is said of it.
 DAMAGES = {
-    "a list": (lambda content: [content], "is not a checkpoint of fairseq"),
-    "no model": (lambda content: {}, "is not a checkpoint of fairseq"),
-    "model": (lambda content: content | {"model": torch.zeros(2)}, "is not a checkpoint of fairseq"),
+    "a list": (lambda content: [content], "is not a fairseq checkpoint"),
+    "no model": (lambda content: {}, "is not a fairseq checkpoint"),
+    "model": (lambda content: content | {"model": torch.zeros(2)}, "is not a fairseq checkpoint"),
     "a setting": (lambda content: content | {"args": torch.zeros(2), "cfg": None}, "is damaged"),
     "cfg": (lambda content: content | {"cfg": torch.zeros(2)}, "is damaged"),
     "extra_state": (lambda content: content | {"extra_state": torch.zeros(2)}, "is damaged"),

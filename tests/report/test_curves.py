@@ -4,7 +4,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.report import curves as curves_module
+from fairseq_minimodel.report import charts
 from fairseq_minimodel.report.curves import (
     Curve,
     compute_to_match,
@@ -221,7 +221,7 @@ def test_picture_shows_every_curve_and_cuts_nothing_off(tmp_path, log_x):
     draw_score_against_flops(variants, path, references=references, title="Title", log_x=log_x)
 
     pixels = imread(path)[:, :, :3]
-    assert pixels.shape == (600, 1000, 3)
+    assert pixels.shape[1] == 1000 and pixels.shape[0] > 600
     for colour in ("#0072B2", "#D55E00", "#009E73"):
         assert (np.abs(pixels - to_rgb(colour)).max(axis=2) < 0.02).sum() > 300
     for edge in (pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:]):
@@ -249,7 +249,7 @@ def test_failed_drawing_leaves_the_former_picture(tmp_path, monkeypatch):
         target.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(curves_module.Figure, "savefig", fail)
+    monkeypatch.setattr(charts.Figure, "savefig", fail)
     with pytest.raises(OSError, match="disk full"):
         draw_score_against_flops([STANDARD], path)
     assert path.read_bytes() == former

@@ -15,7 +15,8 @@ def training(variant="standard", language="de", task="language_adaptation", seed
 
 def charts(*trainings):
     section = learning_section([Run("run", Path("run"), list(trainings), [], [], [])], "en")
-    return {block.title: block for block in section.blocks if block.kind == "charts"}
+    blocks = section.blocks if section else []
+    return {block.title: block for block in blocks if block.kind == "charts"}
 
 
 LOG = {
@@ -50,7 +51,7 @@ def test_a_chart_a_language_the_source_first_and_tasks_last():
     )
     assert list(found) == ["en", "de", "Fine-tuning: topics"]
     assert {line.name for line in found["en"].panels[0].lines} == {"Standard", "post"}
-    assert found["Fine-tuning: topics"].panels[0].title == "Loss (bits an example)"
+    assert found["Fine-tuning: topics"].panels[0].title == "Loss (bits per example)"
 
 
 def test_heads_have_panels_where_there_are_several():
@@ -59,8 +60,8 @@ def test_heads_have_panels_where_there_are_several():
         training(**log), training("minijoint", validation={20: {"loss": 8.0, "loss_l4": 8.0}})
     ).values()
     assert [panel.title for panel in chart.panels[1:]] == [
-        "Loss after layer 4 (bits a masked token)",
-        "Loss after layer 10 (bits a masked token)",
+        "Loss after layer 4 (bits per masked token)",
+        "Loss after layer 10 (bits per masked token)",
     ]
     assert [[line.y for line in panel.lines] for panel in chart.panels[1:]] == [[[8.5]], [[7.5]]]
 

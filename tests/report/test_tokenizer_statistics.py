@@ -34,7 +34,7 @@ def test_counts_worked_out_by_hand(folder):
     assert counts.characters == len("the cats") + len("caé ?") + len("the")
     assert counts.unknown == 1
     assert counts.shared == 3
-    assert counts.fertility == 10 / 5 and counts.characters_a_token == 16 / 10
+    assert counts.fertility == 10 / 5 and counts.characters_per_token == 16 / 10
 
 
 def test_statistics_of_a_language(folder):

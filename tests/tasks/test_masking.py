@@ -12,8 +12,9 @@ from fairseq.tasks.masked_lm import MaskedLMConfig
 from omegaconf import OmegaConf
 
 from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.kinds.masking import Masking
 from fairseq_minimodel.tasks.language_adaptation import LanguageAdaptationConfig
-from fairseq_minimodel.tasks.masked_blocks import MaskedBlocks, Masking
+from fairseq_minimodel.tasks.masked_blocks import MaskedBlocks
 
 PAD = 1
 CONFIGS = {"language_adaptation": LanguageAdaptationConfig, "masked_lm": MaskedLMConfig}

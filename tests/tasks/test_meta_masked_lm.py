@@ -13,7 +13,8 @@ from recipes.test_training import losses, run_two_processes, same_weights
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from fairseq_minimodel.bodies.checkpoint import read_checkpoint, symbols_of
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint
+from fairseq_minimodel.bodies.training_files import symbols_of
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.inference.build import build_model

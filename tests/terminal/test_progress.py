@@ -40,7 +40,7 @@ def test_other_units_than_bytes(monkeypatch, capsys):
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     with Progress("train", 4000, "question") as shown:
         shown.update(1000)
-    line = "train: 1,000 of 4,000 questions (25%), 25.0 a second, 02:00 left\n"
+    line = "train: 1,000 of 4,000 questions (25%), 25.0 per second, 02:00 left\n"
     assert capsys.readouterr().err == line
 
 

@@ -1,15 +1,16 @@
 """Sentences and sentence pairs with a label: TSV and JSON Lines as benchmarks are published."""
 
-import csv
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...errors import InputError
-from ...files.text import decode, is_json_lines
-from ...kinds.examples import Column, Example, check_characters
-from .archive import Lines, SourceFile
-from .rows import UNLABELLED, UNTRANSLATED, Reading
+from ...files.archive import SourceFile
+from ...files.rows import Column, read_rows
+from ...files.text import is_json_lines
+from ...kinds.examples import Example
+from ...kinds.rows import UNLABELLED, UNTRANSLATED, Reading
+
+_OTHERWISE = "take the file as it was published; is this one of another benchmark?"
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,16 @@ def read_labelled(
             label, broken UTF-8 or JSON. The message names file and line.
     """
     [file] = files
-    read_values = _json_values if is_json_lines(file.name) else _tsv_values
+    json_lines = is_json_lines(file.name)
     with file.lines() as lines:
-        for number, values in read_values(_texts(lines, file.path), layout, file.path):
+        for number, values in read_rows(
+            lines,
+            file.path,
+            layout.columns,
+            _OTHERWISE,
+            json_lines=json_lines,
+            quoted=layout.quoted,
+        ):
             texts, label = tuple(values[: len(layout.texts)]), values[len(layout.texts)]
             row_language = language or values[-1]
             if label == layout.no_label:
@@ -62,80 +70,9 @@ def read_labelled(
             elif label not in layout.labels:
                 raise InputError(
                     f"{file.path}, line {number}: the label is {label!r}, not one of "
-                    f"{', '.join(sorted(layout.labels))}; is this a file of another benchmark?"
+                    f"{', '.join(sorted(layout.labels))}; {_OTHERWISE}"
                 )
             elif layout.no_text.intersection(texts):
                 yield Reading(row_language, None, UNTRANSLATED)
             else:
-                for text in texts:
-                    check_characters(text, f"{file.path}, line {number}")
                 yield Reading(row_language, Example(texts, label, number))
-
-
-def _texts(lines: Lines, path: str) -> Iterator[tuple[int, str]]:
-    for number, line in lines:
-        if line.strip(b"\r\n"):  # a line of empty columns is not blank
-            yield number, decode(line, path, number).rstrip("\r\n")
-
-
-def _tsv_values(
-    lines: Iterator[tuple[int, str]], layout: Layout, path: str
-) -> Iterator[tuple[int, list[str]]]:
-    fields = _quoted_fields if layout.quoted else _plain_fields
-    if isinstance(layout.label, int):
-        indices = [column - 1 for column in layout.columns]
-        width = max(indices) + 1
-    else:
-        number, line = next(lines, (1, ""))
-        header = fields(line, path, number)
-        for column in layout.columns:
-            if column not in header:
-                raise InputError(
-                    f"{path}, line {number}: no column {column!r} in the header "
-                    f"({', '.join(header)}); is this a file of another benchmark?"
-                )
-        indices, width = [header.index(column) for column in layout.columns], len(header)
-    for number, line in lines:
-        values = fields(line, path, number)
-        # Official files may end short of columns that are not wanted; one more column than there
-        # should be means that a tab has split a text.
-        if not max(indices) < len(values) <= width:
-            raise InputError(
-                f"{path}, line {number}: {len(values)} columns where {width} are due; "
-                "mend this line, or take a file with labels."
-            )
-        yield number, [values[index].strip() for index in indices]
-
-
-def _plain_fields(line: str, path: str, number: int) -> list[str]:
-    return line.split("\t")
-
-
-def _quoted_fields(line: str, path: str, number: int) -> list[str]:
-    try:
-        return next(csv.reader([line], delimiter="\t", strict=True))
-    except csv.Error as error:
-        raise InputError(
-            f"{path}, line {number}: the quotation marks do not pair up ({error}); "
-            "fetch the file again or mend this line."
-        ) from None
-
-
-def _json_values(
-    lines: Iterator[tuple[int, str]], layout: Layout, path: str
-) -> Iterator[tuple[int, list[str]]]:
-    for number, line in lines:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"{path}, line {number}: not JSON ({error}); fetch the file again."
-            ) from None
-        values = [record.get(key) if isinstance(record, dict) else None for key in layout.columns]
-        for key, value in zip(layout.columns, values, strict=True):
-            if not isinstance(value, str):
-                raise InputError(
-                    f"{path}, line {number}: no text under the key {key!r}; is this a file of "
-                    "another benchmark?"
-                )
-        yield number, [value.strip() for value in values]

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from ...errors import InputError
-from .archive import SourceFile, open_source
-from .questions import LANGUAGE_NAMES
-from .rows import Split
+from ...files.archive import SourceFile, open_source
+from ...kinds.questions import LANGUAGE_NAMES
+from ...kinds.rows import Split
 from .table import ALIASES, BENCHMARKS, SPAN, Benchmark, Form
 
 # Files by the language that their names tell; the key is None where it is the rows that tell it.
@@ -147,12 +147,9 @@ def _read(form: Form, files: Files, options: Mapping[str, str]) -> dict[str, Spl
                 left_out[reading.language][reading.left_out] += 1
             else:
                 kept.append(reading.row)
-    return {
-        language: Split(
-            language,
-            tuple(source.path for source in files.get(language) or files[None]),
-            tuple(kept),
-            dict(left_out[language]),
-        )
-        for language, kept in rows.items()
-    }
+
+    def split(language: str) -> Split:
+        paths = tuple(source.path for source in files.get(language) or files[None])
+        return Split(language, paths, tuple(rows[language]), dict(left_out[language]))
+
+    return {language: split(language) for language in rows}

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from ...errors import InputError
+from ...files.archive import SourceFile
 from ...files.text import decode
-from .archive import SourceFile
-from .rows import Reading
+from ...kinds.rows import Reading
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from ...kinds import CLASSIFICATION, RETRIEVAL, SPAN
+from ...kinds.questions import LANGUAGE_NAMES, read_questions
+from ...kinds.rows import Reading
 from .classification import Layout, read_labelled
-from .questions import LANGUAGE_NAMES, read_questions
 from .retrieval import read_translations
-from .rows import Reading
-
-CLASSIFICATION, SPAN, RETRIEVAL = "classification", "span", "retrieval"
 
 # (files of one language, its code or None where the rows tell it, options) -> rows
 Reader = Callable[..., Iterator[Reading]]
@@ -53,10 +52,15 @@ class Benchmark:
         return list(dict.fromkeys(split for form in self.forms for split in form.splits))
 
 
-_DEV_TEST = {"dev": "dev", "test": "test"}
-_TRAIN_DEV = {"train": "train", "dev": "dev"}
-_TRAIN_DEV_TEST = _TRAIN_DEV | {"test": "test"}
-_MULTINLI = {"train": "train", "dev_matched": "dev_matched", "dev_mismatched": "dev_mismatched"}
+def _same(*splits: str) -> dict[str, str]:
+    """Splits that the names of files spell as they are called."""
+    return {split: split for split in splits}
+
+
+_TRAIN_DEV, _DEV_TEST = _same("train", "dev"), _same("dev", "test")
+_TRAIN_DEV_TEST = _same("train", "dev", "test")
+_SPLITS_OF_PAWSX = {"train": "*train", "dev": "dev_2k", "test": "test_2k"}
+_TATOEBA = ("tatoeba.{language}-eng.{language}", "tatoeba.{language}-eng.eng")
 
 _NLI = Layout(
     texts=("sentence1", "sentence2"),
@@ -73,22 +77,28 @@ _PAWSX = Layout(
 _SIB = Layout(
     texts=("text",),
     label="category",
-    labels=frozenset(
-        {"entertainment", "geography", "health", "politics", "science/technology", "sports",
-         "travel"}
-    ),
+    labels=frozenset({"entertainment", "geography", "health", "politics", "science/technology"})
+    | {"sports", "travel"},
     quoted=True,
-)  # fmt: skip
+)
 
 
-def _reader(layout: Layout, **changes: object) -> Reader:
-    return partial(read_labelled, layout=replace(layout, **changes))
+def _labelled(name: str, splits: Mapping[str, str], layout: Layout, **changes: object) -> Form:
+    return Form((name,), splits, partial(read_labelled, layout=replace(layout, **changes)))
 
 
 def _xtreme(layout: Layout) -> Form:
-    """XTREME (Hu et al. 2020) wrote the pairs anew by a CSV writer, without a header."""
-    read = _reader(layout, texts=(1, 2), label=3, quoted=True)
-    return Form(("{split}-{language}.tsv",), _TRAIN_DEV_TEST, read)
+    """XTREME (Hu et al. 2020) wrote the pairs again with a CSV writer, without a header."""
+    columns = {"texts": (1, 2), "label": 3, "quoted": True}
+    return _labelled("{split}-{language}.tsv", _TRAIN_DEV_TEST, layout, **columns)
+
+
+def _nli(name: str, *splits: str) -> tuple[Form, Form]:
+    return tuple(_labelled(f"{name}.{end}", _same(*splits), _NLI) for end in ("txt", "jsonl"))
+
+
+def _span(name: str, splits: Mapping[str, str]) -> Form:
+    return Form((name,), splits, read_questions)
 
 
 BENCHMARKS = {
@@ -96,8 +106,8 @@ BENCHMARKS = {
     "xnli": Benchmark(
         CLASSIFICATION,
         (
-            Form(("xnli.{split}.tsv",), _DEV_TEST, _reader(_NLI, language="language")),
-            Form(("xnli.{split}.jsonl",), _DEV_TEST, _reader(_NLI, language="language")),
+            _labelled("xnli.{split}.tsv", _DEV_TEST, _NLI, language="language"),
+            _labelled("xnli.{split}.jsonl", _DEV_TEST, _NLI, language="language"),
             _xtreme(_NLI),
         ),
         ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh"),
@@ -105,111 +115,63 @@ BENCHMARKS = {
     # Williams et al. 2018: multinli_1.0.zip
     "multinli": Benchmark(
         CLASSIFICATION,
-        (
-            Form(("multinli_1.0_{split}.txt",), _MULTINLI, _reader(_NLI)),
-            Form(("multinli_1.0_{split}.jsonl",), _MULTINLI, _reader(_NLI)),
-        ),
+        _nli("multinli_1.0_{split}", "train", "dev_matched", "dev_mismatched"),
         ("en",),
     ),
     # Bowman et al. 2015: snli_1.0.zip
-    "snli": Benchmark(
-        CLASSIFICATION,
-        (
-            Form(("snli_1.0_{split}.txt",), _TRAIN_DEV_TEST, _reader(_NLI)),
-            Form(("snli_1.0_{split}.jsonl",), _TRAIN_DEV_TEST, _reader(_NLI)),
-        ),
-        ("en",),
-    ),
+    "snli": Benchmark(CLASSIFICATION, _nli("snli_1.0_{split}", *_TRAIN_DEV_TEST), ("en",)),
     # Kaushik et al. 2020: one of the folders below NLI/ in acmi-lab/counterfactually-augmented-data
     "snli-counterfactual": Benchmark(
-        CLASSIFICATION,
-        (Form(("{split}.tsv",), _TRAIN_DEV_TEST, _reader(_NLI, quoted=True)),),
-        ("en",),
+        CLASSIFICATION, (_labelled("{split}.tsv", _TRAIN_DEV_TEST, _NLI, quoted=True),), ("en",)
     ),
     # Yang et al. 2019: x-final.tar.gz; translated_train.tsv, but English has train.tsv
     "pawsx": Benchmark(
         CLASSIFICATION,
-        (
-            Form(
-                ("{language}/{split}.tsv",),
-                {"train": "*train", "dev": "dev_2k", "test": "test_2k"},
-                _reader(_PAWSX),
-            ),
-            _xtreme(_PAWSX),
-        ),
+        (_labelled("{language}/{split}.tsv", _SPLITS_OF_PAWSX, _PAWSX), _xtreme(_PAWSX)),
         ("de", "en", "es", "fr", "ja", "ko", "zh"),
     ),
     # Adelani et al. 2024: data/annotated/ in dadelani/sib-200; codes of FLORES-200
     "sib200": Benchmark(
         CLASSIFICATION,
-        (Form(("{language}/{split}.tsv",), _TRAIN_DEV_TEST, _reader(_SIB)),),
+        (_labelled("{language}/{split}.tsv", _TRAIN_DEV_TEST, _SIB),),
         code="[a-z]{3}_[A-Z][a-z]{3}",
     ),
     # Rajpurkar et al. 2016
-    "squad": Benchmark(SPAN, (Form(("{split}-v1.1.json",), _TRAIN_DEV, read_questions),), ("en",)),
+    "squad": Benchmark(SPAN, (_span("{split}-v1.1.json", _TRAIN_DEV),), ("en",)),
     # Lewis et al. 2020: MLQA_V1.zip
     "mlqa": Benchmark(
         SPAN,
-        (
-            Form(
-                ("{split}-context-{language}-question-{question}.json",), _DEV_TEST, read_questions
-            ),
-        ),
+        (_span("{split}-context-{language}-question-{question}.json", _DEV_TEST),),
         ("ar", "de", "en", "es", "hi", "vi", "zh"),
     ),
     # Artetxe et al. 2020: google-deepmind/xquad
     "xquad": Benchmark(
         SPAN,
-        (Form(("xquad.{language}.json",), {"test": ""}, read_questions),),
+        (_span("xquad.{language}.json", {"test": ""}),),
         ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh"),
     ),
     # Clark et al. 2020: all languages in one file; tydiqa-goldp-v1.1-dev.tgz; as XTREME splits it
     "tydiqa-goldp": Benchmark(
         SPAN,
         (
-            Form(("tydiqa-goldp-v1.1-{split}.json",), _TRAIN_DEV, read_questions),
-            Form(("tydiqa-goldp-{split}-{name}.json",), {"dev": "dev"}, read_questions),
-            Form(("tydiqa.goldp.{language}.{split}.json",), _TRAIN_DEV, read_questions),
+            _span("tydiqa-goldp-v1.1-{split}.json", _TRAIN_DEV),
+            _span("tydiqa-goldp-{split}-{name}.json", _same("dev")),
+            _span("tydiqa.goldp.{language}.{split}.json", _TRAIN_DEV),
         ),
         tuple(LANGUAGE_NAMES.values()),
     ),
     # Artetxe & Schwenk 2019: data/tatoeba/v1/ in facebookresearch/LASER; codes of ISO 639-3
     "tatoeba": Benchmark(
-        RETRIEVAL,
-        (
-            Form(
-                ("tatoeba.{language}-eng.{language}", "tatoeba.{language}-eng.eng"),
-                {"test": ""},
-                read_translations,
-            ),
-        ),
-        code="[a-z]{3}",
+        RETRIEVAL, (Form(_TATOEBA, {"test": ""}, read_translations),), code="[a-z]{3}"
     ),
 }
 
 # What SIB-200 and Tatoeba call the languages of the other benchmarks, so that what a pack for `sw`
 # is to be tested on is asked for as `sw` everywhere.
-ALIASES = {
-    "ar": ("arb_Arab", "ara"),
-    "bg": ("bul_Cyrl", "bul"),
-    "bn": ("ben_Beng", "ben"),
-    "de": ("deu_Latn", "deu"),
-    "el": ("ell_Grek", "ell"),
-    "en": ("eng_Latn",),
-    "es": ("spa_Latn", "spa"),
-    "fi": ("fin_Latn", "fin"),
-    "fr": ("fra_Latn", "fra"),
-    "hi": ("hin_Deva", "hin"),
-    "id": ("ind_Latn", "ind"),
-    "ja": ("jpn_Jpan", "jpn"),
-    "ko": ("kor_Hang", "kor"),
-    "ro": ("ron_Latn", "ron"),
-    "ru": ("rus_Cyrl", "rus"),
-    "sw": ("swh_Latn", "swh"),
-    "te": ("tel_Telu", "tel"),
-    "th": ("tha_Thai", "tha"),
-    "tr": ("tur_Latn", "tur"),
-    "ur": ("urd_Arab", "urd"),
-    "vi": ("vie_Latn", "vie"),
-    "zh": ("zho_Hans", "cmn"),
-}
+_ALIASES = """
+ar arb_Arab ara, bg bul_Cyrl bul, bn ben_Beng ben, de deu_Latn deu, el ell_Grek ell, en eng_Latn,
+es spa_Latn spa, fi fin_Latn fin, fr fra_Latn fra, hi hin_Deva hin, id ind_Latn ind, ja jpn_Jpan jpn,
+ko kor_Hang kor, ro ron_Latn ron, ru rus_Cyrl rus, sw swh_Latn swh, te tel_Telu tel, th tha_Thai tha,
+tr tur_Latn tur, ur urd_Arab urd, vi vie_Latn vie, zh zho_Hans cmn
+"""
+ALIASES = {code: tuple(others) for code, *others in map(str.split, _ALIASES.split(","))}

@@ -10,6 +10,7 @@ from ...errors import InputError
 from ...files.atomic import atomic_folder
 from ...files.outputs import FolderForm
 from ...terminal.progress import SHORT, Progress
+from ..options import ToyOptions
 from .grammar import COMMON, LANGUAGES, TOPICS
 
 SPLITS = {"source": ("train", "dev", "test"), "target": ("test",)}
@@ -78,7 +79,9 @@ def _fill(
     return _SLOT.sub(lambda slot: zipf_choice(words[slot[1]], rng)[side], sentence)
 
 
-def write_toy(output: str | Path, seed: int = 1, sentences: int = 30000) -> None:
+def write_toy(
+    output: str | Path, seed: int = ToyOptions.seed, sentences: int = ToyOptions.sentences
+) -> None:
     """Write the two languages and the task.
 
     OUTPUT/source/mono.txt and OUTPUT/target/mono.txt hold running text, one sentence a line and
@@ -95,10 +98,11 @@ def write_toy(output: str | Path, seed: int = 1, sentences: int = 30000) -> None
             f"--sentences {sentences} is too little text to train on; "
             f"give at least {FEWEST_SENTENCES}."
         )
-    written = {}
     with atomic_folder(output, TOY) as folder:
-        for language in LANGUAGES:
-            written[language] = _write_language(folder / language, language, seed, sentences)
+        written = {
+            language: _write_language(folder / language, language, seed, sentences)
+            for language in LANGUAGES
+        }
     for language, count in written.items():
         print(f"{Path(output, language)}: {count} sentences on {len(TOPICS)} topics, seed {seed}")
 

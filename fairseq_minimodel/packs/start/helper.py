@@ -5,8 +5,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...bodies.checkpoint import find_training_file, read_checkpoint, symbols_of
+from ...bodies.checkpoint import read_checkpoint
 from ...bodies.language_side import EMBEDDING
+from ...bodies.training_files import find_training_file, symbols_of
 from ...bodies.weights import (
     AGAIN,
     check_weights,

@@ -28,7 +28,7 @@ from fairseq.file_io import PathManager
 from ...bodies.weights import explain_other_file
 from ...errors import InputError
 from ...files.atomic import atomic_file
-from ...files.outputs import cause_of
+from ...files.refusals import cause_of
 from .around import Former, around
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,319 @@
+"""Model families: what the tensors and settings of a model are called, here and at Hugging Face.
+
+Every such name stands once, in this file. First come the names that all families share here, those
+of this package's fairseq model; then what differs, as one `Family` each. Imports no PyTorch.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+# ---- the state dict of every family here
+
+BODY = "encoder."  # what a body has beside the heads of tasks
+ENCODER = f"{BODY}sentence_encoder."
+EMBEDDING = f"{ENCODER}embed_tokens.weight"
+POSITIONS = f"{ENCODER}embed_positions.weight"
+EMBEDDING_NORM = f"{ENCODER}layernorm_embedding."
+LAYERS = f"{ENCODER}layers."
+VERSION = f"{ENCODER}version"  # a buffer of fairseq's
+HEAD = f"{BODY}lm_head."
+TIED_PROJECTION, OUTPUT_BIAS = f"{HEAD}weight", f"{HEAD}bias"
+MIDDLE_HEADS = f"{BODY}auxiliary_lm_heads."  # by the layer, counted from 1, that they stand after
+CLASSIFICATION_HEADS = "classification_heads."  # by their names
+SPAN_HEAD = "span_head"
+# Buffers that say what a model is (`bodies/identity.py`); the last, over which body a task module
+# was trained.
+LINEAGE, VOCABULARY, TASK_BODY = f"{BODY}lineage", f"{BODY}vocabulary", f"{BODY}task_body"
+
+LAYER = re.compile(rf"{re.escape(LAYERS)}(\d+)\.")
+AUXILIARY_HEAD = re.compile(rf"{re.escape(MIDDLE_HEADS)}(\d+)\.")
+CLASSIFICATION_HEAD = re.compile(rf"{re.escape(CLASSIFICATION_HEADS)}([^.]+)\.")
+
+
+def layer_of(name: str) -> int | None:
+    """The layer, counted from 0, that a tensor belongs to; None: to none."""
+    match = LAYER.match(name)
+    return int(match[1]) if match else None
+
+
+def middle_head(depth: int) -> str:
+    """What the names of the MLM head after so many layers, not all of them, begin with."""
+    return f"{MIDDLE_HEADS}{depth}."
+
+
+def head_modules(head: str) -> tuple[str, ...]:
+    """The linear layers of a task's head, the last of which gives its outputs.
+
+    Args:
+        head: the name of a classification head, or `SPAN_HEAD`.
+    """
+    if head == SPAN_HEAD:
+        return (SPAN_HEAD,)
+    return f"{CLASSIFICATION_HEADS}{head}.dense", f"{CLASSIFICATION_HEADS}{head}.out_proj"
+
+
+# ---- what differs
+
+
+class Module(NamedTuple):
+    """A module of a family.
+
+    Attributes:
+        here: its name in the state dict of a checkpoint.
+        there: its name in Hugging Face's files.
+        weight, bias: the shapes of these tensors of it, a letter for each dimension; "": it has none.
+    """
+
+    here: str
+    there: str
+    weight: str = "dd"
+    bias: str = "d"
+
+
+class ModelType(NamedTuple):
+    """A `model_type` of config.json.
+
+    Attributes:
+        classes: what Hugging Face's classes begin with.
+        first_tokens: those before the pieces, where there is a SentencePiece model alone.
+        left_out: of its pieces, these first ones are not in the vocabulary.
+    """
+
+    classes: str
+    first_tokens: tuple[str, ...] = ("<s>", "<pad>", "</s>", "<unk>")  # fairseq's own
+    left_out: int = 3
+
+    def tokens(self, pieces: Sequence[str]) -> list[str]:
+        """The vocabulary of a model that has these pieces of SentencePiece alone."""
+        return [*self.first_tokens, *pieces[self.left_out :], "<mask>"]
+
+
+class Parameter(NamedTuple):
+    """A tensor: its names here and at Hugging Face, and its shape, a letter for each dimension."""
+
+    here: str
+    there: str
+    shape: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of model: the names of its tensors and settings, and what is refused.
+
+    In shapes, V stands for the vocabulary, P for the rows of positions, d for the width of the model
+    and f for that of its feed-forward blocks.
+
+    Attributes:
+        name: in words.
+        embeddings: modules before the layers.
+        layer: modules of a layer; their names begin with that of the layer.
+        layers_there: the beginning of Hugging Face's names of a layer, with {} for its number.
+        head: modules of the MLM head; their names here begin with that of the head.
+        bias_there: the output bias in Hugging Face's files.
+        classifier_there: the linear layers of a classification head (`head_modules`).
+        spans_there: the same of the span head.
+        tied_there: tensors that some of Hugging Face's versions store twice, and the same ones.
+        token_types_there: the embedding of token types, whose first row is added to the positions.
+        ignored_there: parts of the names of tensors there that hold no weights.
+        model_types: what config.json calls the family.
+        byte_level_type, pieces_type: those that are written, by what the tokenizer is: it is the
+            tokenizer that one expects with each.
+        sizes: settings in whole numbers that both have: fairseq's names to Hugging Face's.
+        dimensions: the settings in config.json that say how long a dimension is, by its letter.
+        rates: the same of probabilities, and the defaults.
+        fixed: settings in config.json that have one value here and no other. (Hugging Face's MLM head
+            has GELU whatever `hidden_act` says.)
+        absent: the values of those that config.json leaves out, where they are not those of `fixed`.
+        pooler_activation: that of Hugging Face's classification head.
+        position_offset: the rows of the positions that are no positions, before those that are.
+        special_tokens: by the names of their roles in special_tokens_map.json.
+        unsupported: options of fairseq's models that this package's model does not have.
+        former_names: patterns of names in older checkpoints, and what stands for them now.
+        joined: the pattern of tensors that hold several modules, one below the other (group 1: where
+            they belong; 2: weight or bias), and the names of these modules.
+    """
+
+    name: str
+    embeddings: tuple[Module, ...]
+    layer: tuple[Module, ...]
+    layers_there: str
+    head: tuple[Module, ...]
+    bias_there: str
+    classifier_there: tuple[str, ...]
+    spans_there: tuple[str, ...]
+    tied_there: Mapping[str, str]
+    token_types_there: str
+    ignored_there: str
+    model_types: Mapping[str, ModelType]
+    byte_level_type: str
+    pieces_type: str
+    sizes: Mapping[str, str]
+    dimensions: Mapping[str, str]
+    rates: Mapping[str, tuple[str, float]]
+    fixed: Mapping[str, object]
+    absent: Mapping[str, object]
+    pooler_activation: str
+    position_offset: int
+    special_tokens: Mapping[str, str]
+    unsupported: tuple[str, ...]
+    former_names: tuple[tuple[re.Pattern[str], str], ...]
+    joined: tuple[re.Pattern[str], tuple[str, ...]]
+
+    @property
+    def ffn(self) -> str:
+        """The tensor of the first layer whose rows are the width of the feed-forward blocks."""
+        return next(one.here for one in self.parameters([0], []) if one.shape == "fd")
+
+    @property
+    def words_there(self) -> str:
+        """The token embeddings in Hugging Face's files."""
+        return self.names_there([])[EMBEDDING]
+
+    def parameters(
+        self, layers: Iterable[int], heads: Iterable[str] = (HEAD,)
+    ) -> Iterator[Parameter]:
+        """All parameters of a masked language model, but for the tied projection.
+
+        Args:
+            layers: which, counted from 0.
+            heads: what the names of its MLM heads begin with.
+        """
+        yield from _with_parts(self.embeddings)
+        yield Parameter(OUTPUT_BIAS, self.bias_there, "V")
+        for head in heads:
+            yield from _with_parts(self.head, head)
+        for number in layers:
+            there = self.layers_there.format(number)
+            yield from _with_parts(self.layer, f"{LAYERS}{number}.", there)
+
+    def names_there(self, layers: Iterable[int]) -> dict[str, str]:
+        """The names of the tensors of a masked language model: those here to Hugging Face's."""
+        return {one.here: one.there for one in self.parameters(layers)}
+
+    def head_names_there(self, classifier: str) -> dict[str, str]:
+        """The same of the heads of tasks; `classifier`: the name of the classification head."""
+        pairs = zip(head_modules(classifier), self.classifier_there, strict=True)
+        spans = zip(head_modules(SPAN_HEAD), self.spans_there, strict=True)
+        modules = [Module(here, there) for here, there in (*pairs, *spans)]
+        return {one.here: one.there for one in _with_parts(modules)}
+
+    def shapes(
+        self, layers: Iterable[int], sizes: Mapping[str, int], heads: Iterable[str] = (HEAD,)
+    ) -> dict[str, tuple[int, ...]]:
+        """The shapes of the parameters by their names here; `sizes`: by their letters."""
+        shapes = {
+            one.here: tuple(sizes[letter] for letter in one.shape)
+            for one in self.parameters(layers, heads)
+        }
+        return shapes | {TIED_PROJECTION: shapes[EMBEDDING]}
+
+    def present_name(self, name: str) -> str:
+        """What a tensor is called now that an older fairseq has called `name`."""
+        for former, new in self.former_names:
+            name = former.sub(new, name)
+        return name
+
+
+def _with_parts(modules: Iterable[Module], here: str = "", there: str = "") -> Iterator[Parameter]:
+    for module in modules:
+        for part, shape in (("weight", module.weight), ("bias", module.bias)):
+            if shape:
+                names = f"{here}{module.here}.{part}", f"{there}{module.there}.{part}"
+                yield Parameter(*names, shape)
+
+
+# RoBERTa, XLM-R and CamemBERT are one architecture, and have one set of names.
+ROBERTA = Family(
+    name="RoBERTa",
+    embeddings=(
+        Module(f"{ENCODER}embed_tokens", "roberta.embeddings.word_embeddings", "Vd", ""),
+        Module(f"{ENCODER}embed_positions", "roberta.embeddings.position_embeddings", "Pd", ""),
+        Module(f"{ENCODER}layernorm_embedding", "roberta.embeddings.LayerNorm", "d"),
+    ),
+    layer=(
+        Module("self_attn.q_proj", "attention.self.query"),
+        Module("self_attn.k_proj", "attention.self.key"),
+        Module("self_attn.v_proj", "attention.self.value"),
+        Module("self_attn.out_proj", "attention.output.dense"),
+        Module("self_attn_layer_norm", "attention.output.LayerNorm", "d"),
+        Module("fc1", "intermediate.dense", "fd", "f"),
+        Module("fc2", "output.dense", "df"),
+        Module("final_layer_norm", "output.LayerNorm", "d"),
+    ),
+    layers_there="roberta.encoder.layer.{}.",
+    head=(Module("dense", "lm_head.dense"), Module("layer_norm", "lm_head.layer_norm", "d")),
+    bias_there="lm_head.bias",
+    classifier_there=("classifier.dense", "classifier.out_proj"),
+    spans_there=("qa_outputs",),
+    tied_there={
+        "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
+        "lm_head.decoder.bias": "lm_head.bias",
+    },
+    token_types_there="roberta.embeddings.token_type_embeddings.weight",
+    ignored_there="position_ids",
+    model_types={
+        "roberta": ModelType("Roberta"),
+        "xlm-roberta": ModelType("XLMRoberta"),
+        # its dict.txt holds SentencePiece's three symbols besides, and they are the ones that are used
+        "camembert": ModelType(
+            "Camembert", ("<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED"), 1
+        ),
+    },
+    byte_level_type="roberta",
+    pieces_type="xlm-roberta",
+    sizes={
+        "encoder_layers": "num_hidden_layers",
+        "encoder_embed_dim": "hidden_size",
+        "encoder_ffn_embed_dim": "intermediate_size",
+        "encoder_attention_heads": "num_attention_heads",
+    },
+    dimensions={
+        "V": "vocab_size",
+        "P": "max_position_embeddings",
+        "d": "hidden_size",
+        "f": "intermediate_size",
+    },
+    rates={
+        "dropout": ("hidden_dropout_prob", 0.1),
+        "attention_dropout": ("attention_probs_dropout_prob", 0.1),
+        "pooler_dropout": ("classifier_dropout", 0.0),
+    },
+    fixed={
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-5,
+        "position_embedding_type": "absolute",
+        "is_decoder": False,
+        "add_cross_attention": False,
+        "tie_word_embeddings": True,
+        "pad_token_id": 1,
+    },
+    absent={"layer_norm_eps": 1e-12},  # the library's own default, which RoBERTa's is not
+    pooler_activation="tanh",
+    position_offset=2,  # fairseq numbers positions from the padding index, 1, on
+    special_tokens={
+        "bos_token": "<s>",
+        "cls_token": "<s>",
+        "eos_token": "</s>",
+        "sep_token": "</s>",
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    },
+    unsupported=("encoder_normalize_before", "untie_weights_roberta", "encoder_layers_to_keep"),
+    # fairseq before its 0.10, when roberta.* and xlmr.* were released
+    former_names=(
+        (re.compile(r"^decoder\."), BODY),
+        (re.compile(r"\.emb_layer_norm\."), ".layernorm_embedding."),
+        (re.compile(r"\.layer_norms\.0\."), ".self_attn_layer_norm."),
+        (re.compile(r"\.layer_norms\.1\."), ".final_layer_norm."),
+    ),
+    joined=(re.compile(r"(.+\.)in_proj_(weight|bias)$"), ("q_proj", "k_proj", "v_proj")),
+)
+FAMILIES = (ROBERTA,)
+
+
+def family_of(model_type: object) -> Family | None:
+    """The family of a model by the `model_type` of its config.json; None: it is not known here."""
+    return next((one for one in FAMILIES if model_type in one.model_types), None)

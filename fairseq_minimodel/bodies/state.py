@@ -1,0 +1,87 @@
+"""The state dict of a body: its present names, and whether its tensors fit each other."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from ..errors import InputError
+from .family import (
+    AUXILIARY_HEAD,
+    EMBEDDING,
+    HEAD,
+    LAYER,
+    OUTPUT_BIAS,
+    POSITIONS,
+    TIED_PROJECTION,
+    VERSION,
+    Family,
+)
+from .identity import IDENTIFIERS, is_identifier
+from .language_side import StateDict
+from .settings import AGAIN
+from .weights import check_shapes, without_prefix
+
+
+def with_present_names(state: StateDict, family: Family) -> StateDict:
+    """The state dict as fairseq has it since 0.10, whichever fairseq wrote it.
+
+    The changes are those that fairseq makes when a model loads such a state dict
+    (`upgrade_state_dict_named` of its modules), so that a lineage comes out the same here and there.
+    Names lose what DistributedDataParallel puts before them.
+    """
+    present: StateDict = {}
+    pattern, modules = family.joined
+    for name, tensor in without_prefix(state).items():
+        name = family.present_name(name)
+        if match := pattern.match(name):
+            for module, rows in zip(modules, tensor.chunk(len(modules)), strict=True):
+                present[f"{match[1]}{module}.{match[2]}"] = rows.contiguous()
+        else:
+            present[name] = tensor
+    if EMBEDDING in present:
+        present.setdefault(VERSION, torch.Tensor([1]))
+    return present
+
+
+def check_state(path: Path, state: StateDict, family: Family) -> None:
+    """Refuse tensors that do not fit each other, before anything is made of them.
+
+    Raises:
+        InputError: a layer, a tensor or a dimension is missing, or an identifier is damaged.
+    """
+    numbers = {match[1] for name in state if (match := LAYER.match(name))}
+    lost = {str(number) for number in range(len(numbers))} - numbers
+    if lost or not numbers:
+        there = sorted(numbers, key=lambda number: (len(number), number))
+        raise InputError(
+            f"{path} is not a whole {family.name}: it has tensors of {len(numbers)} layers, and they "
+            f"are not numbered from 0 on without a gap ({', '.join(there[-3:]) or 'none'} the last)"
+        )
+    matrices = (EMBEDDING, POSITIONS, family.ffn)
+    check_presence(path, state, matrices, family)
+    for name in matrices:
+        if state[name].dim() != 2:
+            raise InputError(
+                f"{path} has {name} of the shape {tuple(state[name].shape)}, and it is a matrix: the "
+                f"file is damaged or not of a {family.name}"
+            )
+    heads = {match[0] for name in state if (match := AUXILIARY_HEAD.match(name))}
+    heads = {head for head in {HEAD, *heads} if f"{head}{family.head[0].here}.weight" in state}
+    (vocabulary, d), f = state[EMBEDDING].shape, state[family.ffn].size(0)
+    sizes = {"V": vocabulary, "P": state[POSITIONS].size(0), "d": d, "f": f}
+    shapes = family.shapes(range(len(numbers)), sizes, heads)
+    # A model without its MLM head may lack the output bias, and the embedding under another name.
+    required = [name for name in shapes if name not in (TIED_PROJECTION, OUTPUT_BIAS)]
+    check_presence(path, state, required, family)
+    check_shapes(path, state, shapes)
+    for name in IDENTIFIERS:
+        if name in state and not is_identifier(state[name]):
+            raise InputError(f"{path} is damaged: {name} is not an identifier; {AGAIN}")
+
+
+def check_presence(path: Path, state: StateDict, names: Iterable[str], family: Family) -> None:
+    """Refuse a state dict that lacks one of the tensors, with an `InputError`."""
+    missing = [name for name in names if name not in state]
+    if missing:
+        raise InputError(f"{path} is not a whole {family.name}: it lacks {missing[0]}; {AGAIN}")

@@ -1,0 +1,229 @@
+"""The verbs of the command, in the order of `--help`."""
+
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """A verb.
+
+    Attributes:
+        run: the function that does the work, as "module:function"; it gets the options as keywords.
+        options: the dataclass of its options, "module:class"; "": it has none.
+        help: one line.
+        example: the options of one complete command.
+        description: what `help` does not say.
+    """
+
+    name: str
+    run: str
+    options: str
+    help: str
+    example: str
+    description: str = ""
+
+
+VERBS = (
+    Verb(
+        "prepare",
+        "corpus.prepare:prepare",
+        "corpus.options:PrepareVerbOptions",
+        "raw text to fairseq's binary data: clean, shuffle, train a vocabulary, encode",
+        "--text german.txt --output data/de --vocabulary-size 8000",
+    ),
+    Verb(
+        "prepare-classification",
+        "corpus.classification:prepare_classification",
+        "corpus.options:PrepareClassificationOptions",
+        "labelled sentences or sentence pairs to data for fairseq's sentence_prediction",
+        "--train train.tsv --valid dev.tsv --text-columns text --label-column label --dict "
+        "data/en/dict.txt --sentencepiece-model data/en/sentencepiece.bpe.model --output "
+        "data/topics",
+        "Files are TSV or JSON Lines (.jsonl), each perhaps compressed. A column is a name (TSV: "
+        "of the header; JSON Lines: a key) or a number from 1 (TSV without header).",
+    ),
+    Verb(
+        "export-benchmark",
+        "corpus.benchmarks.export:export_benchmark",
+        "corpus.options:ExportBenchmarkOptions",
+        "a benchmark's labelled sentences, as published, to JSON Lines for prepare-classification",
+        "--benchmark multinli --data multinli_1.0.zip --split train --output mnli.jsonl",
+        'Writes one split in one language, one example per line: {"text": ..., "label": ...} or '
+        '{"text1": ..., "text2": ..., "label": ...}.',
+    ),
+    Verb(
+        "prepare-questions",
+        "corpus.questions:prepare_questions",
+        "corpus.options:PrepareQuestionsOptions",
+        "questions with answers in a text (SQuAD's form) to data for the task span_qa",
+        "--train train-v1.1.json --valid dev-v1.1.json --dict data/en/dict.txt "
+        "--sentencepiece-model data/en/sentencepiece.bpe.model --output data/questions",
+        "Files are JSON in the form of SQuAD v1.1, as MLQA, XQuAD and TyDiQA-GoldP are published "
+        "in, each perhaps compressed.",
+    ),
+    Verb(
+        "toy",
+        "corpus.toy.generate:write_toy",
+        "corpus.options:ToyOptions",
+        "generate two small languages and a task, to try everything out with",
+        "--output toy",
+    ),
+    Verb(
+        "truncate",
+        "packs.commands:truncate",
+        "packs.options:TruncateOptions",
+        "write the bottom layers of a body and the MLM head after them",
+        "--body checkpoints/en/checkpoint_last.pt --depth 4 --output checkpoints/mini.pt",
+    ),
+    Verb(
+        "extend",
+        "packs.commands:extend",
+        "packs.options:ExtendOptions",
+        "put new layers and a new head on the bottom layers of a body (MiniPost)",
+        "--body checkpoints/en/checkpoint_last.pt --depth 4 --new-layers 2 --output "
+        "checkpoints/extended.pt",
+    ),
+    Verb(
+        "pack",
+        "packs.commands:pack",
+        "packs.options:PackOptions",
+        "write the language side of a checkpoint as a pack",
+        "--checkpoint checkpoints/de/checkpoint_last.pt --language de --output packs/de",
+    ),
+    Verb(
+        "plug",
+        "packs.commands:plug",
+        "packs.options:PlugOptions",
+        "write a body with the language of a pack, as a folder that fairseq loads",
+        "--body checkpoints/topics/checkpoint_last.pt --pack packs/de --output models/de-topics",
+    ),
+    Verb(
+        "module",
+        "packs.commands:module",
+        "packs.options:ModuleOptions",
+        "write the task module of a checkpoint, apart from its body",
+        "--checkpoint checkpoints/topics-compacter/checkpoint_last.pt --output "
+        "modules/topics-compacter",
+    ),
+    Verb(
+        "merge",
+        "packs.commands:merge",
+        "packs.options:MergeOptions",
+        "write a body with a task module merged into its weights, where its method allows",
+        "--body checkpoints/en/checkpoint_last.pt --module modules/topics-mask --output "
+        "checkpoints/topics-masked.pt",
+    ),
+    Verb(
+        "structure",
+        "report.structure:structure",
+        "report.verb_options:StructureOptions",
+        "print, and draw, the structure that a task module (tams) has chosen",
+        "--module modules/topics-tams --drawing structure.png",
+    ),
+    Verb(
+        "evaluate",
+        "evaluation.evaluate:evaluate",
+        "evaluation.options:EvaluateOptions",
+        "score fine-tuned bodies in the languages of packs: classification, questions",
+        "--body checkpoints/topics/checkpoint_last.pt --test packs/en english_test.tsv --test "
+        "packs/de german_test.tsv --json scores.json",
+        "Either on files of examples or questions (--test, once per language), or on a benchmark "
+        "as it was published (--benchmark, --data, --packs). Scores that the file of --json has "
+        "already are not computed again.",
+    ),
+    Verb(
+        "retrieve",
+        "evaluation.retrieval:retrieve",
+        "evaluation.options:RetrieveOptions",
+        "find translations by the hidden states of a body in the languages of packs (no labels "
+        "needed)",
+        "--body checkpoints/en/checkpoint_last.pt --source-pack packs/en --pack packs/de --data "
+        "tatoeba",
+        "For each sentence of Tatoeba in a pack's language, looks for its English translation "
+        "among all, and the other way: the sentence whose mean hidden state is the most similar.",
+    ),
+    Verb(
+        "perplexity",
+        "evaluation.perplexity:perplexity",
+        "evaluation.options:PerplexityOptions",
+        "MLM loss of a body on plain text in the languages of packs (no labels needed)",
+        "--body checkpoints/en/checkpoint_last.pt --pack packs/de german_test.txt",
+        "Masks 15 % of a text's tokens and says how well the body, with the language of a pack, "
+        "predicts them. Give a pretrained body: fine-tuning leaves the MLM head as it was and "
+        "changes the layers below it.",
+    ),
+    Verb(
+        "predict",
+        "inference.predict:predict",
+        "inference.options:PredictOptions",
+        "labels, answers or masked tokens for each line of a text, as JSON Lines",
+        "--body checkpoints/topics/checkpoint_last.pt --pack packs/de --input german.txt --output "
+        "topics.jsonl",
+        "A body that was fine-tuned to classify labels each line; one that was fine-tuned for "
+        "questions answers it; a pretrained one fills each <mask>. The input is read by and by, "
+        "in memory that does not grow with it.",
+    ),
+    Verb(
+        "flops",
+        "report.plan:flops",
+        "report.verb_options:FlopsOptions",
+        "what pretraining and adaptation will cost: FLOPs, memory and time, before a run",
+        "--arch minimodel_roberta_base --depth 4 --languages 5 --gpus 8",
+        "Prints the cost of each step and variant. The defaults are the settings of the paper: "
+        "RoBERTa-base, 125,000 updates of 2048 x 512 tokens.",
+    ),
+    Verb(
+        "inspect",
+        "inspect.command:inspect",
+        "inspect.options:InspectOptions",
+        "what a checkpoint, pack, module, data or tokenizer is, or where two models differ",
+        "checkpoints/en/checkpoint_last.pt packs/de data/en",
+        "Prints what each path is: sizes, vocabulary, heads, what was frozen, lineage, training "
+        "so far. Nothing in it is run.",
+    ),
+    Verb(
+        "report",
+        "report.html:report",
+        "report.verb_options:ReportOptions",
+        "one page from run folders: scores, compute, learning curves, tokenizers, settings",
+        "outputs/seed1 outputs/seed2 outputs/seed3 --output report.html",
+        "Writes a page of HTML that needs no network, and its charts as PNG. What lies in the "
+        "folders, at any depth, is shown: logs of fairseq-train with --log-format json, language "
+        "packs, data of prepare, scores (--json of evaluate, retrieve and perplexity).",
+    ),
+    Verb(
+        "import-hf",
+        "interop.import_hf:import_hf",
+        "interop.options:ImportHFOptions",
+        "a RoBERTa, XLM-R or CamemBERT in Hugging Face's form to a body and a language pack",
+        "--model xlm-roberta-base --language en --output bodies/xlmr",
+    ),
+    Verb(
+        "export-hf",
+        "interop.export_hf:export_hf",
+        "interop.options:ExportHFOptions",
+        "a body in the language of a pack to a folder that Hugging Face's transformers loads",
+        "--body checkpoints/topics/checkpoint_last.pt --pack packs/de --scores scores.json "
+        "--output hf/topics-de",
+    ),
+    Verb(
+        "user-dir",
+        "cli:user_dir",
+        "",
+        "print the folder to give to fairseq's --user-dir",
+        "",
+    ),
+    Verb(
+        "examples-dir",
+        "cli:examples_dir",
+        "",
+        "print the folder of the recipes and hydra configs that the documentation uses",
+        "",
+    ),
+    Verb(
+        "completion",
+        "cli:completion",
+        "cli.options:CompletionOptions",
+        "print what makes a shell complete verbs and options",
+        "bash > ~/.local/share/bash-completion/completions/fairseq-minimodel",
+    ),
+)

@@ -1,0 +1,332 @@
+"""The verb `evaluate`: bodies x packs x data to scores, for any kind of task, resumed."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..bodies.checkpoint import Checkpoint, read_checkpoint
+from ..corpus.benchmarks.read import read_benchmark
+from ..corpus.benchmarks.table import BENCHMARKS
+from ..errors import InputError
+from ..files.atomic import locked, write_json
+from ..files.outputs import check_file, json_form
+from ..files.records import read_json, record
+from ..inference.build import ready_device
+from ..inference.solve import solver_of, speaker_of
+from ..kinds.batches import Batches
+from ..kinds.kind import Kind, Options, Row
+from ..kinds.registry import KINDS, kind_of_task
+from ..kinds.rows import Split
+from ..kinds.scores import kind_of_row, read_score, row_of
+from ..packs.module import DESCRIPTION, WEIGHTS, load_module, plug_module
+from ..packs.pack import LanguagePack, load_pack
+from ..packs.trained_language import unfit_packs
+from ..terminal.table import format_table
+from .table import notes_of, score_table
+
+logger = logging.getLogger(__name__)
+
+PACK_FILE = "language.json"
+AGAIN = "remove it, and score again"
+MEAN = "mean"
+SCORES = json_form("a file of scores", "body", "language", "pack", "data", "inputs")
+RULES = 3  # of cutting and comparing: another number when the same inputs get another score
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What a row of scores holds beside the score."""
+
+    body: str
+    language: str
+    pack: str
+    data: str
+    inputs: str
+    left_out: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is scored: a fine-tuned body, or a body with a task module (a folder)."""
+
+    name: str
+    files: tuple[Path, ...]  # that its scores depend on
+    checkpoint: Checkpoint
+    module: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What a body is scored on in the language of a pack: rows as the kind reads them."""
+
+    pack: LanguagePack
+    name: str
+    files: tuple[Path, ...]  # that the rows were read from
+    rows: Sequence[Any]
+    left_out: dict[str, int]  # how many rows, for each reason
+
+
+def evaluate(
+    bodies: Sequence[Path],
+    modules: Sequence[Path] | None = None,
+    tests: Sequence[tuple[str, str]] | None = None,
+    packs: Path | None = None,
+    benchmark: str | None = None,
+    data: Path | None = None,
+    split: str = "test",
+    languages: Sequence[str] | None = None,
+    max_tokens: int = 8192,
+    device: str | None = None,
+    output: Path | None = None,
+    **options: Any,
+) -> list[Row]:
+    """Score fine-tuned bodies in the languages of packs, and print a table.
+
+    Either on files (`tests`) or on a benchmark (`packs`, `benchmark`, `data`). With `output`, every
+    score is written as soon as it is there, and scores of the same inputs that the file already
+    has are not computed again. Other scores in the file stay there, so that several processes can
+    write to one; a score of the same body, pack and data is replaced.
+
+    Args:
+        bodies: checkpoints, fine-tuned by a task of one of the `KINDS`.
+        modules: task modules of these tasks; then there is one body, the one that they were trained
+            over. None: the bodies are scored as they are.
+        tests: (pack, file of examples) pairs. For the source language, the pack made of the
+            pretrained body itself.
+        packs: folder of packs, at any depth.
+        benchmark: one of `BENCHMARKS`.
+        data: its archive, folder or file, as published.
+        split: of the benchmark.
+        languages: codes to take; None: of every pack.
+        max_tokens: tokens a batch, padding included.
+        device: of PyTorch; None: a GPU if there is one.
+        output: where to write the scores as JSON; None: nowhere.
+        options: of the kinds. Classification: text_columns (one or two), label_column (of `tests`),
+            labels (dict.txt, in the order of the classes; None: as the body was fine-tuned).
+            Questions: metric ("squad" or "mlqa"; None: the benchmark's own), max_length, stride,
+            max_question (of the windows; None: as in training), max_answer (tokens of the longest
+            answer), bad_offsets (see `read_questions`).
+
+    Raises:
+        InputError: `output` holds something else, the options contradict each other, the bodies were
+            fine-tuned for other tasks, or for tasks of two kinds, a pack does not fit, a label of the
+            data is not one of the task's, the metric does not know a language, a module belongs to
+            another body, or the device cannot be used.
+    """
+    if output:
+        check_file(output, SCORES)
+    batches = Batches(max_tokens, ready_device(device))
+    subjects = list(_subjects(bodies, modules))
+    kind = _kind(subjects)
+    options = {**options, "benchmark": benchmark}
+    solvers = [
+        solver_of(subject.name, subject.checkpoint, options, subject.module) for subject in subjects
+    ]
+    if benchmark is None:
+        cases = list(_cases_of_files(kind, tests, options))
+    else:
+        cases = list(_cases_of_benchmark(kind, packs, benchmark, data, split, languages, options))
+    for solver in solvers:
+        for case in cases:  # refused before the work begins
+            solver.check(case.rows, case.pack.description.language, case.name)
+    done = {row["inputs"]: row for row in _read_rows(output)} if output else {}
+    rows = []
+    for subject, solver in zip(subjects, solvers, strict=True):
+        unfit = unfit_packs(subject.checkpoint, [case.pack for case in cases])
+        for case in cases:
+            pack, language = case.pack, case.pack.description.language
+            files = (*subject.files, pack.folder / "language.safetensors", *case.files)
+            key = _key(files, split, sorted(options.items()), solver.settings)
+            if key in done:
+                logger.info("%s: %s is there already", output, language)
+                rows.append(done[key])
+                continue
+            facts = solver.score(speaker_of(subject.checkpoint, pack, batches), case.rows, language)
+            row = row_of(kind, facts, language, str(pack.folder), case.name, subject.name)
+            row["unfit_body"] = any(pack is one for one in unfit)
+            rows.append(row | {"left_out": case.left_out, "inputs": key})
+            if output:
+                _write_row(output, rows[-1])
+    title = split if benchmark is None else f"{benchmark} {split}"
+    table = score_table(kind, rows) if len(subjects) == 1 else _comparison(kind, rows, title)
+    left_out = [
+        f"{row['language']}: {count} {reason} rows of {row['data']} left out"
+        for row in rows
+        for reason, count in row["left_out"].items()
+    ]
+    print("\n".join([table, *notes_of(kind, rows, left_out)]))
+    return rows
+
+
+def _subjects(bodies: Sequence[Path], modules: Sequence[Path] | None) -> Iterator[_Subject]:
+    if not modules:
+        for path in bodies:
+            yield _Subject(str(path), (path,), read_checkpoint(path))
+        return
+    if len(bodies) > 1:
+        raise InputError(
+            f"--module needs one --body, the one that the modules were trained over, and there are "
+            f"{len(bodies)}"
+        )
+    body = read_checkpoint(bodies[0])
+    for path in modules:
+        files = (bodies[0], path / WEIGHTS, path / DESCRIPTION)
+        checkpoint = plug_module(body, load_module(path))[0]
+        yield _Subject(f"{bodies[0]} + {path}", files, checkpoint, path)
+
+
+def _kind(subjects: Sequence[_Subject]) -> Kind:
+    """What all of them were fine-tuned for."""
+    found = {}
+    for subject in subjects:
+        kind = kind_of_task(subject.checkpoint.config.get("task", {}).get("_name"))
+        if kind is None or not kind.is_fine_tuned:
+            tasks = sorted(
+                task for one in KINDS.values() if one.is_fine_tuned for task in one.tasks
+            )
+            raise InputError(
+                f"{subject.name} was not fine-tuned for a task that is scored: train it with one of "
+                f"the tasks {', '.join(tasks)} first"
+            )
+        found.setdefault(kind.name, (kind, subject.name))
+    if len(found) > 1:
+        different = ", ".join(f"{name} {kind.trained}" for kind, name in found.values())
+        raise InputError(
+            f"the bodies are of different kinds ({different}): score one kind at a time"
+        )
+    [(kind, _)] = found.values()
+    return kind
+
+
+def _cases_of_files(
+    kind: Kind, tests: Sequence[tuple[str, str]] | None, options: Options
+) -> Iterator[_Case]:
+    if not tests:
+        raise InputError("there is nothing to evaluate on: give --test PACK FILE, or --benchmark")
+    for pack, file in tests:
+        rows = kind.read(Path(file), options)
+        yield _Case(load_pack(pack), file, (Path(file),), rows, {})
+
+
+def _cases_of_benchmark(
+    kind: Kind,
+    packs: Path | None,
+    benchmark: str,
+    data: Path | None,
+    split: str,
+    languages: Sequence[str] | None,
+    options: Options,
+) -> Iterator[_Case]:
+    if packs is None or data is None:
+        raise InputError("--benchmark needs --packs FOLDER and --data PATH")
+    known = BENCHMARKS.get(benchmark)
+    if known and known.kind != kind.name:
+        fitting = [name for name, one in BENCHMARKS.items() if one.kind == kind.name]
+        raise InputError(
+            f"{benchmark} is not a {kind.name} benchmark; these are: {', '.join(fitting)}"
+        )
+    found = _packs_below(packs)
+    wanted = list(found) if languages is None else languages
+    if known:
+        _refuse_mixed(benchmark, wanted)
+    for language in wanted:
+        if language not in found:
+            raise InputError(
+                f"{packs} has no pack of the language {language}; there is "
+                f"{', '.join(found) or 'none'}"
+            )
+    splits = read_benchmark(benchmark, data, split, wanted, options.get("bad_offsets"))
+    for language, rows in splits.items():
+        yield _case(found[language], rows, data)
+
+
+def _case(pack: LanguagePack, split: Split, data: Path) -> _Case:
+    files = tuple(path for path in map(Path, split.files) if path.exists())  # not if in an archive
+    return _Case(pack, ", ".join(split.files), files or (data,), split.rows, dict(split.left_out))
+
+
+def _refuse_mixed(benchmark: str, codes: Sequence[str]) -> None:
+    """MLQA also has questions in another language than their contexts; a pack reads one."""
+    languages = BENCHMARKS[benchmark].languages
+    for code in codes:
+        context, _, question = code.partition("-")
+        if context != question and {context, question} <= set(languages):
+            raise InputError(
+                f"{code} of {benchmark} has contexts in {context} and questions in {question}, and a "
+                f"pack reads one language: take {context} or {question}; if you have one pack for "
+                "both languages, give it and the file by --test"
+            )
+
+
+def _packs_below(folder: Path) -> dict[str, LanguagePack]:
+    """The packs in a folder, at any depth, by language."""
+    packs: dict[str, LanguagePack] = {}
+    for path in sorted(folder.rglob(PACK_FILE)):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue  # unfinished, or not meant
+        pack = load_pack(path.parent)
+        first = packs.setdefault(pack.description.language, pack)
+        if first is not pack:
+            raise InputError(
+                f"{first.folder} and {pack.folder} are both packs of {pack.description.language}: "
+                "name a folder with one pack per language"
+            )
+    return packs
+
+
+def _key(files: Sequence[Path], *settings: object) -> str:
+    """Changes when one of the inputs is another file, or the same file with another content."""
+    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(repr((RULES, states, settings)).encode()).hexdigest()[:16]
+
+
+def _read_rows(output: Path) -> list[Row]:
+    """The scores that are in the file already."""
+    rows = read_json(output, AGAIN) if check_file(output, SCORES) else []
+    for row in rows:
+        try:
+            form = kind_of_row(row).form
+        except (KeyError, TypeError):
+            form = None
+        if form is None:
+            raise InputError(f"{output} is damaged (it has a row without a score); {AGAIN}")
+        for part in (form, _Inputs):
+            record(row, part, output, AGAIN, others=True)
+    return rows
+
+
+def _write_row(output: Path, row: Row) -> None:
+    """Put a score into the file, where another process may have written in the meantime."""
+    with locked(output):
+        rows = _read_rows(output)
+        same = [index for index, other in enumerate(rows) if _place(other) == _place(row)]
+        if same:
+            rows[same[0]] = row
+        else:
+            rows.append(row)
+        write_json(output, rows)
+
+
+def _place(row: Row) -> list[object]:
+    """What a score is of."""
+    return [row.get(name) for name in ("body", "language", "pack", "data", "metric")]
+
+
+def _comparison(kind: Kind, rows: Sequence[Row], title: str) -> str:
+    """Languages by bodies, by the metric that stands for the kind."""
+    scores = {(row["language"], row["body"]): read_score(row) for row in rows}
+    languages, bodies = (list(dict.fromkeys(place)) for place in zip(*scores, strict=True))
+    cells = []
+    for language in languages:
+        own = [scores[language, body] for body in bodies]
+        shown = [f"{one.value:.1f} ({one.low:.1f} to {one.high:.1f})" for one in own]
+        cells.append([language, own[-1].n, *shown])
+    means = [
+        sum(scores[name, body].value for name in languages) / len(languages) for body in bodies
+    ]
+    cells.append([MEAN, None, *(f"{mean:.1f}" for mean in means)])
+    measure = f"{title}: {kind.metrics[0].name} (%)"
+    return format_table([measure, "examples", *bodies], cells)

@@ -1,0 +1,49 @@
+"""The options of `predict`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..kinds.window_options import MAX_ANSWER, recorded_window
+from ..options import body, device, labels, module, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    body: Path = body()
+    pack: Path | None = option(
+        None,
+        "of the language of the lines (default: the language inside the body)",
+        metavar="FOLDER",
+    )
+    module: Path | None = module()
+    labels: Path | None = labels()
+    source: str = option(
+        "-",
+        "one text per line, or JSON Lines (.jsonl), perhaps compressed (.gz, .xz, .zst); - or "
+        "nothing: standard input",
+        name="input",
+        metavar="FILE",
+    )
+    output: str = option("-", "JSON Lines; - or nothing: standard output", metavar="FILE")
+    json_lines: bool = option(False, "the input is JSON Lines, whatever its name")
+    text_columns: list[str] | None = option(
+        None,
+        "keys of JSON Lines (default: text; text1 and text2 for pairs; question and context)",
+        metavar="KEY",
+    )
+    top: int | None = option(
+        None,
+        "tokens for each mask (default: 5), or answers to each question (default: 1)",
+        at_least=1,
+    )
+    max_answer: int = option(MAX_ANSWER, "questions: tokens of the longest answer", at_least=1)
+    max_length: int | None = recorded_window("max_length")
+    stride: int | None = recorded_window("stride")
+    max_question: int | None = recorded_window("max_question")
+    max_tokens: int | None = option(
+        None,
+        "tokens per batch, padding included (default: 1024 on a CPU, 8192 elsewhere)",
+        at_least=1,
+    )
+    device: str | None = device()
+    bfloat16: bool = option(False, "weights and computation in bfloat16", name="bf16")

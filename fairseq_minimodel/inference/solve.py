@@ -1,0 +1,58 @@
+"""A checkpoint as what its kind of task works on: its head with its record, its model in a language."""
+
+from pathlib import Path
+
+from ..bodies.checkpoint import Checkpoint
+from ..bodies.training_files import find_training_file
+from ..errors import InputError
+from ..kinds.batches import Batches
+from ..kinds.kind import Kind, Options, Solver, Speaker
+from ..kinds.registry import kind_of
+from ..kinds.windows import AligningVocabulary
+from ..packs.pack import LanguagePack
+from ..packs.plug import plug
+from .build import build_model
+
+
+def solver_of(
+    name: str, checkpoint: Checkpoint, options: Options, module: Path | None = None
+) -> Solver:
+    """The head that a body was fine-tuned with.
+
+    Args:
+        name: of the body, for messages.
+        options: of the kind; its record may be among them.
+        module: folder of the task module that the head is from.
+
+    Raises:
+        InputError: a record that is needed is not there, or the head does not do what is asked for.
+    """
+    kind = kind_of(checkpoint.config)
+    return kind.solver(name, checkpoint, find_record(checkpoint, kind, options, module), options)
+
+
+def find_record(
+    checkpoint: Checkpoint, kind: Kind, options: Options, module: Path | None = None
+) -> Path | None:
+    """The file that the data of a kind have beside them; arguments and errors as in `solver_of`."""
+    if given := options.get(kind.record_option):
+        return Path(given)
+    if module and (module / kind.record).is_file():
+        return module / kind.record
+    try:
+        return find_training_file(checkpoint, kind.record)
+    except InputError:  # the data may have moved
+        if kind.record_is_needed:
+            raise
+        return None
+
+
+def speaker_of(checkpoint: Checkpoint, pack: LanguagePack, batches: Batches) -> Speaker:
+    """The body in the language of the pack.
+
+    Raises:
+        InputError: the pack does not fit the body.
+    """
+    model = build_model(plug(checkpoint, pack)[0], pack.symbols, batches.device)
+    vocabulary = AligningVocabulary(pack.tokenizer, pack.dictionary)
+    return Speaker(model, vocabulary, pack.symbols, batches)

@@ -1,0 +1,483 @@
+"""What a checkpoint, a language pack, a task module or a model in Hugging Face's form is."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, make_dataclass
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..bodies.checkpoint import Checkpoint, read_checkpoint
+from ..bodies.cost import training_cost
+from ..bodies.family import (
+    EMBEDDING,
+    HEAD,
+    LINEAGE,
+    OUTPUT_BIAS,
+    SPAN_HEAD,
+    TASK_BODY,
+    TIED_PROJECTION,
+    VOCABULARY,
+    middle_head,
+)
+from ..bodies.identity import decode, lineage_of
+from ..bodies.language_side import StateDict
+from ..bodies.parts import is_identity, part_of
+from ..bodies.surgery import head_layers
+from ..bodies.training_files import find_training_file, symbols_of
+from ..bodies.weights import AGAIN, FLOATS, count_not_finite, open_safetensors
+from ..cost.freezing import BOTTOM, parse_freeze
+from ..errors import InputError
+from ..files.records import read_record
+from ..modules.method import NONE
+from ..modules.registry import find_method
+from ..packs.module import LABELS, load_module, task_heads
+from ..packs.pack import load_pack
+from ..vocabulary.tokenizers import TOKENIZER_FILES, read_dictionary
+from .facts import (
+    Description,
+    Fact,
+    counted,
+    files_fact,
+    loss_facts,
+    pairs,
+    precision_fact,
+    shares,
+    training_fact,
+    vocabulary_fact,
+)
+
+CHECKPOINTS = ("model.pt", "body.pt")  # in a folder of plug, of import-hf
+# Units of the losses that fairseq's and our criterions log, by the task.
+MASKED = "bits per masked token"
+UNITS = {
+    **dict.fromkeys(("masked_lm", "multilingual_masked_lm"), MASKED),
+    **dict.fromkeys(("language_adaptation", "meta_masked_lm"), MASKED),
+    "sentence_prediction": "bits per example",
+    "span_qa": "bits per window",
+}
+# The options of a run that are shown, by their places in fairseq's configuration.
+OPTIONS = """
+    task._name criterion._name optimizer._name optimization.lr lr_scheduler._name
+    lr_scheduler.warmup_updates optimizer.weight_decay dataset.batch_size dataset.max_tokens
+    optimization.update_freq distributed_training.distributed_world_size task.tokens_per_sample
+    model.dropout common.fp16 common.bf16 common.seed
+"""
+SAYS_NOTHING = (None, False, "", 0)  # as the value of an option
+ONE = (("update-freq", "1"), ("distributed-world-size", 1))
+# The groups in which parameters are counted, by the first word of their parts' names.
+GROUPS = {
+    "language": "language side",
+    **dict.fromkeys(("position", "embedding", "layer"), "body"),
+    **dict.fromkeys(("MLM", "last"), "MLM heads"),
+    **dict.fromkeys(("classification", "span"), "task heads"),
+    "task": "task module",
+}
+# What is shown of a model's config.json, by the library's names.
+SIZES = {
+    "num_hidden_layers": "layers",
+    "hidden_size": "width",
+    "intermediate_size": "feed-forward",
+    "num_attention_heads": "attention heads",
+    "max_position_embeddings": "rows of positions",
+    "vocab_size": "vocabulary",
+}
+Config = make_dataclass(
+    "Config",
+    [("model_type", str | None, None), ("architectures", list[str] | None, None)]
+    + [(name, int | None, None) for name in SIZES],
+)
+SHOWN_TENSORS = 3  # of those that hold NaN or infinities
+
+
+@dataclass(frozen=True)
+class Model(Description):
+    """A checkpoint, language pack or task module, with what a comparison needs.
+
+    Attributes:
+        lineage, vocabulary: identifiers; None: not known.
+        settings: by name, those in others as "optimizer.lr".
+        weights: by name, as a checkpoint has them.
+    """
+
+    lineage: str | None = None
+    vocabulary: str | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+    weights: StateDict = field(default_factory=dict)
+
+
+def describe_checkpoint(path: Path) -> Model:
+    """A checkpoint of fairseq's or of this package's, or the one in a folder of plug or import-hf.
+
+    Raises:
+        InputError: as in `read_checkpoint`, or parts of the model are missing.
+    """
+    path = next((path / name for name in CHECKPOINTS if (path / name).is_file()), path)
+    checkpoint = read_checkpoint(path, finite=False)
+    given = {name: checkpoint.model_config.get(name) for name in checkpoint.family.unsupported}
+    warnings = [
+        f"trained with {name}={value}, which minimodel_roberta does not have"
+        for name, value in given.items()
+        if value
+    ]
+    supported = checkpoint.replaced(
+        checkpoint.state, **dict.fromkeys(checkpoint.family.unsupported)
+    )
+    try:
+        sizes, cost = supported.body_settings(), training_cost(supported)
+    except (KeyError, ValueError):
+        raise InputError(
+            f"{path} is not a whole RoBERTa: it has a token embedding, but not all the layers and "
+            "settings that go with it"
+        ) from None
+    weights = _weights(checkpoint)
+    counts = _count(weights, lambda name, _: GROUPS.get(part_of(name).split()[0], "other"))
+    total = sum(counts.values())
+    layers = _mlm_layers(checkpoint)
+    places = f"after {_layers(layers)} (the last)" if layers else "none"
+    lineage, vocabulary = lineage_of(checkpoint.state), checkpoint.state.get(VOCABULARY)
+    note = "" if LINEAGE in checkpoint.state else " (the digest of its body; none is written in it)"
+    vocabulary = None if vocabulary is None else decode(vocabulary)
+    loss = checkpoint.extra_state.get("val_loss")
+    facts = [
+        Fact("sizes", _sizes(sizes), sizes),
+        Fact("parameters", f"{total:,}: {shares(counts)}", {"all": total, **counts}),
+        _vocabulary(checkpoint, vocabulary, warnings),
+        Fact("MLM heads", places, layers),
+        *_task(checkpoint, warnings),
+        Fact("lineage", f"{lineage}{note}", lineage),
+        _frozen(checkpoint),
+        *_origin(checkpoint),
+        training_fact(cost.updates, cost.tokens, cost.flops, cost.seconds, _epoch(checkpoint)),
+        *_validation(checkpoint, loss),
+        *_options(checkpoint),
+    ]
+    settings = {
+        **checkpoint.config,
+        **asdict(cost),
+        "validation_loss": None if loss is None else float(loss),
+        "layers": checkpoint.layers,
+        "lineage": lineage,
+        "vocabulary": vocabulary,
+    }
+    return _model(path, "checkpoint", _title(checkpoint), facts, settings, weights, warnings)
+
+
+def describe_pack(folder: Path) -> Model:
+    """A language pack. Raises InputError as `load_pack` does."""
+    pack = load_pack(folder, finite=False)
+    about, side = pack.description, pack.side
+    weights = {EMBEDDING: side.embedding, OUTPUT_BIAS: side.bias}
+    count = sum(tensor.numel() for tensor in weights.values())
+    sizes = {"vocabulary": about.vocabulary_size, "width": about.width, "parameters": count}
+    text = f"{about.vocabulary_size:,} symbols x width {about.width}: {count:,} parameters"
+    files = {"tokenizer": pack.tokenizer.name}
+    facts = [
+        Fact("sizes", text, sizes),
+        vocabulary_fact(about.vocabulary_size, about.vocabulary, pack.symbols, files),
+        Fact("lineage", about.lineage, about.lineage),
+        Fact("trained over", counted(about.depth, "layer"), about.depth),
+        training_fact(about.updates or 0, about.tokens, about.flops, about.seconds),
+        *loss_facts(about.validation_loss, MASKED),
+        Fact("versions", pairs(about.versions), about.versions),
+    ]
+    title = f"language pack: {about.language}"
+    return _model(folder, "language pack", title, facts, asdict(about), weights)
+
+
+def describe_module(folder: Path) -> Model:
+    """A task module. Raises InputError as `load_module` does."""
+    module = load_module(folder, finite=False)
+    about, kind = module.description, module.method.name
+    body = {"digest": about.body, "layers": about.layers, "width": about.width}
+    text = f"{about.body}: {counted(about.layers, 'layer')}, width {about.width}"
+    facts = [
+        Fact("settings", pairs(about.settings), about.settings),
+        Fact("parameters", f"{about.parameters:,}", about.parameters),
+        _heads(about.heads, read_dictionary(module.labels) if module.labels else []),
+        Fact("lineage", about.lineage, about.lineage),
+        Fact("body", text, body),
+        training_fact(about.updates, None, None, None),
+        Fact("versions", pairs(about.versions), about.versions),
+    ]
+    title = f"task module ({kind}){_purpose(about.task.get('_name'), about.heads)}"
+    return _model(folder, "task module", title, facts, asdict(about), module.tensors)
+
+
+def describe_hugging_face(folder: Path) -> Description:
+    """A model in Hugging Face's form: what config.json and the headers of its weights say.
+
+    Raises:
+        InputError: config.json or a file of weights is damaged.
+    """
+    config = read_record(folder / "config.json", Config, AGAIN, others=True)
+    names = config.architectures or []
+    shown = {name: getattr(config, key) for key, name in SIZES.items()}
+    sizes = {name: size for name, size in shown.items() if size is not None}
+    counts: Counter[str] = Counter()
+    for path in sorted(folder.glob("*.safetensors")):
+        with open_safetensors(path, AGAIN) as file:
+            for name in file.keys():  # noqa: SIM118  (the file is not a dict)
+                tensor = file.get_slice(name)
+                counts[tensor.get_dtype()] += prod(tensor.get_shape())
+    total = sum(counts.values()) if counts else None
+    text = f"{total:,}" if counts else "not counted: there is no .safetensors file"
+    facts = [
+        Fact("architectures", ", ".join(names) or "not named", names),
+        Fact("sizes", pairs(sizes), sizes),
+        Fact("parameters", text, total),
+        *([precision_fact(counts)] if counts else []),
+        files_fact(folder),
+    ]
+    title = f"model in Hugging Face's form: {config.model_type or 'of no named type'}"
+    return Description(folder, "Hugging Face model", title, facts)
+
+
+def _model(
+    path: Path,
+    kind: str,
+    title: str,
+    facts: Sequence[Fact],
+    settings: dict[str, object],
+    weights: StateDict,
+    warnings: Sequence[str] = (),
+) -> Model:
+    """With the facts and warnings that only the weights and the files say."""
+    counts = _count(weights, lambda _, tensor: str(tensor.dtype).removeprefix("torch."))
+    facts = [*facts, precision_fact(counts), files_fact(path)]
+    identity = settings.pop("lineage"), settings.pop("vocabulary", None)
+    settings = {**_flat(settings), "precision": ", ".join(counts)}
+    warnings = [*warnings, *_not_finite(weights)]
+    return Model(path, kind, title, facts, warnings, *identity, settings, weights)
+
+
+def _flat(settings: Mapping[str, object], before: str = "") -> dict[str, object]:
+    flat = {}
+    for name, value in settings.items():
+        inner = isinstance(value, dict)
+        flat |= _flat(value, f"{before}{name}.") if inner else {f"{before}{name}": value}
+    return flat
+
+
+# ---- weights
+
+
+def _weights(checkpoint: Checkpoint) -> StateDict:
+    """The weights of a checkpoint, each once, by names that mean the same in models of any depth.
+
+    Left out are the buffers that say what the model is. A head that stands after the last layer is
+    named as one after a middle layer is, so that it is found again in a model that is cut there.
+    """
+    state, last = checkpoint.state, middle_head(checkpoint.layers)
+    is_tied = TIED_PROJECTION in state and torch.equal(state[TIED_PROJECTION], state[EMBEDDING])
+    own = (TIED_PROJECTION, OUTPUT_BIAS)
+    return {
+        name if name in own else name.replace(HEAD, last, 1): tensor
+        for name, tensor in state.items()
+        if not is_identity(name) and not (name == TIED_PROJECTION and is_tied)
+    }
+
+
+def _count(weights: StateDict, key: Callable[[str, Tensor], str]) -> dict[str, int]:
+    """How many parameters there are for each key."""
+    counts: Counter[str] = Counter()
+    for name, tensor in weights.items():
+        counts[key(name, tensor)] += tensor.numel()
+    return dict(counts)
+
+
+def _not_finite(weights: StateDict) -> list[str]:
+    """A sentence for each tensor that holds NaN or infinities, the first few by name."""
+    sentences = []
+    for name, tensor in weights.items():
+        nan, infinite = count_not_finite(tensor) if tensor.dtype in FLOATS else (0, 0)  # else masks
+        if nan or infinite:
+            sentences.append(
+                f"{name} ({part_of(name)}) has {nan:,} NaN and {infinite:,} infinite values of "
+                f"{tensor.numel():,}"
+            )
+    if (more := len(sentences) - SHOWN_TENSORS) > 0:
+        sentences[SHOWN_TENSORS:] = [f"NaN or infinite values in {more} more tensors"]
+    return sentences
+
+
+# ---- facts
+
+
+def _purpose(task: str | None, heads: Mapping[str, int]) -> str:
+    """What a body or a task module is for, by its heads (outputs of each): " for classification"."""
+    if SPAN_HEAD in heads:
+        return " for question answering"
+    if heads:
+        return f" for classification ({counted(max(heads.values()), 'class', 'classes')})"
+    return f" for {task}" if task else ""
+
+
+def _title(checkpoint: Checkpoint) -> str:
+    task, heads = checkpoint.config.get("task", {}).get("_name"), task_heads(checkpoint.state)
+    middle, layers = _mlm_layers(checkpoint)[:-1], checkpoint.layers
+    freeze = parse_freeze(checkpoint.model_config.get("freeze"))
+    if TASK_BODY in checkpoint.state:
+        module = find_method(checkpoint.model_config).name
+        return f"body with a task module ({module}){_purpose(task, heads)}"
+    if heads:
+        return f"body fine-tuned{_purpose(task, heads)}"
+    if task == "language_adaptation":
+        return f"language side trained over {counted(layers, 'frozen layer')} (language adaptation)"
+    if freeze.kind == BOTTOM:
+        new = counted(layers - freeze.layers, "layer")
+        return f"{new} trained on {freeze.layers} frozen ones (MiniPost, step 1b)"
+    if not _mlm_layers(checkpoint):
+        return "body without an MLM head"
+    if not _was_trained(checkpoint):
+        return "body, imported or made out of another checkpoint"
+    name = "meta-trained body" if task == "meta_masked_lm" else "pretrained body"
+    if middle:
+        heads = "an auxiliary MLM head" if len(middle) == 1 else "auxiliary MLM heads"
+        return f"{name} with {heads} after {_layers(middle)} (MiniJoint)"
+    return name
+
+
+def _was_trained(checkpoint: Checkpoint) -> bool:
+    """Whether fairseq wrote it, in training: what this package writes has no place for the loss."""
+    return "val_loss" in checkpoint.extra_state
+
+
+def _mlm_layers(checkpoint: Checkpoint) -> list[int]:
+    """The layers after which there is an MLM head, the last layer's last; none without that one."""
+    return head_layers(checkpoint) if f"{HEAD}dense.weight" in checkpoint.state else []
+
+
+def _sizes(sizes: Mapping[str, object]) -> str:
+    return (
+        f"{counted(sizes['encoder_layers'], 'layer')}, width {sizes['encoder_embed_dim']}, "
+        f"feed-forward {sizes['encoder_ffn_embed_dim']}, "
+        f"{counted(sizes['encoder_attention_heads'], 'attention head')}, "
+        f"{counted(sizes['max_positions'], 'position')}, {sizes['activation_fn']}"
+    )
+
+
+def _vocabulary(checkpoint: Checkpoint, fingerprint: str | None, warnings: list[str]) -> Fact:
+    dictionary, symbols = _find(checkpoint, "dict.txt"), []
+    if dictionary:
+        try:
+            symbols = symbols_of(checkpoint, dictionary)
+        except InputError as error:
+            warnings.append(str(error))
+    files = {"dict.txt": dictionary, "tokenizer": _find(checkpoint, *TOKENIZER_FILES)}
+    return vocabulary_fact(checkpoint.state[EMBEDDING].size(0), fingerprint, symbols, files)
+
+
+def _find(checkpoint: Checkpoint, *names: str) -> str | None:
+    try:
+        return str(find_training_file(checkpoint, *names))
+    except InputError:
+        return None
+
+
+def _task(checkpoint: Checkpoint, warnings: list[str]) -> list[Fact]:
+    """The task module and the heads of a task, where there are any."""
+    facts = []
+    heads, method = task_heads(checkpoint.state), find_method(checkpoint.model_config)
+    if method.name != NONE:
+        body = decode(checkpoint.state[TASK_BODY]) if TASK_BODY in checkpoint.state else None
+        used = method.settings()
+        value = {**used, "body": body}
+        others = {name: setting for name, setting in used.items() if name != "task_module"}
+        text = f"{method.name}: {pairs(others)}; over the body {body}"
+        facts.append(Fact("task module", text, value))
+    if heads:
+        file = _find(checkpoint, LABELS)
+        if not file and SPAN_HEAD not in heads:
+            warnings.append(f"its labels ({LABELS}) are neither beside it nor in its data folder")
+        facts.append(_heads(heads, read_dictionary(file) if file else []))
+    return facts
+
+
+def _heads(heads: Mapping[str, int], labels: Sequence[str]) -> Fact:
+    """The heads of a task, with their labels where they are known."""
+    texts = []
+    for name, outputs in heads.items():
+        names = f": {', '.join(labels)}" if len(labels) == outputs else ""
+        classes = f"{counted(outputs, 'class', 'classes')}{names}"
+        kind = "first and last token of an answer" if name == SPAN_HEAD else classes
+        texts.append(f"{name} ({kind})")
+    value = {"outputs": dict(heads), "labels": list(labels)}
+    return Fact("task heads", "; ".join(texts) or "none", value)
+
+
+def _frozen(checkpoint: Checkpoint) -> Fact:
+    if not _was_trained(checkpoint):
+        return Fact("frozen", "not known: no training wrote this file", None)
+    freeze = parse_freeze(checkpoint.model_config.get("freeze"))
+    side = "token embeddings" if freeze.bias_is_trained else "language side"
+    layers = counted(freeze.layers, "layer")
+    text = {
+        "none": "nothing",
+        "language": "language side",
+        "body": "everything but the language side",
+        BOTTOM: f"{side}, position embeddings, embedding LayerNorm, the bottom {layers}",
+    }[freeze.kind]
+    if find_method(checkpoint.model_config).name != NONE:
+        text = "everything but the task module and its heads"
+    return Fact("frozen", text, text)
+
+
+def _origin(checkpoint: Checkpoint) -> list[Fact]:
+    """Which checkpoint the run started from, and how its language side started."""
+    task, given = checkpoint.config.get("task", {}), checkpoint.config.get("checkpoint") or {}
+    if task.get("_name") == "language_adaptation":
+        base, depth = task.get("base_checkpoint"), checkpoint.layers
+        text = (
+            f"the bottom {counted(depth, 'layer')} of {base or 'a checkpoint'}; "
+            f"language side by --initialise {task.get('initialise')}"
+        )
+        names = {name: task.get(name) for name in ("initialise", "helper")}
+        return [Fact("started from", text, {"checkpoint": base, "depth": depth, **names})]
+    start = given.get("finetune_from_model")
+    return [Fact("started from", str(start), {"checkpoint": start})] if start else []
+
+
+def _epoch(checkpoint: Checkpoint) -> str:
+    if not _was_trained(checkpoint):
+        return "in the run that it was made from" if checkpoint.updates else ""
+    place = checkpoint.extra_state.get("train_iterator") or {}
+    epoch = place.get("epoch", 1)
+    if place.get("iterations_in_epoch"):
+        return f"in epoch {epoch}"
+    return counted(epoch - 1, "whole epoch") if epoch > 1 else ""
+
+
+def _validation(checkpoint: Checkpoint, loss: float | None) -> list[Fact]:
+    metric = (checkpoint.config.get("checkpoint") or {}).get("best_checkpoint_metric") or "loss"
+    task = checkpoint.config.get("task", {}).get("_name")
+    unit = {"loss": UNITS.get(task, ""), "accuracy": "%"}.get(metric, "")
+    return loss_facts(loss, unit, f"validation {metric}")
+
+
+def _options(checkpoint: Checkpoint) -> list[Fact]:
+    """The options of the run that decide about its outcome, as the command line has them."""
+    if not _was_trained(checkpoint):
+        return []
+    options = {}
+    for section, name in (place.split(".") for place in OPTIONS.split()):
+        option, part = section if name == "_name" else name, checkpoint.config.get(section)
+        # before fairseq 0.11 all were in one flat namespace
+        value = part.get(name) if isinstance(part, dict) else checkpoint.model_config.get(option)
+        if isinstance(value, list | tuple):
+            value = ",".join(f"{one:g}" for one in value)
+        option = option.replace("_", "-")
+        if value not in SAYS_NOTHING and (option, value) not in ONE:
+            options[option] = value
+    given = (
+        f"--{name}" if value is True else f"--{name} {value}" for name, value in options.items()
+    )
+    return [Fact("options", " ".join(given), options)]
+
+
+def _layers(numbers: Sequence[int]) -> str:
+    """ "layer 2", "layers 2 and 6", "layers 2, 4 and 6"."""
+    *first, last = map(str, numbers)
+    return f"layers {', '.join(first)} and {last}" if first else f"layer {last}"

@@ -1,0 +1,129 @@
+"""The record of a score, whatever the kind, from what `evaluate`, `retrieve` and `perplexity` write."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from math import isfinite
+from typing import Any
+
+from ..files.records import shown
+from .kind import Kind, Metric, Row
+from .registry import KINDS
+
+AGAIN = "make the scores again with --json"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What tells a score from others, in every row of scores."""
+
+    language: str
+    pack: str
+    body: str | None = None
+    data: str | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """One score of one pack in one body.
+
+    Attributes:
+        kind: of `KINDS`; metric: the name of one of its metrics.
+        unit: of the value: "%" of a share, the higher the better; otherwise the lower the better.
+        value, low, high: with its 95 % interval, in the unit.
+        n: on how many items.
+        chance: what guessing gives, in the unit; None: that is not known.
+        body, pack, language, data: what was scored on what, as in `Place`.
+        note: what else a reader must know.
+    """
+
+    kind: str
+    metric: str
+    unit: str
+    value: float
+    low: float
+    high: float
+    n: int
+    chance: float | None
+    language: str = ""
+    pack: str = ""
+    body: str | None = None
+    data: str | None = None
+    note: str = ""
+
+    @property
+    def per_cent(self) -> bool:
+        return self.unit == "%"
+
+    @property
+    def measure(self) -> str:
+        """What is measured, its unit, and what chance gives: "accuracy (%; chance 25.0 %)"."""
+        chance = None if self.chance is None else f"chance {self.chance:.1f} %"
+        about = [self.unit if self.per_cent else None, ", ".join(filter(None, [chance, self.note]))]
+        return f"{self.metric} ({'; '.join(filter(None, about))})" if self.per_cent else self.metric
+
+
+def row_of(
+    kind: Kind, facts: Any, language: str, pack: str, data: str, body: str | None = None
+) -> Row:
+    """A row of JSON: the facts (a dataclass) that a kind found, and their place."""
+    place = Place(language, pack, body, data)
+    known = {name: value for name, value in asdict(place).items() if value is not None}
+    return {"kind": kind.name, **known, **asdict(facts)}
+
+
+def read_scores(row: Mapping[str, Any]) -> Iterator[Score]:
+    """Yield all scores in a row of JSON, the one that stands for it first.
+
+    Raises:
+        KeyError, TypeError: it is not a row of scores.
+    """
+    kind = kind_of_row(row)
+    place = {one.name: row[one.name] for one in fields(Place) if one.name in row}
+    chance = 100 * _number(row, "chance") if "chance" in row else None
+    found = [metric for metric in kind.metrics if _has(row, metric)]
+    if not found:
+        raise KeyError(kind.metrics[0].keys[0])
+    for metric in found:
+        scale = 100 if metric.unit == "%" else 1
+        value, low, high = (scale * _number(row, key) for key in metric.keys)
+        n = int(_number(row, kind.count))
+        yield Score(
+            kind.name, metric.name, metric.unit, value, low, high, n, chance,
+            **place, note=kind.note(row),
+        )  # fmt: skip
+
+
+def read_score(row: Mapping[str, Any]) -> Score:
+    """The score that stands for a row of JSON; errors as in `read_scores`."""
+    return next(read_scores(row))
+
+
+def kind_of_row(row: Mapping[str, Any]) -> Kind:
+    """The kind of a row of scores; up to version 0.1.0 its keys tell it."""
+    if "kind" in row:
+        return KINDS[row["kind"]]
+    for kind in KINDS.values():
+        if kind.metrics[0].keys[0].split("/")[0] in row:
+            return kind
+    raise KeyError("a score")
+
+
+def _has(row: Mapping[str, Any], metric: Metric) -> bool:
+    try:
+        _find(row, metric.keys[0])
+    except KeyError:
+        return False
+    return True
+
+
+def _find(row: Mapping[str, Any], key: str) -> Any:
+    for part in key.split("/"):
+        row = row[part]
+    return row
+
+
+def _number(row: Mapping[str, Any], key: str) -> float:
+    number = _find(row, key)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not isfinite(number):
+        raise TypeError(f"{key} is {shown(number)}, not a number")
+    return number

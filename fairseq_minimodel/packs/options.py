@@ -1,0 +1,57 @@
+"""The options of the verbs that make checkpoints, packs and task modules out of each other."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..options import REQUIRED, body, dictionary, labels, module, option, output
+
+
+@dataclass(frozen=True, kw_only=True)
+class TruncateOptions:
+    body: Path = body()
+    dictionary: Path | None = dictionary()
+    depth: int = option(REQUIRED, "layers to keep")
+    output: Path = output("FILE", "checkpoint")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtendOptions:
+    body: Path = body()
+    dictionary: Path | None = dictionary()
+    depth: int = option(REQUIRED, "layers to keep")
+    new_layers: int = option(2, "layers to add", metavar="M")
+    seed: int = option(1, "of the new weights")
+    output: Path = output("FILE", "checkpoint")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackOptions:
+    checkpoints: list[Path] = option(REQUIRED, name="checkpoint")
+    language: str = option(REQUIRED, 'its name, as you call it ("de")')
+    output: Path = output(help="the pack (of several checkpoints: the folder of their packs)")
+    dictionary: Path | None = dictionary()
+    sentencepiece_model: Path | None = option(
+        None, "tokenizer (default: the one in the checkpoint's data folder)"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlugOptions:
+    body: Path = body()
+    pack: Path = option(REQUIRED, metavar="FOLDER")
+    module: Path | None = module()
+    output: Path = output()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleOptions:
+    checkpoint: Path = option(REQUIRED, "trained with --task-module")
+    output: Path = output()
+    labels: Path | None = labels()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeOptions:
+    body: Path = body("that the module was trained over")
+    module: Path = option(REQUIRED, metavar="FOLDER")
+    output: Path = output("FILE", "checkpoint")
