@@ -29,7 +29,7 @@ def test_they_are_read():
     german, module = load_pack(OLD / "packs/de"), load_module(OLD / "module")
     assert (german.description.language, german.description.depth) == ("de", 1)
     assert german.description.lineage == load_pack(OLD / "packs/en").description.lineage
-    assert module.settings.task_module == "compacter" and module.tensors
+    assert module.description.settings["task_module"] == "compacter" and module.tensors
     assert body.body_settings() == topics.body_settings()
 
 

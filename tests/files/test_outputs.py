@@ -354,6 +354,7 @@ def test_a_model_of_somebody_else_is_not_replaced(verb, inputs, tmp_path, capsys
 
 @pytest.mark.parametrize("verb", FOLDER_VERBS)
 @pytest.mark.parametrize("what", ["file", "folder", "link"])
+@pytest.mark.slow
 def test_what_the_user_has_put_into_a_former_output_stays(verb, what, inputs, tmp_path, capsys):
     output = tmp_path / "out"
     minimodel(*whole_command(verb, inputs, output))

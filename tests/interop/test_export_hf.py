@@ -445,6 +445,7 @@ def bare_pack(folder, size=None, left_out=(), reverse=False, **options):
 
 
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
+@pytest.mark.slow
 def test_sentencepiece_models_of_each_kind_have_the_same_tokens(options, tmp_path):
     pack = bare_pack(tmp_path / "pack", reverse=True, **options)
     content = fast_tokenizer(pack, pack.symbols)

@@ -132,6 +132,7 @@ def contents(folder):
         ("tams", ["--structure-width", "4"], "--structure-width 8"),
     ],
 )
+@pytest.mark.slow
 def test_training_goes_on_under_the_settings_of_its_module_alone(
     runs, case, other, then, joint_checkpoint, pair_data, tmp_path
 ):

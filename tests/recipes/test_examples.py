@@ -39,6 +39,7 @@ def quickstart(tmp_path_factory):
     return out.with_name("my results-smoke"), result.stdout
 
 
+@pytest.mark.slow
 def test_the_quickstart_prints_a_table_and_writes_results_and_a_picture(quickstart):
     out, printed = quickstart
     results = json.loads((out / "results.json").read_text())
@@ -67,6 +68,7 @@ def test_the_quickstart_prints_a_table_and_writes_results_and_a_picture(quicksta
     assert (out / "score_against_flops.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_all_figures_come_from_the_run(quickstart):
     """The table follows what the steps wrote: change a score, and it changes."""
     out, _ = quickstart
@@ -81,6 +83,7 @@ def test_all_figures_come_from_the_run(quickstart):
     assert results["variants"][1]["target_accuracy"] == 0.875
 
 
+@pytest.mark.slow
 def test_running_it_again_does_nothing_twice(quickstart):
     out, _ = quickstart
     before = (out / "pretrained" / "checkpoint_last.pt").stat().st_mtime_ns
@@ -90,6 +93,7 @@ def test_running_it_again_does_nothing_twice(quickstart):
     assert "pretrained" not in result.stdout.split("| Standard")[0].split("task")[-1]
 
 
+@pytest.mark.slow
 def test_results_of_other_settings_are_not_mixed(quickstart):
     out, _ = quickstart
     result = run_example("quickstart", str(out).removesuffix("-smoke"), SEED="7")

@@ -235,6 +235,7 @@ def real_lines(path):
 
 
 @pytest.mark.parametrize("language", ["en", "de", "vi", "el", "tr", "sw", "ru", "hi", "ar"])
+@pytest.mark.slow
 def test_round_trip_in_every_language(shared_data, tmp_path, language):
     """decode(encode(text)) is the text as SentencePiece normalises it, wherever no character is
     unknown; and no more are unknown than the coverage allows."""

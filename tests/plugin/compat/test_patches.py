@@ -117,6 +117,7 @@ SIXTEEN_BITS = {
 
 
 @pytest.mark.parametrize("precision", SIXTEEN_BITS)
+@pytest.mark.slow
 def test_training_in_16_bits_resumes_by_bits(precision, source_data, tmp_path):
     options = [
         "--task", "masked_lm", "--criterion", "joint_masked_lm", *SMALL_MODEL, *LENGTH,
