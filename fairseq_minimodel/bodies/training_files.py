@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
-from ..kinds.window_options import RECORD
+from ..kinds.registry import kind_of
 from ..vocabulary.symbols import fingerprint, read_symbols
 from .checkpoint import Checkpoint
 from .family import EMBEDDING, VOCABULARY
@@ -61,11 +61,25 @@ def find_training_file(checkpoint: Checkpoint, *names: str) -> Path:
     )
 
 
-def find_window_record(checkpoint: Checkpoint) -> Path | None:
-    """The record of the windows that a body was trained on questions with; None: there is none."""
+def find_record(checkpoint: Checkpoint, given: str | Path | None = None) -> Path | None:
+    """The file that its kind of task has beside the training data (`Kind.record`); None: it has none.
+
+    Args:
+        given: another one, which the user named.
+
+    Raises:
+        InputError: it is needed and is not there, or the given one is not.
+    """
+    kind = kind_of(checkpoint.config)
+    if given:
+        if not Path(given).is_file():
+            raise InputError(f"no {given}: check the path (--{kind.record_option})")
+        return Path(given)
     try:
-        return find_training_file(checkpoint, RECORD)
-    except InputError:  # data that were prepared before there was a record, or have moved
+        return find_training_file(checkpoint, kind.record) if kind.record else None
+    except InputError:  # the data may have moved, or were prepared before there was a record
+        if kind.record_is_needed:
+            raise
         return None
 
 

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from ..bodies.checkpoint import Checkpoint
-from ..bodies.training_files import find_training_file
-from ..errors import InputError
+from ..bodies.training_files import find_record
 from ..kinds.batches import Batches
-from ..kinds.kind import Kind, Options, Solver, Speaker
+from ..kinds.kind import Options, Solver, Speaker
 from ..kinds.registry import kind_of
 from ..kinds.windows import AligningVocabulary
 from ..packs.pack import LanguagePack
@@ -28,23 +27,10 @@ def solver_of(
         InputError: a record that is needed is not there, or the head does not do what is asked for.
     """
     kind = kind_of(checkpoint.config)
-    return kind.solver(name, checkpoint, find_record(checkpoint, kind, options, module), options)
-
-
-def find_record(
-    checkpoint: Checkpoint, kind: Kind, options: Options, module: Path | None = None
-) -> Path | None:
-    """The file that the data of a kind have beside them; arguments and errors as in `solver_of`."""
-    if given := options.get(kind.record_option):
-        return Path(given)
-    if module and (module / kind.record).is_file():
-        return module / kind.record
-    try:
-        return find_training_file(checkpoint, kind.record)
-    except InputError:  # the data may have moved
-        if kind.record_is_needed:
-            raise
-        return None
+    given = options.get(kind.record_option)
+    if module and not given and (module / kind.record).is_file():
+        given = module / kind.record
+    return kind.solver(name, checkpoint, find_record(checkpoint, given), options)
 
 
 def speaker_of(checkpoint: Checkpoint, pack: LanguagePack, batches: Batches) -> Speaker:

@@ -31,9 +31,12 @@ from ..bodies.weights import AGAIN, FLOATS, count_not_finite, open_safetensors
 from ..cost.freezing import BOTTOM, parse_freeze
 from ..errors import InputError
 from ..files.records import read_record
+from ..kinds import MASKED
+from ..kinds.classification import LABELS
+from ..kinds.registry import KINDS, kind_of_task
 from ..modules.method import NONE
 from ..modules.registry import find_method
-from ..packs.module import LABELS, load_module, task_heads
+from ..packs.module import load_module, task_heads
 from ..packs.pack import load_pack
 from ..vocabulary.tokenizers import TOKENIZER_FILES, read_dictionary
 from .facts import (
@@ -50,14 +53,6 @@ from .facts import (
 )
 
 CHECKPOINTS = ("model.pt", "body.pt")  # in a folder of plug, of import-hf
-# Units of the losses that fairseq's and our criterions log, by the task.
-MASKED = "bits per masked token"
-UNITS = {
-    **dict.fromkeys(("masked_lm", "multilingual_masked_lm"), MASKED),
-    **dict.fromkeys(("language_adaptation", "meta_masked_lm"), MASKED),
-    "sentence_prediction": "bits per example",
-    "span_qa": "bits per window",
-}
 # The options of a run that are shown, by their places in fairseq's configuration.
 OPTIONS = """
     task._name criterion._name optimizer._name optimization.lr lr_scheduler._name
@@ -180,7 +175,7 @@ def describe_pack(folder: Path) -> Model:
         Fact("lineage", about.lineage, about.lineage),
         Fact("trained over", counted(about.depth, "layer"), about.depth),
         training_fact(about.updates or 0, about.tokens, about.flops, about.seconds),
-        *loss_facts(about.validation_loss, MASKED),
+        *loss_facts(about.validation_loss, KINDS[MASKED].loss_unit),
         Fact("versions", pairs(about.versions), about.versions),
     ]
     title = f"language pack: {about.language}"
@@ -190,13 +185,13 @@ def describe_pack(folder: Path) -> Model:
 def describe_module(folder: Path) -> Model:
     """A task module. Raises InputError as `load_module` does."""
     module = load_module(folder, finite=False)
-    about, kind = module.description, module.method.name
+    about, kind, labels = module.description, module.method.name, folder / LABELS
     body = {"digest": about.body, "layers": about.layers, "width": about.width}
     text = f"{about.body}: {counted(about.layers, 'layer')}, width {about.width}"
     facts = [
         Fact("settings", pairs(about.settings), about.settings),
         Fact("parameters", f"{about.parameters:,}", about.parameters),
-        _heads(about.heads, read_dictionary(module.labels) if module.labels else []),
+        _heads(about.heads, read_dictionary(labels) if labels.is_file() else []),
         Fact("lineage", about.lineage, about.lineage),
         Fact("body", text, body),
         training_fact(about.updates, None, None, None),
@@ -453,7 +448,8 @@ def _epoch(checkpoint: Checkpoint) -> str:
 def _validation(checkpoint: Checkpoint, loss: float | None) -> list[Fact]:
     metric = (checkpoint.config.get("checkpoint") or {}).get("best_checkpoint_metric") or "loss"
     task = checkpoint.config.get("task", {}).get("_name")
-    unit = {"loss": UNITS.get(task, ""), "accuracy": "%"}.get(metric, "")
+    kind = kind_of_task(task)
+    unit = {"loss": kind.loss_unit if kind else "", "accuracy": "%"}.get(metric, "")
     return loss_facts(loss, unit, f"validation {metric}")
 
 

@@ -17,10 +17,10 @@ from ..bodies.checkpoint import Checkpoint, read_checkpoint
 from ..bodies.cost import training_cost
 from ..bodies.family import CLASSIFICATION_HEAD, EMBEDDING, OUTPUT_BIAS, head_modules
 from ..bodies.language_side import StateDict
+from ..bodies.training_files import find_record
 from ..errors import InputError
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm, check_folder
-from ..inference.solve import find_record
 from ..kinds import classification
 from ..kinds.registry import KINDS
 from ..modules.method import is_module_part
@@ -89,7 +89,7 @@ def export_hf(
     task_module = load_module(module) if module else None
     if task_module:
         checkpoint = merge_module(checkpoint, task_module)[0]
-        labels = labels or task_module.labels
+        labels = labels or task_module.record
     if depth is not None:
         checkpoint = surgery.truncate(checkpoint, depth)[0]
     plugged = plug(checkpoint, language)[0]
@@ -175,7 +175,7 @@ def _classes(checkpoint: Checkpoint, body: Path, labels: Path | None) -> tuple[s
             f"the classification head of {body} is {rows} wide and the body {width}, which the "
             f"library's {checkpoint.family.name} cannot have"
         )
-    record = find_record(checkpoint, kind, {"labels": labels})
+    record = find_record(checkpoint, labels)
     return head, classification.Classifier(str(body), checkpoint, record).classes
 
 

@@ -9,6 +9,8 @@ from .kind import Kind
 KINDS: dict[str, Kind] = {
     one.KIND.name: one.KIND for one in (spans, classification, masked, vectors)
 }
+# What may lie beside the training data of a task, or beside its body or module.
+RECORDS = tuple(kind.record for kind in KINDS.values() if kind.record)
 
 
 def kind_of_task(task: str | None) -> Kind | None:

@@ -32,9 +32,10 @@ from ..cost.flops import Flops, Shape, classification_flops, masked_lm_flops, sp
 from ..cost.freezing import BODY, BOTTOM, LANGUAGE, parse_freeze
 from ..cost.freezing import NONE as NOTHING
 from ..errors import InputError
+from ..kinds.classification import LABELS
 from ..modules.method import NONE
 from ..modules.registry import find_method
-from ..packs.module import LABELS, task_heads
+from ..packs.module import task_heads
 from . import with_module
 from .accounting import record_flops
 from .encoder import MiniModelEncoder, auxiliary_layers

@@ -18,15 +18,15 @@ from ..bodies.checkpoint import (
 )
 from ..bodies.cost import training_cost
 from ..bodies.identity import lineage_of
-from ..bodies.training_files import find_training_file, find_window_record, identified, symbols_of
+from ..bodies.training_files import find_record, find_training_file, identified, symbols_of
 from ..errors import InputError
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm, check_file, check_folder
-from ..kinds.classification import Classifier
-from ..kinds.window_options import RECORD
+from ..kinds import CLASSIFICATION
+from ..kinds.registry import RECORDS, kind_of
 from ..vocabulary.symbols import fingerprint
 from ..vocabulary.tokenizers import TOKENIZER_FILES
-from .module import LABELS, MODULE, load_module, merge_module, plug_module, save_module
+from .module import MODULE, load_module, merge_module, plug_module, save_module
 from .pack import (
     DICTIONARY,
     PACK,
@@ -43,7 +43,11 @@ MODEL = "model.pt"  # the checkpoint's name in a plugged folder, as fairseq's fr
 PLUGGED = FolderForm(
     "a plugged model",
     (MODEL, DICTIONARY),
-    (*TOKENIZER_FILES, f"input0/{DICTIONARY}", f"label/{DICTIONARY}", RECORD),
+    (
+        *TOKENIZER_FILES,
+        f"input0/{DICTIONARY}",
+        *RECORDS,
+    ),
     lambda folder: is_without_training(folder / MODEL),
 )
 
@@ -139,27 +143,26 @@ def plug(body: Path, pack: Path, output: Path, module: Path | None = None) -> No
     questions, the record of its windows.
     """
     check_folder(output, PLUGGED, body, pack, module)
-    checkpoint, language, labels = read_checkpoint(body), load_pack(pack), None
+    checkpoint, language, given = read_checkpoint(body), load_pack(pack), None
     if module:
         task = load_module(module)
-        checkpoint, labels = plug_module(checkpoint, task)[0], task.labels
+        checkpoint, given = plug_module(checkpoint, task)[0], task.record
     plugged, report = plug_language(checkpoint, language)
     check_tokenizer(language.tokenizer, language.dictionary)
     unfit_packs(checkpoint, [language])
-    if checkpoint.config.get("task", {}).get("_name") == "sentence_prediction":
-        labels = labels or find_training_file(checkpoint, LABELS)
-        Classifier(str(body), checkpoint, labels)  # refuses labels that are not the body's
+    kind, record = kind_of(checkpoint.config), find_record(checkpoint, given)
+    if kind.solver and kind.has_head(checkpoint.state, checkpoint.config["task"]):
+        kind.solver(str(body), checkpoint, record, {})  # refuses a record that is not the body's
     with atomic_folder(output, PLUGGED) as partial:
         write_checkpoint(partial / MODEL, plugged)
         shutil.copyfile(language.tokenizer, partial / language.tokenizer.name)
         shutil.copyfile(language.dictionary, partial / DICTIONARY)
-        if labels:
-            # where fairseq's task looks for them
-            for part, file in (("input0", language.dictionary), ("label", labels)):
-                (partial / part).mkdir()
-                shutil.copyfile(file, partial / part / DICTIONARY)
-        if record := find_window_record(checkpoint):
-            shutil.copyfile(record, partial / RECORD)
+        files = {kind.record: record} if record else {}
+        if kind.name == CLASSIFICATION:  # where fairseq's task looks for the dictionary
+            files[f"input0/{DICTIONARY}"] = language.dictionary
+        for name, file in files.items():
+            (partial / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, partial / name)
     print(f"{output}: {report}")
 
 

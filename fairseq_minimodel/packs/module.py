@@ -35,14 +35,15 @@ from ..bodies.identity import decode, encode, lineage_of
 from ..bodies.language_side import StateDict, is_language_side
 from ..bodies.settings import TaskSettings
 from ..bodies.surgery import SurgeryReport
-from ..bodies.training_files import find_training_file, find_window_record
+from ..bodies.training_files import find_record
 from ..bodies.weights import check_weights, read_safetensors
 from ..errors import InputError
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm
 from ..files.records import parse_json, read_record, record, shown
-from ..kinds.classification import read_labels
-from ..kinds.window_options import RECORD
+from ..kinds import CLASSIFICATION
+from ..kinds.classification import LABELS, head_name, read_labels
+from ..kinds.registry import RECORDS, kind_of
 from ..modules.mask import fixed_weights
 from ..modules.method import NONE, PATHS, SHARED, Method, is_module_part, option
 from ..modules.registry import METHODS, Settings, find_method
@@ -53,8 +54,7 @@ TASK_SETTINGS = f"{BODY}task_settings"  # buffer: the module's settings (`encode
 
 WEIGHTS = "module.safetensors"
 DESCRIPTION = "module.json"
-LABELS = "label/dict.txt"  # where fairseq's sentence_prediction looks for it
-MODULE = FolderForm("a task module", (WEIGHTS, DESCRIPTION), (LABELS, RECORD))
+MODULE = FolderForm("a task module", (WEIGHTS, DESCRIPTION), RECORDS)
 HEAD_LAYERS = ("dense", "out_proj")  # of a classification head
 MOST_OUTPUTS = 10_000  # of a head
 AGAIN = "make the module again with `fairseq-minimodel module`"
@@ -105,10 +105,10 @@ class TaskModule:
         return find_method(self.description.settings)
 
     @property
-    def labels(self) -> Path | None:
-        """dict.txt of the labels; None for a task without labels."""
-        path = self.folder / LABELS
-        return path if path.is_file() else None
+    def record(self) -> Path | None:
+        """What its kind of task needs beside the head (`Kind.record`): labels, ...; None: nothing."""
+        name = kind_of({"task": self.description.task}).record
+        return self.folder / name if name and (self.folder / name).is_file() else None
 
 
 def is_layer_norm(name: str) -> bool:
@@ -223,20 +223,15 @@ def save_module(folder: str | Path, checkpoint: Checkpoint, labels: str | Path |
         InputError: as in `extract`, or the labels are not there.
     """
     description, tensors = extract(checkpoint)
-    if description.task.get("_name") == "sentence_prediction":
-        labels = labels or find_training_file(checkpoint, LABELS)
-        if not Path(labels).is_file():
-            raise InputError(f"no labels {labels}: check the path (--labels)")
-        _check_labels(labels, description, checkpoint.path)
-    windows = find_window_record(checkpoint) if SPAN_HEAD in description.heads else None
+    kind, record = kind_of(checkpoint.config), find_record(checkpoint, labels)
+    if kind.name == CLASSIFICATION:
+        _check_labels(record, description, checkpoint.path)
     with atomic_folder(folder, MODULE) as partial:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
         safetensors.torch.save_file(contiguous, partial / WEIGHTS)
-        if labels:
-            (partial / LABELS).parent.mkdir()
-            shutil.copyfile(labels, partial / LABELS)
-        if windows:
-            shutil.copyfile(windows, partial / RECORD)
+        if record:
+            (partial / kind.record).parent.mkdir(exist_ok=True)
+            shutil.copyfile(record, partial / kind.record)
         text = json.dumps(asdict(description), indent=2, ensure_ascii=False)
         (partial / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
@@ -290,9 +285,10 @@ def _shapes(tensors: StateDict) -> dict[str, list[int]]:
 
 
 def _check_labels(path: str | Path, description: Description, owner: Path) -> None:
-    for head, classes in description.heads.items():
-        if head != SPAN_HEAD:
-            read_labels(path, classes, str(owner))
+    head = head_name(description.task)
+    if head not in description.heads:
+        raise _unfit(owner, f"has no head {shown(head)}, which its settings name")
+    read_labels(path, description.heads[head], str(owner))
 
 
 def structure_of(module: TaskModule) -> list[int]:

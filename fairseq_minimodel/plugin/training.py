@@ -26,11 +26,9 @@ from ..bodies.weights import check_weights
 from ..errors import InputError
 from ..files.atomic import atomic_file
 from ..files.records import shown
-from ..kinds.registry import kind_of_task
-from ..kinds.window_options import RECORD
+from ..kinds.registry import RECORDS, kind_of_task
 from ..models.encoder import auxiliary_layers
 from ..models.minimodel_roberta import MiniModelRoberta
-from ..packs.module import LABELS
 from ..packs.pack import DICTIONARY, check_tokenizer
 from ..tasks.lengths import say_what_is_left_out
 from ..vocabulary.tokenizers import TOKENIZER_FILES
@@ -77,7 +75,7 @@ def training_files(cfg: DictConfig) -> Iterator[tuple[Path, str]]:
     if dictionary is None:
         return
     yield dictionary, DICTIONARY
-    for name in (LABELS, RECORD):
+    for name in RECORDS:
         if (data / name).is_file():
             yield data / name, name
     folders = [data]

@@ -6,20 +6,15 @@ from collections.abc import Iterable, Sequence
 
 import numpy
 
+from ..kinds import MASKED
+from ..kinds.registry import KINDS, kind_of_task
 from ..terminal.table import flops_unit, format_flops, format_seconds
 from .blocks import Block, Cell, Charts, Folded, Section, Table, in_order, label_styles, shown
 from .charts import Line, Panel, Style, thinned, with_room
 from .gather import Label, Run, Training
 from .logs import HEAD, Figures
 
-MASKED, _UNKNOWN = "bits per masked token", "bits"
-UNITS = {
-    "masked_lm": MASKED,
-    "language_adaptation": MASKED,
-    "meta_masked_lm": MASKED,
-    "sentence_prediction": "bits per example",
-    "span_qa": "bits per window",
-}
+_UNKNOWN = "bits"
 _EARLY = 0.05  # of a run: before that the loss falls so far that nothing else could be seen
 _LEAST_ACCURACY = 10  # points on an axis; less would make much of a single example
 _MOST_WITH_TRAINING = 8  # runs in a chart; with more the loss in training would only hide the other
@@ -37,8 +32,9 @@ def learning_section(runs: Sequence[Run], source: str | None) -> Section | None:
     charts: dict[tuple[bool, str, str], list[Training]] = defaultdict(list)
     for training in (training for run in runs for training in run.trainings):
         if training.updates > 1 and (training.log.training or training.log.validation):
-            unit = UNITS.get(training.task, _UNKNOWN)
-            charts[unit != MASKED, training.language, unit].append(training)
+            kind = kind_of_task(training.task)
+            unit = kind.loss_unit if kind else _UNKNOWN
+            charts[kind is not KINDS[MASKED], training.language, unit].append(training)
     if not charts:
         return None
     order = sorted(charts, key=lambda one: (one[0], one[1] != source, *one))
@@ -69,7 +65,7 @@ def _charts(language: str, unit: str, trainings: Sequence[Training]) -> Charts:
         y_range = (low, max(high, low + _LEAST_ACCURACY) + 0.3)
         panels.append(Panel("Accuracy in validation (%)", updates, accuracy, y_range=y_range))
     title = language or "Data not known"
-    if unit not in (MASKED, _UNKNOWN):
+    if unit not in (KINDS[MASKED].loss_unit, _UNKNOWN):
         title = f"Fine-tuning: {title}"
     note = "The loss in training is left out." if many else ""
     drawn = [panel for panel in panels if panel.lines]

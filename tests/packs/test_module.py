@@ -202,7 +202,7 @@ def test_a_module_may_answer_questions(runs, body, tmp_path, case):
     checkpoint.config["task"] = {"_name": "span_qa", "max_positions": 32}
     save_module(tmp_path / "module", checkpoint, None)
     module = load_module(tmp_path / "module")
-    assert module.description.heads == {"span_head": 2} and module.labels is None
+    assert module.description.heads == {"span_head": 2} and module.record is None
     plugged = build_model(plug_module(body, module)[0], symbols)
     with torch.inference_mode():
         found, expected = (one(tokens, span_scores=True)[0] for one in (plugged, model.eval()))

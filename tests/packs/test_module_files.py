@@ -39,7 +39,7 @@ def test_a_whole_module_is_read(folder):
 def test_labels_are_as_many_as_the_head_has_classes(labels, folder):
     (folder / "label").mkdir()
     (folder / "label" / "dict.txt").write_text("sport 3\nhealth 2\nart 1\n")
-    assert load_module(folder).labels
+    assert load_module(folder).record
     (folder / "label" / "dict.txt").write_text(labels)
     with pytest.raises(InputError, match="label/dict.txt"):
         load_module(folder)
@@ -57,7 +57,10 @@ def test_labels_are_as_many_as_the_head_has_classes(labels, folder):
         ({"heads": {"sentence_classification_head": 10**12}}, "has 1000000000000 outputs"),
         ({"heads": {"sentence_classification_head": 0}}, "has 0 outputs"),
         ({"heads": {"sentence_classification_head": "3"}}, "is '3', not a whole number"),
-        ({"layers": "2"}, "layers is '2'"),
+        (
+            {"heads": {"sentence_classification_head": 3, "other": 3}, "layers": "2"},
+            "layers is '2'",
+        ),
         ({"task": {"init_token": "0"}}, "task is damaged .init_token is '0'"),
         ({"task": "text"}, "task is 'text', not an object"),
         ({"updates": None}, "updates is null"),
