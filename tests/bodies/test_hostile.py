@@ -282,7 +282,7 @@ def test_a_model_with_missing_parts_is_not_built(joint_checkpoint, tmp_path):
 
     checkpoint = read_checkpoint(joint_checkpoint)
     state = {name: one for name, one in checkpoint.state.items() if "k_proj" not in name}
-    with pytest.raises(InputError, match="is no whole minimodel_roberta"):
+    with pytest.raises(InputError, match="is not a complete minimodel_roberta"):
         build_model(replace(checkpoint, state=state), symbols_of(checkpoint))
     write_checkpoint(tmp_path / "whole.pt", checkpoint)
     build_model(read_checkpoint(tmp_path / "whole.pt"), symbols_of(checkpoint))

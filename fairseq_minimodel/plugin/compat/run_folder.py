@@ -163,7 +163,7 @@ def _without_damage(cfg: CheckpointConfig, trainer: Any) -> CheckpointConfig:
     """The settings, with another --restore-file where the run's own last checkpoint is damaged.
 
     Raises:
-        InputError: the checkpoint that is asked for is damaged, or there is no whole one.
+        InputError: the checkpoint that is asked for is damaged, or no complete one exists.
     """
     suffix = trainer.checkpoint_suffix
     last = restored_path(cfg.save_dir, cfg.restore_file, suffix)
@@ -185,7 +185,8 @@ def _without_damage(cfg: CheckpointConfig, trainer: Any) -> CheckpointConfig:
     }
     if not whole:
         raise InputError(
-            f"{last} is damaged, and there is no whole checkpoint beside it: remove it to train anew"
+            f"{last} is damaged, and no complete checkpoint is beside it: remove it to train from "
+            "the start"
         )
     newest = max(whole, key=lambda path: (whole[path], path.name))
     logger.warning(
