@@ -169,7 +169,9 @@ def _without_damage(cfg: CheckpointConfig, trainer: Any) -> CheckpointConfig:
     last = restored_path(cfg.save_dir, cfg.restore_file, suffix)
     if not last.exists():
         if cfg.restore_file != LAST:
-            logger.warning("there is no --restore-file %s: training starts anew", last)
+            logger.warning(
+                "there is no --restore-file %s: training starts from the beginning", last
+            )
         elif cfg.finetune_from_model is not None:
             _check_is_file(cfg.finetune_from_model)
         return cfg
@@ -236,7 +238,7 @@ def _updates_of(path: Path) -> int | None:
 class _Patience:
     """What fairseq counts for --patience, kept in the checkpoint.
 
-    fairseq has it in attributes of a function, which begin anew with each process
+    fairseq has it in attributes of a function, which start again with each process
     (fairseq_cli/train.py, `should_stop_early`).
     """
 
