@@ -5,6 +5,7 @@ with lines and documents as long as real text has them.
 What installs packages is not run here: the test environment was made by those commands (Makefile).
 """
 
+import importlib
 import importlib.util
 import json
 import lzma
@@ -301,6 +302,18 @@ def test_the_options_page_is_made_from_the_dataclasses():
 def test_the_compute_page(folder):
     for kind, text in blocks("docs/compute.md"):
         run_block(kind, text, folder)
+
+
+def test_what_the_pages_import_is_there():
+    # also of the pages that take long to run
+    pattern = r"^from (fairseq_minimodel[\w.]*) import (.+)$"
+    found = 0
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for module, names in re.findall(pattern, page.read_text(encoding="utf-8"), re.MULTILINE):
+            for name in names.split(", "):
+                assert hasattr(importlib.import_module(module), name), f"{page.name}: {name}"
+                found += 1
+    assert found > 5
 
 
 def test_every_page_is_reached_from_the_readme():
