@@ -105,7 +105,7 @@ def make_model(folder, layers, width):
 
 
 def compare_speed(folder, sentences, turns):
-    """Print sentences a second of each variant, and ratios."""
+    """Print sentences per second of each variant, and ratios."""
     from fairseq_minimodel.terminal.table import format_table
 
     workers = {name: Worker(name, folder) for name in VARIANTS}
@@ -232,7 +232,7 @@ def sorted_labels(folder):
 
 
 def compare_memory(folder, lines, count):
-    """Print lines a second and peak memory of the command, on `count` lines and ten times as many."""
+    """Print lines per second and peak memory of the command, on `count` lines and ten times as many."""
     from fairseq_minimodel.terminal.table import format_table
 
     rows = []

@@ -28,7 +28,7 @@ SECONDS_BETWEEN_SAMPLES = 0.2
 
 
 def generate_text(path, size, types=1_000_000, seed=0):
-    """Write `size` bytes: words of two to twelve letters, about 18 a line and 12 lines a document.
+    """Write `size` bytes: words of two to twelve letters, about 18 per line and 12 lines per document.
 
     The r-th most frequent of the types has a frequency of 1 / (r + 2.7) (Zipf-Mandelbrot).
     """

@@ -428,7 +428,7 @@ def describe(task: str, runs: Sequence[dict]) -> str:
     counts = sorted(set(rows.values()))
     seeds = sorted({run["seed"] for run in runs})
     return (
-        f"{task}: accuracy (%) on {' to '.join(map(str, counts))} examples a language "
+        f"{task}: accuracy (%) on {' to '.join(map(str, counts))} examples per language "
         f"({', '.join(rows)}); mean ± standard deviation over the seeds "
         f"{', '.join(map(str, seeds))}"
     )

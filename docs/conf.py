@@ -1,4 +1,4 @@
-"""The site: `make docs`. Its sources are README.md and docs/ as they stand, and a page a verb.
+"""The site: `make docs`. Its sources are README.md and docs/ as they stand, and one page per verb.
 
 The folder of sources is the root of the project, so that the links of a page lead to the same places
 here and on GitHub.

@@ -1,6 +1,6 @@
 """docs/options.md and the table of task modules, made from what they tell of.
 
-`python docs/options_page.py` writes them anew.
+`python docs/options_page.py` writes them again.
 """
 
 import dataclasses

@@ -21,13 +21,13 @@ INDEX = f"""\
 # The command
 
 `{PROGRAM} VERB --help` prints what these pages say. A wrong option, or input that you can
-mend, ends a command with one sentence, exit status 2 and nothing half-written
+fix, ends a command with one sentence, exit status 2 and nothing half-written
 ([troubleshooting](../troubleshooting.md)); Ctrl-C ends it with 130.
 """
 
 
 def write_pages(app: Sphinx) -> None:
-    """Write docs/verbs/index.md and a page a verb; remove those of verbs that are gone."""
+    """Write docs/verbs/index.md and one page per verb; remove those of verbs that are gone."""
     pages = dict(_pages())
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / ".gitignore").write_text("*\n")

@@ -9,8 +9,8 @@
 #   SEEDS                     of adaptation and fine-tuning; pretraining has seed 1
 #   LAYERS DEPTH NEW_LAYERS   layers of the model, of the mini-model; those that MiniPost adds
 #   SIZES LENGTH              other sizes of the model (hydra's overrides); its positions
-#   SEQUENCES BATCH           sequences an update; sequences a process at once
-#   PROCESSES LAUNCH          processes (one a GPU), and the command that starts a program in all
+#   SEQUENCES BATCH           sequences per update; sequences per process at once
+#   PROCESSES LAUNCH          processes (one per GPU), and the command that starts a program in all
 #   PRECISION                 fp16, bf16 or fp32
 #   VOCABULARY                options of `fairseq-minimodel prepare`
 #   SETS                      of examples/download.sh, or generated
@@ -62,7 +62,7 @@ declare -F text_of >/dev/null || text_of() { # the files of a language
   local file files=()
   for file in "${found[@]}"; do if [ -e "$file" ]; then files+=("$file"); fi; done
   if [ "${#files[@]}" = 0 ]; then
-    echo "there is no text of the language $1: put $1.txt, perhaps compressed, into $TEXT" >&2
+    echo "no text of the language $1: put $1.txt, perhaps compressed, into $TEXT" >&2
     exit 2
   fi
   printf '%s\n' "${files[@]}"
@@ -114,12 +114,12 @@ quoted() { # a path as a value of hydra, in which blanks, commas and brackets ar
   echo "'${1//\'/\\\'}'"
 }
 
-hydra_train() { # hydra_train CONFIG SAVE_DIR SEQUENCES_AN_UPDATE SEQUENCES_AT_ONCE OVERRIDES...
+hydra_train() { # hydra_train CONFIG SAVE_DIR SEQUENCES_PER_UPDATE SEQUENCES_AT_ONCE OVERRIDES...
   local config=$1 save_dir=$2 update=$3 batch=$4 program
   shift 4
   if ((batch * PROCESSES > update)); then batch=$((update / PROCESSES)); fi
   if ((batch == 0 || update % (batch * PROCESSES) != 0)); then
-    echo "$update sequences an update are no multiple of $batch at once in $PROCESSES processes:" \
+    echo "$update sequences per update are not a multiple of $batch at once in $PROCESSES processes:" \
       "set BATCH or PROCESSES" >&2
     exit 2
   fi

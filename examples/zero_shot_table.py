@@ -1,4 +1,4 @@
-"""The scores of a recipe as tables, one a task: languages by variants.
+"""The scores of a recipe as tables, one per task: languages by variants.
 
     python examples/zero_shot_table.py OUT
 

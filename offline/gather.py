@@ -77,7 +77,7 @@ def check(options: argparse.Namespace) -> None:
         )
     if not re.fullmatch(r"2\.\d+", options.glibc):
         raise GatherError(
-            f"{options.glibc} is no version of glibc: take the last word of the first line of "
+            f"{options.glibc} is not a version of glibc: take the last word of the first line of "
             "`ldd --version` on the other machine, as in 2.28"
         )
     if platform.system() != "Linux":

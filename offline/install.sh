@@ -38,7 +38,7 @@ made=
 if [ -x "$environment/bin/python" ]; then
   python=$environment/bin/python
 elif [ -e "$environment" ]; then
-  fail "$environment is there and is no Python environment: name a new folder"
+  fail "$environment exists and is not a Python environment: name a new folder"
 else
   made=yes
   python=${PYTHON:-python$python_version}
@@ -76,7 +76,7 @@ compilers = []
 for variable in ("CC", "CXX"):
     compilers = shlex.split(os.environ.get(variable) or sysconfig.get_config_var(variable))
     if not shutil.which(compilers[0]):
-        fail("there is no compiler %s, which fairseq needs: install one (gcc and g++), load its "
+        fail("no compiler %s was found, which fairseq needs: install one (gcc and g++), load its "
              "module, or name it in CC and CXX" % compilers[0])
 with tempfile.TemporaryDirectory() as folder:
     source = os.path.join(folder, "try.cpp")

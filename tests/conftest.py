@@ -75,7 +75,7 @@ def target_data(once) -> Path:
 def write_corpus(folder: Path, words: list[str], seed: int, sentences: int = 200) -> Path:
     """So many training and 40 validation sentences of Zipf-distributed words, as fairseq reads them.
 
-    One symbol a word, in the order of `words`, with a SentencePiece model that splits at spaces.
+    One symbol per word, in the order of `words`, with a SentencePiece model that splits at spaces.
     """
     from fairseq.data import Dictionary
     from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder

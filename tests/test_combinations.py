@@ -124,7 +124,7 @@ def pairs(words, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tokens(pairs, corpus):
-    """The pairs as the task feeds them to a model, one a row: <s> first </s> </s> second </s>."""
+    """The pairs as the task feeds them to a model, one per row: <s> first </s> </s> second </s>."""
     dictionary = Dictionary.load(str(corpus / "dict.txt"))
     rows = []
     for line in pairs.read_text().splitlines()[1:]:

@@ -73,7 +73,7 @@ def test_the_marks_would_be_made(form, mark):
     buffer = io.BytesIO(FORMS[form](mark))
     try:
         torch.load(buffer, weights_only=False)
-    except Exception:  # it is no file of PyTorch's after that
+    except Exception:  # it is not a file of PyTorch after that
         pickle.loads(buffer.getvalue())
     assert mark.exists()
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import torch
 
 # Of a checkpoint: how long things took; settings; an entry for each time that the run was resumed; and
-# what every new body draws anew, its lineage.
+# what every new body draws, its lineage.
 UNCOMPARED = (
     "metrics", "previous_training_time", "cfg", "args", "optimizer_history", "encoder.lineage",
 )  # fmt: skip

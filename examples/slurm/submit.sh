@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Submit a recipe to SLURM: one job a step, each after the steps that it needs.
+# Submit a recipe to SLURM: one job per step, each after the steps that it needs.
 #   TEXT=FOLDER OUT=FOLDER examples/slurm/submit.sh examples/xnli/run.sh
 # Steps that are done are not submitted. A job that is preempted or at the end of its time is queued
 # again, and goes on from its last checkpoint. Where your cluster differs, say so in these:

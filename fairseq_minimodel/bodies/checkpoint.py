@@ -83,7 +83,7 @@ class Checkpoint:
         """
         if OUTPUT_BIAS not in self.state:
             raise InputError(
-                f"{self.path} has no MLM head (no {OUTPUT_BIAS}), and so not a whole language side; "
+                f"{self.path} has no MLM head (no {OUTPUT_BIAS}), and so not a complete language side; "
                 "give a checkpoint that kept the head, as those of fairseq-train do"
             )
         return language_side_of(self.state)

@@ -127,7 +127,7 @@ class Family:
             has GELU whatever `hidden_act` says.)
         absent: the values of those that config.json leaves out, where they are not those of `fixed`.
         pooler_activation: that of Hugging Face's classification head.
-        position_offset: the rows of the positions that are no positions, before those that are.
+        position_offset: the number of rows before the first real position.
         special_tokens: by the names of their roles in special_tokens_map.json.
         unsupported: options of fairseq's models that this package's model does not have.
         former_names: patterns of names in older checkpoints, and what stands for them now.

@@ -23,7 +23,7 @@ def check_fits(
 
     Raises:
         InputError: it does not fit. The number of attention heads and the activation function are
-            in no tensor: loaded with others, a model computes something else without a word.
+            in no tensor: loaded with others, a model computes something else silently.
     """
     found = checkpoint.body_settings()
     different = [name for name, value in found.items() if value != settings[name]]

@@ -58,8 +58,9 @@ def check_state(path: Path, state: StateDict, family: Family) -> None:
     if lost or not numbers:
         there = sorted(numbers, key=lambda number: (len(number), number))
         raise InputError(
-            f"{path} is not a whole {family.name}: it has tensors of {len(numbers)} layers, and they "
-            f"are not numbered from 0 on without a gap ({', '.join(there[-3:]) or 'none'} the last)"
+            f"{path} is not a complete {family.name}: it has tensors of {len(numbers)} layers, and "
+            "they are not numbered from 0 on without a gap "
+            f"({', '.join(there[-3:]) or 'none'} the last)"
         )
     matrices = (EMBEDDING, POSITIONS, family.ffn)
     check_presence(path, state, matrices, family)
@@ -99,4 +100,4 @@ def check_presence(path: Path, state: StateDict, names: Iterable[str], family: F
     """Refuse a state dict that lacks one of the tensors, with an `InputError`."""
     missing = [name for name in names if name not in state]
     if missing:
-        raise InputError(f"{path} is not a whole {family.name}: it lacks {missing[0]}; {AGAIN}")
+        raise InputError(f"{path} is not a complete {family.name}: it lacks {missing[0]}; {AGAIN}")

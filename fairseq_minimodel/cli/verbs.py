@@ -159,7 +159,7 @@ VERBS = (
         "--body checkpoints/topics/checkpoint_last.pt --pack packs/de --input german.txt --output "
         "topics.jsonl",
         "A body that was fine-tuned to classify labels each line; one that was fine-tuned for "
-        "questions answers it; a pretrained one fills each <mask>. The input is read by and by, "
+        "questions answers it; a pretrained one fills each <mask>. The input is read in portions, "
         "in memory that does not grow with it.",
     ),
     Verb(

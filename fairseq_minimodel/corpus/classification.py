@@ -56,7 +56,7 @@ def prepare_classification(
 ) -> None:
     """Write `input0`, `input1` (for sentence pairs) and `label` below the folder `output`.
 
-    The binary data are what fairseq-preprocess makes of the same texts: one item an example, ended
+    The binary data are what fairseq-preprocess makes of the same texts: one item per example, ended
     by </s>; the class of a label is its place in label/dict.txt. A former output is replaced.
 
     Args:

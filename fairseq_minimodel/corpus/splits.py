@@ -60,7 +60,7 @@ def plan_splits(run: Run, buckets: int, found: int, too_short: int) -> list[Buck
             f"The text holds {found} documents, of which {documents} remain when {too_short} too "
             f"short ones (--min-characters {options.min_characters}) and "
             f"{found - too_short - documents} duplicates are dropped, but at least 2 are needed "
-            "(one to train, one to validate); give more text, or one document a line with "
+            "(one to train, one to validate); give more text, or one document per line with "
             "--document-per-line."
         )
     valid, divided = _choose_valid(run, buckets, documents, text_bytes)

@@ -95,7 +95,7 @@ def training_memory(
         shape: of the layers that run, as in `compute.masked_lm_flops`, and so the next four.
         sequences: in a batch as the GPU sees it, before gradients are accumulated.
         sequence_length: T, which is also the number of positions that the model knows.
-        objective: masked_lm, classification (on <s>) or span (two scores a token).
+        objective: masked_lm, classification (on <s>) or span (two scores per token).
         classes: of classification.
         precision: BITS_16 or BITS_32.
 

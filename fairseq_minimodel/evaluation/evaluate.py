@@ -102,7 +102,7 @@ def evaluate(
         data: its archive, folder or file, as published.
         split: of the benchmark.
         languages: codes to take; None: of every pack.
-        max_tokens: tokens a batch, padding included.
+        max_tokens: tokens per batch, padding included.
         device: of PyTorch; None: a GPU if there is one.
         output: where to write the scores as JSON; None: nowhere.
         options: of the kinds. Classification: text_columns (one or two), label_column (of `tests`),
@@ -265,7 +265,7 @@ def _refuse_mixed(benchmark: str, codes: Sequence[str]) -> None:
 def _packs_below(folder: Path) -> dict[str, LanguagePack]:
     """The packs in a folder, at any depth, by language."""
     packs: dict[str, LanguagePack] = {}
-    # rglob passes over a link that leads nowhere, and its pack would be missing without a word
+    # rglob passes over a link that leads nowhere, and its pack would be missing silently
     found = sorted(Path(root) for root, _, files in os.walk(folder) if PACK_FILE in files)
     for path in found:
         if any(part.startswith(".") for part in path.relative_to(folder).parts):

@@ -56,7 +56,7 @@ def atomic_file(path: str | Path, form: FileForm | None = None) -> Iterator[Path
 
 
 def write_json(path: str | Path, value: object, form: FileForm | None = None) -> None:
-    """Write a value as JSON, whole or not at all. Arguments and errors as in `atomic_file`."""
+    """Write a value as JSON, completely or not at all. Arguments and errors as in `atomic_file`."""
     with atomic_file(path, form) as unfinished:
         text = json.dumps(value, indent=2, ensure_ascii=False)
         unfinished.write_text(text + "\n", encoding="utf-8")

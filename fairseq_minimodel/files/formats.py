@@ -61,10 +61,10 @@ _OBJECT_BEGINS = re.compile(rb'\{\s*"(?:[^"\\]|\\.)*"\s*:')
 _ARRAY_BEGINS = re.compile(rb'\[\s*(\{\s*"|"(?:[^"\\]|\\.)*"\s*[,\]])')
 _MARKUP_BEGINS = re.compile(rb"<(\?xml|!doctype|html|mediawiki|doc|tei)\b", re.IGNORECASE)
 _NAME = re.compile(r"[\w.-]{1,40}")
-_OBJECTS_IN_LINES = "make it JSON Lines, one object a line, with"
+_OBJECTS_IN_LINES = "make it JSON Lines, one object per line, with"
 _TAB = "\t"
 _TABLE_WAY_OUT = (
-    "write the column with the text as plain text, or all of it as JSON Lines, one object a line"
+    "write the column with the text as plain text, or all of it as JSON Lines, one object per line"
 )
 _ROWS = 20  # of a table that are looked at
 _TABLE_BYTES = 1 << 16

@@ -69,7 +69,7 @@ def _archive(path: str | Path) -> str | None:
         files = [member.filename for member in members]
         return f"a zip archive of {_listed(files)}: unpack it"
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        return "a compressed zip archive, as torch.save writes none: write it anew with torch.save"
+        return "a compressed zip archive, as torch.save writes none: write it again with torch.save"
     return None
 
 

@@ -52,8 +52,8 @@ def build_model(
     except RuntimeError as error:
         reason = (str(error).split("\n")[1:2] or [str(error)])[0].strip()[:200]
         raise InputError(
-            f"{checkpoint.path} is no whole minimodel_roberta ({reason}): it is damaged, or of another "
-            "form of RoBERTa"
+            f"{checkpoint.path} is not a complete minimodel_roberta ({reason}): it is damaged, or of "
+            "another form of RoBERTa"
         ) from None
     return model.to(device).eval()
 

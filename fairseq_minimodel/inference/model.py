@@ -74,7 +74,7 @@ def load(
         labels: dict.txt of the labels; None: that of the module, or of the training data.
         device: of PyTorch ("cuda:1"); None: a GPU if there is one.
         bfloat16: keep all weights, and compute, in bfloat16.
-        max_tokens: tokens a batch, padding included; None: 1,024 on a CPU, 8,192 elsewhere.
+        max_tokens: tokens per batch, padding included; None: 1,024 on a CPU, 8,192 elsewhere.
 
     Raises:
         InputError: a file is missing or damaged, the parts do not belong together, two packs have one
@@ -154,7 +154,7 @@ class LanguageModel:
         """The tokens of each text, as the dictionary spells them, without <s> and </s>.
 
         Raises:
-            InputError: a text is no string, or there is no such language.
+            InputError: a text is not a string, or there is no such language.
         """
         spoken, texts = self._spoken(language), _checked(texts)
         encoded = spoken.vocabulary.encode_batch(texts) if texts else []

@@ -78,8 +78,8 @@ def predict(
     that is neither called .jsonl nor begins as JSON Lines, and of standard input, `json_lines` says so.
 
     Raises:
-        InputError: as in `load`; the input cannot be read; a line is not UTF-8, or no JSON object with
-            the texts; or an option does not fit the body's task.
+        InputError: as in `load`; the input cannot be read; a line is not UTF-8, or not a JSON object
+            with the texts; or an option does not fit the body's task.
     """
     if output != STANDARD:
         check_file(output, PREDICTIONS, source)
@@ -145,7 +145,7 @@ def read_rows(
         kind: says where the texts stand.
 
     Raises:
-        InputError: a line is not UTF-8, or no JSON object with the texts. It names input and line.
+        InputError: a line is not UTF-8, or not a JSON object with the texts. It names input and line.
     """
     for line in lines:
         content = line.content.removeprefix(BYTE_ORDER_MARK) if line.number == 1 else line.content

@@ -1,4 +1,4 @@
-"""What is known of a file: facts with a name each, for a reader and as JSON."""
+"""What is known of a file: named facts, for a reader and as JSON."""
 
 import textwrap
 from collections.abc import Mapping, Sequence

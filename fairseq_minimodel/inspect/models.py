@@ -124,7 +124,7 @@ def describe_checkpoint(path: Path) -> Model:
         sizes, cost = supported.body_settings(), training_cost(supported)
     except (KeyError, ValueError):
         raise InputError(
-            f"{path} is not a whole RoBERTa: it has a token embedding, but not all the layers and "
+            f"{path} is not a complete RoBERTa: it has a token embedding, but not all the layers and "
             "settings that go with it"
         ) from None
     weights = _weights(checkpoint)

@@ -162,7 +162,7 @@ def _read_weights(model: Path) -> StateDict:
     names = [name for name in (WEIGHTS, INDEX, OLD_WEIGHTS) if (model / name).is_file()][:1]
     if not names:
         raise InputError(
-            f"{model} has neither {WEIGHTS} nor {OLD_WEIGHTS}: give the folder of a whole model"
+            f"{model} has neither {WEIGHTS} nor {OLD_WEIGHTS}: give the folder of a complete model"
         )
     if names == [INDEX]:
         names = sorted(set(read_index(model / INDEX).values()))

@@ -113,7 +113,7 @@ def distinct(symbols: Sequence[str]) -> list[str]:
 
 
 def _scored(model: SentencePieceModel, symbols: Sequence[str]) -> dict[str, object]:
-    """A model of scores: (symbol, score) of each row. Symbols that are no pieces get the lowest."""
+    """A model of scores: (symbol, score) of each row. Symbols that are not pieces get the lowest."""
     lowest = min(model.scores.values())
     return {
         "type": "Unigram",

@@ -142,7 +142,7 @@ def mask_lines(
     """Mask lines of token ids; what is longer than the body has positions becomes several sequences.
 
     <s> and </s> are put around each sequence and, other than in training, never masked: to predict
-    them is no knowledge of a language.
+    them is not knowledge of a language.
 
     Args:
         longest: the body's positions.

@@ -243,7 +243,7 @@ def best_text(context: AlignedText, spans: Sequence[Span]) -> str:
 def bootstrap_interval(values: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Bounds of the 95 % intervals of the means, by the percentile bootstrap (Efron 1979).
 
-    Questions are drawn anew, with replacement, `RESAMPLES` times; always the same draws.
+    Questions are drawn with replacement, `RESAMPLES` times; always the same draws.
 
     Args:
         values: (questions, measures).

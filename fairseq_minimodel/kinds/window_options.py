@@ -12,8 +12,8 @@ from ..errors import InputError
 from ..files import records
 from ..options import option
 
-# Folders with a dataset of fairseq each, an item a window: its tokens; and the positions of the first
-# and the last token of the answer in it.
+# Folders with one dataset of fairseq each, one item per window: its tokens; and the positions of
+# the first and the last token of the answer in it.
 WINDOWS, SPANS = "windows", "spans"
 RECORD = "windows.json"  # beside them: the options that the windows were made with
 # Where the whole answer is not in the window: at <s>, which every window has and no answer.

@@ -16,7 +16,9 @@ def dictionary_of(symbols: Sequence[str]) -> Dictionary:
     """fairseq's dictionary of a vocabulary: one symbol for each row of an embedding."""
     dictionary = Dictionary()
     for symbol in symbols[len(LEADING_SYMBOLS) :]:  # fairseq's dictionary starts with these
-        dictionary.add_symbol(symbol, overwrite=True)  # a row each, also of a symbol that is there
+        dictionary.add_symbol(
+            symbol, overwrite=True
+        )  # one row each, also for a symbol that is there
     return dictionary
 
 

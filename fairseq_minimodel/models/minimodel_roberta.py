@@ -228,7 +228,7 @@ class MiniModelRoberta(RobertaModel):
 
         Raises:
             InputError: the checkpoint was trained with another vocabulary of the same size, which
-                fairseq would load without a word; or with another task module than this model's.
+                fairseq would load silently; or with another task module than this model's.
         """
         self.is_restored = True
         self._fit_classification_heads(state_dict)

@@ -147,7 +147,7 @@ def is_of_interest(record: logging.LogRecord) -> bool:
     """Whether a record is shown while a run trains; a filter of handlers, which makes it plain, too."""
     record.msg, record.args = plain(record.getMessage()), ()
     if run is not None and run.bar is not None:
-        run.bar.clear()  # drawn anew with the next update
+        run.bar.clear()  # drawn again with the next update
     if (
         record.levelno != logging.INFO
         or not record.name.startswith("fairseq")

@@ -137,7 +137,7 @@ def compute_to_match_over_seeds(
     evaluations, over the FLOPs that all runs of a side have.
 
     The interval is the percentile bootstrap (Efron and Tibshirani 1993, chapter 13): seeds are drawn
-    with replacement, the same for both sides, and the whole is computed anew for each resample. One
+    with replacement, the same for both sides, and the whole is computed again for each resample. One
     that never reaches its score counts as a ratio below all others, one that has it before training
     as a ratio above all others. With few seeds the interval is rough: three have ten resamples.
 

@@ -17,7 +17,7 @@ from ..terminal.progress import Progress
 
 _SETTINGS = "{'_name': "  # how they begin, after the name of a logger, which --log-file leaves out
 _UPDATES = "num_updates"
-_EPOCH = "train"  # prefix of an epoch's means, which are no points of a curve
+_EPOCH = "train"  # prefix of an epoch's means, which are not points of a curve
 _SUMS = ("flops", "tokens", "wall")  # over the whole run
 _KEPT = (_UPDATES, "loss", "accuracy", *_SUMS)  # and the losses of heads
 HEAD = "loss_l"

@@ -8,7 +8,7 @@ from .gather import SAVED, Run, Training
 from .logs import flat
 
 _NOTHING = ("", "None")
-_LOGGING = "job_logging_cfg."  # hydra's, which is no setting of training
+_LOGGING = "job_logging_cfg."  # hydra's, which is not a setting of training
 
 
 def options_section(runs: Sequence[Run]) -> Section | None:

@@ -12,7 +12,7 @@ from .masked_blocks import MaskedBlocks
 class Episodes(FairseqDataset):
     """Each item is a support batch and a query batch of one domain, drawn without repetition.
 
-    Every so many episodes as there are domains hold each domain once, in an order drawn anew. What an
+    Every so many episodes as there are domains hold each domain once, in a new random order. What an
     episode holds follows from the seed, the epoch and its index: a run that resumes sees the same.
 
     Args:

@@ -149,7 +149,7 @@ class LanguageAdaptationTask(MaskedLMTask):
         return restored_path(self.cfg.save_dir, self.cfg.restore_file)
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs) -> None:
-        """Blocks of a split, masked a batch at a time where the settings allow it."""
+        """Blocks of a split, masked one batch at a time where the settings allow it."""
         masking = masking_of(self.cfg, self.source_dictionary, self.mask_idx)
         if masking is None:
             super().load_dataset(split, epoch, combine, **kwargs)

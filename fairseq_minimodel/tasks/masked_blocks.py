@@ -82,7 +82,7 @@ class MaskedBlocks(FairseqDataset):
         return index, self.blocks[index]
 
     def collater(self, samples: list[tuple[int, Tensor]]) -> dict[str, Any]:
-        """The batch that fairseq's `masked_lm` would make of these blocks, masked anew."""
+        """The batch that fairseq's `masked_lm` would make of these blocks, with new masks."""
         if not samples:
             return {}
         indices, blocks = zip(*samples, strict=True)

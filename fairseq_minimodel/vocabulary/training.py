@@ -54,7 +54,7 @@ def train_sentencepiece(
     """Train a unigram model on a file made by `write_sample`.
 
     The size is at most one piece for every `CHARACTERS_PER_PIECE` characters of the sample: with
-    about four characters a token, a piece is then seen fifty times on average. It is at least the
+    about four characters per token, a piece is then seen fifty times on average. It is at least the
     number of characters to cover. The result depends on the sample and the arguments alone.
 
     Returns:

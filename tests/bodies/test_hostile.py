@@ -282,7 +282,7 @@ def test_a_model_with_missing_parts_is_not_built(joint_checkpoint, tmp_path):
 
     checkpoint = read_checkpoint(joint_checkpoint)
     state = {name: one for name, one in checkpoint.state.items() if "k_proj" not in name}
-    with pytest.raises(InputError, match="is no whole minimodel_roberta"):
+    with pytest.raises(InputError, match="is not a complete minimodel_roberta"):
         build_model(replace(checkpoint, state=state), symbols_of(checkpoint))
     write_checkpoint(tmp_path / "whole.pt", checkpoint)
     build_model(read_checkpoint(tmp_path / "whole.pt"), symbols_of(checkpoint))
@@ -319,7 +319,7 @@ def test_a_checkpoint_without_check_sums_is_read(joint_checkpoint, tmp_path):
 @pytest.mark.parametrize("name", [f"{LAYERS}2.fc2.bias", f"{LAYERS}0.self_attn.q_proj.weight"])
 def test_every_tensor_of_the_body_must_be_there(altered, name):
     path = altered(lambda content: content["model"].pop(name))
-    with pytest.raises(InputError, match=f"is not a whole RoBERTa: it lacks {name}"):
+    with pytest.raises(InputError, match=f"is not a complete RoBERTa: it lacks {name}"):
         read_checkpoint(path)
 
 
@@ -334,7 +334,7 @@ def test_every_tensor_of_a_head_must_be_there(altered, part):
     missing = name(part)
     del whole[missing]
     path = altered(lambda content: content["model"].update(whole))
-    with pytest.raises(InputError, match=f"is not a whole RoBERTa: it lacks {missing}"):
+    with pytest.raises(InputError, match=f"is not a complete RoBERTa: it lacks {missing}"):
         read_checkpoint(path)
 
 

@@ -201,7 +201,7 @@ def test_fairseq_trains_on_shards(text, tmp_path, capsys):
     command += ["--criterion", "masked_lm", "--sample-break-mode", "complete_doc"]
     command += ["--optimizer", "adam", "--lr", "0.001", "--batch-size", "64", "--max-epoch", "2"]
     command += ["--tokens-per-sample", "64", "--cpu", "--no-save", "--num-workers", "0"]
-    # By default fairseq leaves out a last batch that is no multiple of 8: all of so little data.
+    # By default fairseq leaves out a last batch that is not a multiple of 8: all of so little data.
     command += ["--required-batch-size-multiple", "1"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     log = result.stdout + result.stderr

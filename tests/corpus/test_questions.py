@@ -181,7 +181,7 @@ def test_the_command_writes_windows_and_where_the_answers_are(files, source_data
         assert f"{split} ({files / split}.json): {len(questions)} questions in {len(windows)}" in (
             printed
         )
-        # one item a window, in the order of the questions; a word is a token
+        # one item per window, in the order of the questions; a word is a token
         expected_windows, expected_spans = [], []
         for question in questions:
             ids = [vocabulary.encode(text) for text in (question.question, question.context)]

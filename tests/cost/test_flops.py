@@ -33,7 +33,7 @@ SHAPES = {
     "wide": (Shape(3, 128, 16, 2, 24), 3, 20),
     "single token": (Shape(3, 64, 1, 2, 24), 4, 1),
 }
-# Two scores a token count for something in the smallest of models only: 8 % of the forward pass.
+# Two scores per token count for something in the smallest of models only: 8 % of the forward pass.
 SMALLEST = (Shape(3, 1, 1, 1, 24), 2, 1)
 
 FREEZE = ["none", "language", "body", "bottom:0", "bottom:2", "bottom:3"]

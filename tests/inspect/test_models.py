@@ -263,7 +263,7 @@ def test_truncated_and_foreign_files_end_in_a_sentence(models, joint_checkpoint,
         "picture.png": "is not a file that inspect knows",
         "absent": "there is no",
         "folder": "name one of its checkpoints: checkpoint_last.pt",
-        "part.pt": "is not a whole RoBERTa",
+        "part.pt": "is not a complete RoBERTa",
     }.items():
         assert main(["inspect", str(joint_checkpoint), str(tmp_path / name)]) == 2
         printed = capsys.readouterr()

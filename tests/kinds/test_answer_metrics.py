@@ -23,7 +23,7 @@ from fairseq_minimodel.kinds.answer_metrics import exact_match, f1, normaliser
         ("mlqa", "es", "¿Los gatos y una casa?", "gatos y casa"),
         ("mlqa", "vi", "Những con của cái", "con"),
         ("mlqa", "hi", "एक शहर।", "एक शहर"),
-        ("mlqa", "ar", "الكتاب، والبيت", "كتاب و بيت"),  # also where it is no prefix of the word
+        ("mlqa", "ar", "الكتاب، والبيت", "كتاب و بيت"),  # also where it is not a prefix of the word
         ("mlqa", "zh", "中国abc def長城，1", "中 国 abc def 長 城 1"),
     ],
 )

@@ -133,7 +133,7 @@ def test_questions_get_their_own_answers_from_the_best_of_all_windows(
     def knowing(model, windows, *unused):
         scores = [numpy.zeros((len(window), 2), numpy.float32) for window in windows]
         for window, found in zip(windows, scores, strict=True):
-            found[:4] = 99  # what is no context does not count
+            found[:4] = 99  # what is not context does not count
             found[numpy.flatnonzero(window[4:-2] == marker) + 5] = 9
         return scores
 

@@ -263,7 +263,7 @@ def test_a_model_knows_the_body_that_it_stands_on():
 
 
 def test_a_body_without_a_written_lineage_keeps_its_own():
-    """As fairseq's roberta: what the module adds is no part of it."""
+    """As fairseq's roberta: what the module adds is not part of it."""
     state = make_model().state_dict()
     del state[LINEAGE]
     model = make_model(task_module="compacter", module_reduction=2)

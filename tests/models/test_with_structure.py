@@ -63,7 +63,7 @@ def test_the_task_is_the_mean_representation_by_the_body_in_the_first_training_p
     model.load_state_dict(plain.state_dict())
     tokens = random_tokens(12, 7)
     model.eval()(tokens)
-    assert not structure_in(model).embedding.any()  # validation is no training input
+    assert not structure_in(model).embedding.any()  # validation is not training input
     model.train()(tokens)
     assert all(part.training for part in model.modules())
     hidden = plain(tokens, features_only=True)[0]

@@ -128,7 +128,7 @@ def test_logits_of_200_do_not_overflow(dtype):
 
 @pytest.mark.parametrize("block_elements", [VOCABULARY, 2**24], ids=["a row", "all rows"])
 def test_with_hidden_states_in_bfloat16_it_is_close(block_elements):
-    """Blocks are added up in the type of the weights: with many of them it is no further away."""
+    """Blocks are added up in the type of the weights: with many of them it is not further away."""
     hidden, weight, bias, target = make(rows=1000, dtype=torch.float32)
     hidden = hidden.detach().bfloat16().requires_grad_()
     loss = linear_cross_entropy(hidden, weight, bias, target, block_elements)

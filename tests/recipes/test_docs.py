@@ -5,6 +5,7 @@ with lines and documents as long as real text has them.
 What installs packages is not run here: the test environment was made by those commands (Makefile).
 """
 
+import importlib
 import importlib.util
 import json
 import lzma
@@ -181,10 +182,33 @@ def write_topics(sentences, path):
     path.write_text("\n".join(["index_id\tcategory\ttext", *rows]) + "\n")
 
 
+def from_the_tutorial():
+    """The blocks of the README that the tutorial has too, word for word: they are run there."""
+    tutorial = blocks("docs/tutorial.md")
+    return [
+        (kind, text)
+        for kind, text in blocks("README.md")
+        if any(kind == other and text in whole for other, whole in tutorial)
+    ]
+
+
+def own_blocks():
+    shared = from_the_tutorial()
+    return [block for block in blocks("README.md") if block not in shared]
+
+
+def test_what_the_readme_does_with_an_existing_model_is_run_by_the_tutorial():
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = page.partition("\n## A language for an existing model\n")[2].partition("\n## ")[0]
+    found = [block for block in blocks("README.md") if block[1] in section]
+    assert len(found) >= 7
+    assert found == from_the_tutorial()
+
+
 @pytest.fixture(scope="module")
 def readme(folder):
     # one shell for the whole page: later blocks use the variables of earlier ones
-    texts = [text for kind, text in blocks("README.md") if kind == "sh"]
+    texts = [text for kind, text in own_blocks() if kind == "sh"]
     return run_block("sh", "\n".join(texts), folder)
 
 
@@ -192,7 +216,7 @@ def test_the_readme(readme, folder):
     assert "| en " in readme and "| de " in readme
     scores = json.loads((folder / "scores.json").read_text())
     assert [score["language"] for score in scores] == ["en", "de"]
-    for kind, text in blocks("README.md"):
+    for kind, text in own_blocks():
         if kind == "python":
             assert run_block(kind, text, folder).strip() in "0123"
 
@@ -278,6 +302,28 @@ def test_the_options_page_is_made_from_the_dataclasses():
 def test_the_compute_page(folder):
     for kind, text in blocks("docs/compute.md"):
         run_block(kind, text, folder)
+
+
+def test_what_the_pages_import_is_there():
+    # also of the pages that take long to run
+    pattern = r"^from (fairseq_minimodel[\w.]*) import (.+)$"
+    found = 0
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for module, names in re.findall(pattern, page.read_text(encoding="utf-8"), re.MULTILINE):
+            for name in names.split(", "):
+                assert hasattr(importlib.import_module(module), name), f"{page.name}: {name}"
+                found += 1
+    assert found > 5
+
+
+def test_every_page_is_reached_from_the_readme():
+    seen, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        seen.add(page)
+        links = re.findall(r"\]\((?!http)([^)#]+\.md)[)#]", page.read_text(encoding="utf-8"))
+        waiting += {(page.parent / link).resolve() for link in links} - seen
+    assert set((ROOT / "docs").glob("*.md")) <= seen
 
 
 def test_every_page_and_link_is_there():

@@ -218,7 +218,7 @@ def test_another_python_an_older_glibc_and_no_pytorch(packages, tmp_path):
     [
         ("FOR_PYTHON=3.9", "supports Python 3.10 to 3.13, not 3.9: name the version"),
         ("FOR_PYTHON=3.11.7", "not 3.11.7"),
-        ("FOR_GLIBC=musl", "musl is no version of glibc: take the last word"),
+        ("FOR_GLIBC=musl", "musl is not a version of glibc: take the last word"),
     ],
 )
 def test_what_cannot_be_gathered(setting, sentence, packages, tmp_path):
@@ -391,7 +391,7 @@ def test_a_compiler_that_will_not_do(name, folder, tmp_path):
 @pytest.mark.parametrize("variable", ["CC", "CXX"])
 def test_no_compiler(variable, folder, tmp_path):
     result = install(folder, tmp_path / "venv", **{variable: "no-such-compiler -pipe"})
-    assert refusal(result).startswith("there is no compiler no-such-compiler, which fairseq needs")
+    assert refusal(result).startswith("no compiler no-such-compiler was found, which fairseq needs")
     assert not (tmp_path / "venv").exists()
 
 
@@ -402,7 +402,7 @@ def test_no_python(folder, tmp_path):
 
 def test_an_environment_that_is_something_else(folder, tmp_path):
     sentence = refusal(install(folder, folder))
-    assert sentence == f"{folder} is there and is no Python environment: name a new folder"
+    assert sentence == f"{folder} exists and is not a Python environment: name a new folder"
     for wrong in ([], ["--keep-torch"], ["--other", "x"], ["x", "y"], ["--other"]):
         assert refusal(install(folder, *wrong)).startswith("call it as: sh install.sh")
 

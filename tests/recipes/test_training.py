@@ -131,7 +131,7 @@ def test_two_processes_learn_as_one_with_twice_the_batch(
     data = source_data if stage == "pretraining" else target_data
     options = JOINT if stage == "pretraining" else adaptation(joint_checkpoint)
     options = [*options, "--dropout", "0", "--attention-dropout", "0"]
-    # batches of one process are split over the two: the same tokens an update, dropout off
+    # batches of one process are split over the two: the same tokens per update, dropout off
     one = losses(train(data, tmp_path / "one", *options, "--batch-size", "4", "--update-freq", "2"))
     two = losses(run_two_processes(data, tmp_path / "two", *options))
     assert len(one) == len(two) == 4

@@ -22,7 +22,7 @@ FEWEST_LETTERS = 25  # that the fixed parts of a message have, or it would match
 
 
 def fixed_and_variable(node):
-    """The parts of a text in the code, None for those that are put in; [None] for what is no text."""
+    """The parts of a text in the code, None for those that are put in; [None] for other nodes."""
     if isinstance(node, ast.JoinedStr):
         return [part for value in node.values for part in fixed_and_variable(value)]
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
@@ -80,7 +80,7 @@ PROVOKED = {
 
 
 def words(message):
-    """Those that are no names, numbers or values."""
+    """Those that are not names, numbers or values."""
     return re.findall(r"[A-Za-z-]+", re.sub(r"""\S*[/."'\d]\S*""", " ", message))
 
 

@@ -38,7 +38,7 @@ def test_neighbours_worked_out_by_hand(source, tmp_path):
     vectors = [[0, 3.0, 1], [2, 1, 0], [0, 0, 2], [1, 0, 1], [1, 0, 2], [0, 9, 0]]
     result = align(pack(tmp_path, "de", tokens, vectors), source, words=20, neighbours=2)
     # the most frequent first; "taxi", "a" and "ing" are in both, "hund" begins no word; of the source
-    # "ing" and "a" are no words, though "a" lies just where "Haus" does
+    # "ing" and "a" are not words, though "a" lies just where "Haus" does
     (first, near_house), (second, near_dog) = result.words
     assert (first, second) == ("Haus", "Hund")
     assert [one.text for one in near_house] == [" house", " taxi"]

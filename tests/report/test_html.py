@@ -155,7 +155,7 @@ def test_compute_to_match_is_that_worked_out_by_hand(page):
 def test_tokenizers(page, english, german):
     words = len((german / "dict.txt").read_text().splitlines())
     row = page.row("Vocabularies and how they cut text", "de")
-    # one piece a word, so one token; the five words that both have
+    # one piece per word, so one token; the five words that both have
     assert row[:3] == ["de", f"{words + 5}", "1.00"]
     assert row[4:6] == ["0 %", "0.250 %"] and row[6] == "12,345"
     assert row[7] == f"5 | {500 / (words + 5):.1f} %"
@@ -257,7 +257,7 @@ def test_other_runs_stand_side_by_side(undrawn, english, german, tmp_path):
 
 
 def test_a_run_that_was_moved_is_read_where_it_is(undrawn, run_folder, page, tmp_path):
-    """Logs and scores name the places of old."""
+    """Logs and scores name the old places."""
     moved = tmp_path / "elsewhere"
     shutil.copytree(run_folder, moved)
     for name in ("standard", "minijoint"):
@@ -293,7 +293,7 @@ def test_a_checkpoint_tells_of_training_that_has_no_log(joint_checkpoint, tmp_pa
     (row,) = page.tables["Training runs"][1:]
     assert row[0] == "checkpoints/en" and row[2] == "4" and row[4].endswith("FLOP")
     assert not (tmp_path / "report_files").exists()  # no curves
-    # with the log of another place of old, it is the same run
+    # with the log of another old place, it is the same run
     log = settings_line(_save_dir(joint_checkpoint), "masked_lm", "en")
     log += training_line(4, 9, 1e9) + validation_line(4, 8)
     (tmp_path / "run" / "train.log").write_text(log)

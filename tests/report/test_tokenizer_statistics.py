@@ -41,7 +41,7 @@ def test_statistics_of_a_language(folder):
     source = ["<s>", "<pad>", "</s>", "<unk>", "▁the", "▁s", "t", "<mask>"]
     statistics = tokenizer_statistics("de", folder, RECORD, source)
     assert statistics.vocabulary == 4 + 7 + 1
-    assert statistics.shared == 2  # " the" and "t"; the special symbols are no words
+    assert statistics.shared == 2  # " the" and "t"; the special symbols are not words
     assert (statistics.training_tokens, statistics.training_unknown) == (77, 0.5)
     assert statistics.validation.shared == 3
     alone = tokenizer_statistics("de", folder, None, None)  # a pack: no text

@@ -84,7 +84,7 @@ def write_toy(
 ) -> None:
     """Write the two languages and the task.
 
-    OUTPUT/source/mono.txt and OUTPUT/target/mono.txt hold running text, one sentence a line and
+    OUTPUT/source/mono.txt and OUTPUT/target/mono.txt hold running text, one sentence per line and
     documents apart by a blank line, until a document ends at or after `sentences` sentences.
     OUTPUT/source/{train,dev,test}.tsv and OUTPUT/target/test.tsv hold the task, with the header
     "text<TAB>label"; the label is the topic. Every file has a random generator of its own, so that

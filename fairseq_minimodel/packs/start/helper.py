@@ -123,7 +123,7 @@ def _read_embedding(folder: Path) -> Tensor:
     else:
         raise InputError(
             f"{folder} has neither model.safetensors nor pytorch_model.bin: give the folder of a "
-            "whole model"
+            "complete model"
         )
     if path.suffix == ".bin":
         state = read_torch(path, what="file of weights")

@@ -216,7 +216,7 @@ def end_workers_with_their_epoch(
 
     fairseq keeps them alive from epoch to epoch, with the dataset as it was when they were made: what
     depends on the epoch, such as the masks of its `masked_lm`, would be the same in all epochs, and
-    another after a resume. Made anew, after `set_epoch`, they know it.
+    another after a resume. Made again, after `set_epoch`, they know it.
     """
     initialise(self, *args, **kwargs)
     self.persistent_workers = False

@@ -163,13 +163,15 @@ def _without_damage(cfg: CheckpointConfig, trainer: Any) -> CheckpointConfig:
     """The settings, with another --restore-file where the run's own last checkpoint is damaged.
 
     Raises:
-        InputError: the checkpoint that is asked for is damaged, or there is no whole one.
+        InputError: the checkpoint that is asked for is damaged, or no complete one exists.
     """
     suffix = trainer.checkpoint_suffix
     last = restored_path(cfg.save_dir, cfg.restore_file, suffix)
     if not last.exists():
         if cfg.restore_file != LAST:
-            logger.warning("there is no --restore-file %s: training starts anew", last)
+            logger.warning(
+                "there is no --restore-file %s: training starts from the beginning", last
+            )
         elif cfg.finetune_from_model is not None:
             _check_is_file(cfg.finetune_from_model)
         return cfg
@@ -185,7 +187,8 @@ def _without_damage(cfg: CheckpointConfig, trainer: Any) -> CheckpointConfig:
     }
     if not whole:
         raise InputError(
-            f"{last} is damaged, and there is no whole checkpoint beside it: remove it to train anew"
+            f"{last} is damaged, and no complete checkpoint is beside it: remove it to train from "
+            "the start"
         )
     newest = max(whole, key=lambda path: (whole[path], path.name))
     logger.warning(
@@ -235,7 +238,7 @@ def _updates_of(path: Path) -> int | None:
 class _Patience:
     """What fairseq counts for --patience, kept in the checkpoint.
 
-    fairseq has it in attributes of a function, which begin anew with each process
+    fairseq has it in attributes of a function, which start again with each process
     (fairseq_cli/train.py, `should_stop_early`).
     """
 

@@ -1,4 +1,4 @@
-"""What does not work is said in a sentence, and what was mended stays mended."""
+"""What does not work is said in a sentence, and what was fixed stays fixed."""
 
 import ast
 import json

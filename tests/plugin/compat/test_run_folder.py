@@ -69,7 +69,7 @@ def test_a_checkpoint_is_written_in_place_of_the_former(files, write):
     assert in_a_process(lambda: write(source, target)) == 0
     if write is copy:
         assert target.read_bytes() == CONTENT
-        with open(source, "r+b") as file:  # and is no link to it
+        with open(source, "r+b") as file:  # and is not a link to it
             file.write(b"changed")
         assert target.read_bytes() == CONTENT
     else:
@@ -187,9 +187,7 @@ def test_without_a_whole_checkpoint_a_sentence_says_so(finished, source_data, tm
     last = tmp_path / "checkpoint_last.pt"
     last.write_bytes((finished / "checkpoint_last.pt").read_bytes()[:5000])
     result = command(source_data, tmp_path)
-    check_refused(
-        result, "checkpoint_last.pt is damaged, and there is no whole checkpoint beside it"
-    )
+    check_refused(result, "checkpoint_last.pt is damaged, and no complete checkpoint is beside it")
     assert last.stat().st_size == 5000
     result = command(source_data, tmp_path / "other", "--restore-file", last)
     check_refused(result, "checkpoint_last.pt is damaged: give another --restore-file")
@@ -240,7 +238,7 @@ def test_a_finished_run_has_nothing_to_do(first, again, reason, finished, source
 
 
 def test_patience_counts_on_after_a_resume(source_data, tmp_path):
-    """Weights stand still: the first validation is the best one, and three more are no better."""
+    """Weights stand still: the first validation is the best one, and three more are not better."""
     options = [
         *MODEL, "--lr", "0", "--validate-interval-updates", "1", "--save-interval-updates", "1",
         "--patience", "3", "--keep-interval-updates", "1",
