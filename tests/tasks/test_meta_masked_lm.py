@@ -310,7 +310,7 @@ def prepared(domains, joint_checkpoint, tmp_path_factory):
             "masked_lm", *kind,
         ),
     ]  # fmt: skip
-    result = run(["python", "-c", SEVERAL_RUNS], fresh=False, input=json.dumps(runs))
+    result = run(["python", "-c", SEVERAL_RUNS], input=json.dumps(runs))
     assert result.returncode == 0, (result.stdout + result.stderr)[-4000:]
     return folder, result.stdout + result.stderr
 
