@@ -63,13 +63,11 @@ def preload() -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     import fairseq_minimodel
-    from fairseq_minimodel.cli import build_parser
+    from fairseq_minimodel.cli.verbs import VERBS
 
     fairseq_minimodel.register()
-
-    (verbs,) = (a for a in build_parser()._actions if a.dest == "verb")
-    for parser in verbs.choices.values():
-        importlib.import_module(parser.get_default("run").split(":")[0])
+    for verb in VERBS:
+        importlib.import_module(f"fairseq_minimodel.{verb.run.split(':')[0]}")
     for name in ("safetensors.torch", "sentencepiece", "tokenizers", "zstandard", "jinja2"):
         try:
             importlib.import_module(name)

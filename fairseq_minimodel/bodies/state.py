@@ -1,6 +1,6 @@
 """The state dict of a body: its present names, and whether its tensors fit each other."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -8,14 +8,17 @@ import torch
 from ..errors import InputError
 from .family import (
     AUXILIARY_HEAD,
+    CLASSIFICATION_HEAD,
     EMBEDDING,
     HEAD,
     LAYER,
     OUTPUT_BIAS,
     POSITIONS,
+    SPAN_HEAD,
     TIED_PROJECTION,
     VERSION,
     Family,
+    head_modules,
 )
 from .identity import IDENTIFIERS, is_identifier
 from .language_side import StateDict
@@ -75,9 +78,21 @@ def check_state(path: Path, state: StateDict, family: Family) -> None:
     required = [name for name in shapes if name not in (TIED_PROJECTION, OUTPUT_BIAS)]
     check_presence(path, state, required, family)
     check_shapes(path, state, shapes)
+    check_presence(path, state, _missing_of_tasks(state), family)
     for name in IDENTIFIERS:
         if name in state and not is_identifier(state[name]):
             raise InputError(f"{path} is damaged: {name} is not an identifier; {AGAIN}")
+
+
+def _missing_of_tasks(state: StateDict) -> Iterator[str]:
+    """What heads of tasks lack. fairseq would fill it with whatever it has drawn (RobertaModel,
+    `upgrade_state_dict_named`). Of weights that a task module computes, the parts are there."""
+    found = {match[1] for name in state if (match := CLASSIFICATION_HEAD.match(name))}
+    for head in (*found, SPAN_HEAD):
+        names = [f"{module}.{part}" for module in head_modules(head) for part in ("weight", "bias")]
+        there = {one for one in names if any(f"{name}.".startswith(f"{one}.") for name in state)}
+        if there:
+            yield from (name for name in names if name not in there)
 
 
 def check_presence(path: Path, state: StateDict, names: Iterable[str], family: Family) -> None:

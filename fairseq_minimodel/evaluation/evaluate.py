@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -264,10 +265,12 @@ def _refuse_mixed(benchmark: str, codes: Sequence[str]) -> None:
 def _packs_below(folder: Path) -> dict[str, LanguagePack]:
     """The packs in a folder, at any depth, by language."""
     packs: dict[str, LanguagePack] = {}
-    for path in sorted(folder.rglob(PACK_FILE)):
+    # rglob passes over a link that leads nowhere, and its pack would be missing without a word
+    found = sorted(Path(root) for root, _, files in os.walk(folder) if PACK_FILE in files)
+    for path in found:
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue  # unfinished, or not meant
-        pack = load_pack(path.parent)
+        pack = load_pack(path)
         first = packs.setdefault(pack.description.language, pack)
         if first is not pack:
             raise InputError(

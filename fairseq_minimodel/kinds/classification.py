@@ -57,6 +57,24 @@ class Prediction:
     cut: int = 0
 
 
+def read_labels(path: str | Path, classes: int, name: str) -> list[str]:
+    """The labels of a dict.txt, in the order of the classes.
+
+    Args:
+        classes: how many the head has; name: of what the head belongs to, for a message.
+
+    Raises:
+        InputError: there are more or fewer labels than classes, or it is not a dict.txt.
+    """
+    labels = read_dictionary(path)
+    if len(labels) != classes:
+        raise InputError(
+            f"{name} has {classes} classes and the label dictionary {len(labels)} ({path}): name the "
+            "dict.txt of the labels it was fine-tuned with (--labels)"
+        )
+    return labels
+
+
 class Classifier:
     """The classification head of a body.
 
@@ -73,13 +91,8 @@ class Classifier:
         self.task = body.config["task"]
         self.head = head_name(self.task)
         self.longest = body.body_settings()["max_positions"]
-        self.classes = self.settings = read_dictionary(labels)
         outputs = body.state[f"classification_heads.{self.head}.out_proj.weight"].size(0)
-        if outputs != len(self.classes):
-            raise InputError(
-                f"{name} has {outputs} classes and the label dictionary {len(self.classes)}: name "
-                "the dict.txt of the labels it was fine-tuned with (--labels)"
-            )
+        self.classes = self.settings = read_labels(labels, outputs, name)
 
     def check(self, examples: Sequence[Example], language: str, data: str) -> None:
         """Refuse a label that the body does not know with an `InputError`."""

@@ -22,10 +22,11 @@ from ..bodies.training_files import find_training_file, find_window_record, iden
 from ..errors import InputError
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm, check_file, check_folder
+from ..kinds.classification import Classifier
 from ..kinds.window_options import RECORD
 from ..vocabulary.symbols import fingerprint
 from ..vocabulary.tokenizers import TOKENIZER_FILES
-from .module import MODULE, load_module, merge_module, plug_module, save_module
+from .module import LABELS, MODULE, load_module, merge_module, plug_module, save_module
 from .pack import (
     DICTIONARY,
     PACK,
@@ -145,16 +146,16 @@ def plug(body: Path, pack: Path, output: Path, module: Path | None = None) -> No
     plugged, report = plug_language(checkpoint, language)
     check_tokenizer(language.tokenizer, language.dictionary)
     unfit_packs(checkpoint, [language])
+    if checkpoint.config.get("task", {}).get("_name") == "sentence_prediction":
+        labels = labels or find_training_file(checkpoint, LABELS)
+        Classifier(str(body), checkpoint, labels)  # refuses labels that are not the body's
     with atomic_folder(output, PLUGGED) as partial:
         write_checkpoint(partial / MODEL, plugged)
         shutil.copyfile(language.tokenizer, partial / language.tokenizer.name)
         shutil.copyfile(language.dictionary, partial / DICTIONARY)
-        if checkpoint.config.get("task", {}).get("_name") == "sentence_prediction":
+        if labels:
             # where fairseq's task looks for them
-            for part, file in (
-                ("input0", language.dictionary),
-                ("label", labels or find_training_file(checkpoint, "label/dict.txt")),
-            ):
+            for part, file in (("input0", language.dictionary), ("label", labels)):
                 (partial / part).mkdir()
                 shutil.copyfile(file, partial / part / DICTIONARY)
         if record := find_window_record(checkpoint):

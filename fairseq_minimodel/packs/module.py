@@ -41,12 +41,11 @@ from ..errors import InputError
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm
 from ..files.records import parse_json, read_record, record, shown
+from ..kinds.classification import read_labels
 from ..kinds.window_options import RECORD
 from ..modules.mask import fixed_weights
 from ..modules.method import NONE, PATHS, SHARED, Method, is_module_part, option
 from ..modules.registry import METHODS, Settings, find_method
-from ..vocabulary.symbols import read_symbols
-from ..vocabulary.tokenizers import SPECIAL_SYMBOLS
 from .trained_language import LAST_CHECKPOINT, was_language_trained
 
 NO_BODY = "0" * 16
@@ -228,7 +227,7 @@ def save_module(folder: str | Path, checkpoint: Checkpoint, labels: str | Path |
         labels = labels or find_training_file(checkpoint, LABELS)
         if not Path(labels).is_file():
             raise InputError(f"no labels {labels}: check the path (--labels)")
-        _check_labels(labels)
+        _check_labels(labels, description, checkpoint.path)
     windows = find_window_record(checkpoint) if SPAN_HEAD in description.heads else None
     with atomic_folder(folder, MODULE) as partial:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -266,7 +265,7 @@ def load_module(folder: str | Path, *, finite: bool = True) -> TaskModule:
     record(description.settings, Settings, f"{folder / DESCRIPTION}, settings", AGAIN)
     record(description.task, TaskSettings, f"{folder / DESCRIPTION}, task", AGAIN, others=True)
     if (folder / LABELS).is_file():
-        _check_labels(folder / LABELS)
+        _check_labels(folder / LABELS, description, folder)
     tensors = read_safetensors(folder / WEIGHTS, AGAIN)
     bits = find_method(description.settings).bits
     for name in tensors.keys() & set(bits):
@@ -290,9 +289,10 @@ def _shapes(tensors: StateDict) -> dict[str, list[int]]:
     return {name: list(tensor.shape) for name, tensor in tensors.items()}
 
 
-def _check_labels(path: str | Path) -> None:
-    if len(read_symbols(path)) == len(SPECIAL_SYMBOLS):
-        raise InputError(f"{path} has no labels: give the one that the module was trained with")
+def _check_labels(path: str | Path, description: Description, owner: Path) -> None:
+    for head, classes in description.heads.items():
+        if head != SPAN_HEAD:
+            read_labels(path, classes, str(owner))
 
 
 def structure_of(module: TaskModule) -> list[int]:

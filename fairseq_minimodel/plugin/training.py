@@ -6,6 +6,7 @@ stands; `begin_epoch` when data and model are complete; `save_checkpoint` in the
 
 import filecmp
 import logging
+import os
 import shutil
 from argparse import Namespace
 from collections.abc import Iterator
@@ -83,6 +84,9 @@ def training_files(cfg: DictConfig) -> Iterator[tuple[Path, str]]:
     body = Path(cfg.checkpoint.finetune_from_model or "").parent
     if cfg.checkpoint.finetune_from_model and _are_equal(dictionary, body / DICTIONARY):
         folders.append(body)
+    broken = [data / name for name in TOKENIZER_FILES if os.path.lexists(data / name)]
+    if broken and not broken[0].exists():
+        raise InputError(f"{broken[0]} is a link that leads nowhere: put the tokenizer there")
     for folder in folders:
         found = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
         if found:
@@ -145,6 +149,13 @@ def check_parts(path: str | Path, content: object) -> None:
         part = content.get(name)
         if not isinstance(part, kind | None):
             raise InputError(f"{path} is damaged ({name} is {shown(part)}); {AGAIN}")
+    history = content.get("optimizer_history") or [{}]
+    known = [isinstance(one, dict) for one in history]
+    if not all(known) or not isinstance(history[-1].get("num_updates", 0), int):
+        raise InputError(f"{path} is damaged (its optimizer_history tells of no updates); {AGAIN}")
+    # fairseq would begin again at update 0; what --no-save-optimizer-state writes lacks the part
+    if content.get("last_optimizer_state", {}) is None and history[-1].get("optimizer_name"):
+        raise InputError(f"{path} is damaged (last_optimizer_state is None); {AGAIN}")
 
 
 def _are_equal(first: Path, second: Path) -> bool:

@@ -150,7 +150,7 @@ def _table(task: Task) -> Table:
     rows = []
     for language in [*([task.source] if has_source else []), *task.targets]:
         row = task.rows[language]
-        items = _last(next(iter(row.values())))[0].items
+        items = _last(next(iter(row.values())))[0].n
         cells = [cell for group in groups for cell in _group_cells(row, columns, group)]
         rows.append([language, f"{items:,}", *cells])
     several = len(task.targets) > 1

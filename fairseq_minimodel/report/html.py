@@ -5,6 +5,7 @@ The page needs nothing but itself: charts are SVG inside it, and no script runs 
 
 import os
 import re
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -73,6 +74,7 @@ def report(
         block for section in sections for block in section.blocks if isinstance(block, Charts)
     ]
     _name_apart(charts)
+    made = not pictures.exists()
     try:
         with Progress("charts", len(charts), "chart", after=SHORT) as progress:
             for chart in charts:
@@ -90,6 +92,8 @@ def report(
         with atomic_file(output, PAGE) as partial:
             partial.write_text(page, encoding="utf-8")
     except OSError as error:
+        if made:
+            shutil.rmtree(pictures, ignore_errors=True)
         raise InputError(
             f"cannot write {error.filename or output}: {error.strerror}; give another --output"
         ) from None

@@ -323,6 +323,21 @@ def test_every_tensor_of_the_body_must_be_there(altered, name):
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize("part", ["dense.weight", "dense.bias", "out_proj.weight", "out_proj.bias"])
+def test_every_tensor_of_a_head_must_be_there(altered, part):
+    """fairseq would fill it with whatever it has drawn."""
+    shapes = {"dense.weight": (8, 16), "dense.bias": (8,), "out_proj.weight": (3, 8)}
+    name = "classification_heads.topics.{}".format
+    whole = {name(one): torch.ones(shape) for one, shape in shapes.items()}
+    whole[name("out_proj.bias")] = torch.ones(3)
+    assert read_checkpoint(altered(lambda content: content["model"].update(whole)))
+    missing = name(part)
+    del whole[missing]
+    path = altered(lambda content: content["model"].update(whole))
+    with pytest.raises(InputError, match=f"is not a whole RoBERTa: it lacks {missing}"):
+        read_checkpoint(path)
+
+
 def test_the_tokenizer_of_another_language_is_refused(
     joint_checkpoint, source_data, target_data, tmp_path, capsys
 ):

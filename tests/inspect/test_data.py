@@ -159,7 +159,7 @@ def test_data_that_was_cut_off(source_data, tmp_path, capsys, name, words):
 def test_other_formats_and_parts_that_do_not_belong_together(pair_data, source_data, tmp_path):
     shutil.copytree(source_data, tmp_path / "data")
     (tmp_path / "data/valid.idx").write_bytes(b"TNTIDX\x00\x00" + bytes(40))
-    with pytest.raises(ValueError, match="no index of fairseq's mmap format"):
+    with pytest.raises(ValueError, match="is not an index of fairseq's mmap format"):
         describe(tmp_path / "data")
     shutil.copytree(pair_data, tmp_path / "pairs")
     for end in ("bin", "idx"):

@@ -35,6 +35,16 @@ def test_a_whole_module_is_read(folder):
     assert load_module(folder).method.module_rank == 2
 
 
+@pytest.mark.parametrize("labels", ["", "sport 3\nhealth 2\n", "sport 3\nhealth 2\nart -1\n"])
+def test_labels_are_as_many_as_the_head_has_classes(labels, folder):
+    (folder / "label").mkdir()
+    (folder / "label" / "dict.txt").write_text("sport 3\nhealth 2\nart 1\n")
+    assert load_module(folder).labels
+    (folder / "label" / "dict.txt").write_text(labels)
+    with pytest.raises(InputError, match="label/dict.txt"):
+        load_module(folder)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -115,6 +115,7 @@ DAMAGES = {
     "extra_state": (lambda content: content | {"extra_state": torch.zeros(2)}, "is damaged"),
     "history": (lambda content: content | {"optimizer_history": torch.zeros(2)}, "is damaged"),
     "no history": (lambda content: content | {"optimizer_history": []}, "is damaged"),
+    "no state": (lambda content: content | {"last_optimizer_state": None}, "is damaged"),
     "a tensor": (without_a_bias, "layers.1.self_attn.q_proj.bias"),
     "the embedding": (without_the_embedding, "embed_tokens.weight"),
 }  # fmt: skip
@@ -144,6 +145,18 @@ def test_a_checkpoint_that_is_not_whole_is_a_sentence(kind, trainer, joint_check
     with pytest.raises(InputError, match=re.escape(sentence)) as refused:
         trainer.load_checkpoint(str(path), reset_optimizer=True)
     assert str(path) in str(refused.value)
+
+
+def test_a_tokenizer_that_is_a_link_to_nowhere_is_refused(source_data, tmp_path):
+    data = shutil.copytree(source_data, tmp_path / "data")
+    (data / "sentencepiece.bpe.model").unlink()
+    (data / "sentencepiece.bpe.model").symlink_to("sentencepiece.bpe.model")
+    result = run(
+        ["fairseq-train", data, "--user-dir", USER_DIR, "--save-dir", tmp_path / "run",
+         *OPTIMISER, *PRETRAINING, "--max-update", "1"]
+    )  # fmt: skip
+    assert result.returncode == 2, result.stderr
+    assert "bpe.model is a link that leads nowhere" in result.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The page against the files that it is made of, read here by other means."""
 
+import errno
 import json
 import re
 import shutil
@@ -349,6 +350,16 @@ def test_a_damaged_file_is_one_sentence(run_folder, tmp_path, capsys, name, text
     error = capsys.readouterr().err.strip()
     assert message in error and str(tmp_path / "run") in error and "\n" not in error
     assert not output.parent.exists()
+
+
+def test_no_picture_is_left_without_its_page(run_folder, tmp_path, capsys, monkeypatch):
+    def fail(path, *_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("fairseq_minimodel.report.html.atomic_file", fail)
+    assert main(["report", str(run_folder), "--output", str(tmp_path / "report.html")]) == 2
+    assert "No space left" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_to_report(run_folder, tmp_path, capsys):

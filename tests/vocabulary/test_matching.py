@@ -67,7 +67,7 @@ def test_numbers_alone_are_refused(tmp_path):
     with pytest.raises(InputError, match="encoder.json"):
         spelled_out(["13", "262"], tmp_path / "dict.txt")
     (tmp_path / "encoder.json").write_text("[]")
-    with pytest.raises(InputError, match="no JSON object"):
+    with pytest.raises(InputError, match="is not a JSON object"):
         spelled_out(["13", "262"], tmp_path / "dict.txt")
 
 

@@ -153,7 +153,7 @@ def test_a_size_below_the_characters_is_refused(tmp_path):
         (b"a 1\nb 2\na 3\n", "line 3: the symbol 'a' is there twice"),
         (b"a 1\n<pad> 2\n", "line 2: the symbol '<pad>' is there twice"),
         (b"\xff 1\n", "not UTF-8"),
-        (b"", "do not belong together: there is no piece"),
+        (b"", "do not belong together: none of its pieces"),
         (b"nothing 1\nin 1\ncommon 1\n", "do not belong together"),
     ],
 )
