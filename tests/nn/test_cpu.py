@@ -54,5 +54,10 @@ print(before, fewest())
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has the setting")
 def test_memory_that_is_freed_is_not_fetched_again_page_by_page():
+    # in one process of four, whose heap lies where it cannot grow, glibc has none to keep
+    assert any(are_pages_kept() for _ in range(6))
+
+
+def are_pages_kept():
     before, after = map(int, run(["python", "-c", FAULTS]).stdout.split())
-    assert before > 10 * after
+    return before > 10 * after
