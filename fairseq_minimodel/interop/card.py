@@ -179,7 +179,7 @@ def model_card(
         base_model=statements.base_model,
         datasets=list(statements.datasets) or None,
         eval_results=results or None,
-        model_name=title if results else None,
+        model_name=_without_html(title) if results else None,
     )
     return f"---\n{header.to_yaml()}\n---\n\n{text}"
 
@@ -208,8 +208,8 @@ def _results(origin: Origin, scores: Sequence[Mapping[str, object]]) -> list[Eva
         results += [
             EvalResult(
                 task_type=kind.pipeline,
-                dataset_type=_data(score),
-                dataset_name=f"{_data(score)} ({score['language']})",
+                dataset_type=_without_html(_data(score)),
+                dataset_name=_without_html(f"{_data(score)} ({score['language']})"),
                 metric_type=one.key,
                 metric_value=round(one.value, 6),
                 metric_name=f"{one.name} (95 % interval {one.low:.3f} to {one.high:.3f}{among})",
@@ -234,6 +234,11 @@ def _measures(score: Mapping[str, object]) -> list[Measure]:
     if not found:
         raise KeyError("no score")
     return found
+
+
+def _without_html(name: str) -> str:
+    """A name for the header, which some viewers show as a table of HTML."""
+    return html.escape(name, quote=False)
 
 
 def _plain(value: object) -> str:

@@ -1,5 +1,6 @@
 """What `export-hf` writes loads without code of ours, and predicts what our own commands predict."""
 
+import html
 import json
 import re
 import shutil
@@ -380,9 +381,11 @@ def test_names_in_the_card_stay_text(folder, tmp_path):
     labels.write_text("".join(f"{label} 1\n" for label in ("<b>x</b>", "*y*", "`z`")))
     output = tmp_path / "a<img src=x>*b*"
     export_hf(tmp_path / "a.pt", pack, output, labels=labels, scores=tmp_path / "scores.json")
-    header, text = header_of((output / "README.md").read_text())
+    card = (output / "README.md").read_text()
+    header, text = header_of(card)
     assert "license" not in header and "language" not in header
-    assert header["model-index"][0]["name"] == output.name
+    assert header["model-index"][0]["name"] == html.escape(output.name)
+    assert not re.search(r"<[a-z/!]", card)
     assert not re.search(r"<[a-z/!]", text) and "\x1b" not in text
     assert "\n---\n" not in text and "\n# b" not in text
     assert not re.search(r"(?<!\\)[`\[\]*]", text)
