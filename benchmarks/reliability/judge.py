@@ -92,6 +92,8 @@ def _same_form(before: object, after: object, key: str = "") -> bool:
             _same_form(before[k], after[k], k) for k in common
         )
     if isinstance(before, list) and isinstance(after, list):
+        if len(before) == len(after):
+            return all(map(_same_form, before, after, [key] * len(before)))
         return not before or all(_same_form(before[0], each, key) for each in after)
     if type(before) in (int, float) and type(after) in (int, float):
         return math.isfinite(after) and (before < 0 or after >= 0)
