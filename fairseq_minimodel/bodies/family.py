@@ -166,11 +166,6 @@ class Family:
         """The tensor of the first layer whose rows are the width of the feed-forward blocks."""
         return next(one.here for one in self.parameters([0], []) if one.shape == "fd")
 
-    @property
-    def words_there(self) -> str:
-        """The token embeddings in Hugging Face's files."""
-        return self.names_there([])[EMBEDDING]
-
     def parameters(
         self, layers: Iterable[int], heads: Iterable[str] = (HEAD,)
     ) -> Iterator[Parameter]:

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from support.huggingface_models import generated_texts, make_model, randomise
 
-from fairseq_minimodel.bodies.family import ROBERTA
+from fairseq_minimodel.bodies.family import EMBEDDING, ROBERTA
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.interop.export_hf import export_hf
 from fairseq_minimodel.interop.import_hf import import_hf
@@ -94,7 +94,7 @@ def test_added_tokens_are_one_id_in_and_out(form, names, tmp_path):
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
     exported = transformers.AutoTokenizer.from_pretrained(tmp_path / "back")
     before, after = (
-        load_file(folder / "model.safetensors")[ROBERTA.words_there]
+        load_file(folder / "model.safetensors")[ROBERTA.names_there([])[EMBEDDING]]
         for folder in (tmp_path / "model", tmp_path / "back")
     )
     for name in names:
