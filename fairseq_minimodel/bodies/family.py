@@ -311,4 +311,6 @@ FAMILIES = (ROBERTA,)
 
 def family_of(model_type: object) -> Family | None:
     """The family of a model by the `model_type` of its config.json; None: it is not known here."""
+    if not isinstance(model_type, str):
+        return None
     return next((one for one in FAMILIES if model_type in one.model_types), None)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
+from ..kinds.kind import Kind
 from ..kinds.registry import kind_of
 from ..vocabulary.symbols import fingerprint, read_symbols
 from .checkpoint import Checkpoint
@@ -61,16 +62,19 @@ def find_training_file(checkpoint: Checkpoint, *names: str) -> Path:
     )
 
 
-def find_record(checkpoint: Checkpoint, given: str | Path | None = None) -> Path | None:
+def find_record(
+    checkpoint: Checkpoint, given: str | Path | None = None, kind: Kind | None = None
+) -> Path | None:
     """The file that its kind of task has beside the training data (`Kind.record`); None: it has none.
 
     Args:
         given: another one, which the user named.
+        kind: None: the one that the checkpoint was trained for last.
 
     Raises:
         InputError: it is needed and is not there, or the given one is not.
     """
-    kind = kind_of(checkpoint.config)
+    kind = kind or kind_of(checkpoint.config)
     if given:
         if not Path(given).is_file():
             raise InputError(f"no {given}: check the path (--{kind.record_option})")

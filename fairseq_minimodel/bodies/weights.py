@@ -102,6 +102,8 @@ HARMLESS = [
     (joined, "pathlib._local.PosixPath"),
     (joined, "pathlib._local.PurePosixPath"),
 ]
+# For the whole process: what `torch.serialization.safe_globals` allows, another thread takes away.
+torch.serialization.add_safe_globals(HARMLESS)
 
 
 def read_torch(path: str | Path, *, what: str = "checkpoint", progress: bool = False) -> Any:
@@ -120,10 +122,7 @@ def read_torch(path: str | Path, *, what: str = "checkpoint", progress: bool = F
         explain_other_file(path, what)
         check_sums(path, what)
         load = partial(torch.load, map_location="cpu", weights_only=True)
-        # those that are allowed for the whole process must be so afterwards, too
-        known = torch.serialization.get_safe_globals()
-        more = [one for one in HARMLESS if one not in known]
-        with warnings.catch_warnings(), torch.serialization.safe_globals(more):
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # it is read or refused
             if progress:
                 with ProgressFile(path, "r", f"reading {Path(path).name}") as file:

@@ -21,6 +21,7 @@ def read_rows(
     *,
     json_lines: bool,
     quoted: bool = False,
+    published: bool = False,
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield (number of the line, its values in the order of `columns`), without spaces around them.
 
@@ -33,10 +34,12 @@ def read_rows(
         otherwise: what to do if the file has other columns, in words.
         quoted: whether a CSV writer made the TSV, so that a field with a quotation mark stands in
             quotation marks, its own doubled. Otherwise the mark is a character like any other.
+        published: whether it is a benchmark's own file: its texts are never whole numbers of JSON, TSV
+            without a header has these columns and no others, and a carriage return is part of a text.
 
     Raises:
         InputError: broken UTF-8 or JSON, a missing column or key, too many or too few columns, half of
-            a character.
+            a character, a carriage return within a line of TSV.
     """
     texts = (
         (number, decode(line, name, number).rstrip("\r\n"))
@@ -44,9 +47,9 @@ def read_rows(
         if line.strip(b" \r\n")
     )
     if json_lines:
-        rows = _json_rows(texts, name, columns, otherwise)
+        rows = _json_rows(texts, name, columns, otherwise, not published)
     else:
-        rows = _tsv_rows(texts, name, columns, otherwise, quoted)
+        rows = _tsv_rows(texts, name, columns, otherwise, quoted, published)
     for number, values in rows:
         for value in values:
             check_characters(value, f"{name}, line {number}")
@@ -119,12 +122,16 @@ def json_text(line: bytes, field: str, path: str | Path, number: int) -> str:
 
 
 def _json_rows(
-    lines: Iterator[tuple[int, str]], name: str | Path, columns: Sequence[Column], otherwise: str
+    lines: Iterator[tuple[int, str]],
+    name: str | Path,
+    columns: Sequence[Column],
+    otherwise: str,
+    numbers: bool,
 ) -> Iterator[tuple[int, list[str]]]:
     for number, line in lines:
         place = f"{name}, line {number}"
         record = json_object(line, place)
-        yield number, [text_under(record, str(key), place, otherwise, True) for key in columns]
+        yield number, [text_under(record, str(key), place, otherwise, numbers) for key in columns]
 
 
 def _tsv_rows(
@@ -133,6 +140,7 @@ def _tsv_rows(
     columns: Sequence[Column],
     otherwise: str,
     quoted: bool,
+    published: bool,
 ) -> Iterator[tuple[int, list[str]]]:
     columns = [int(column) if str(column).isdecimal() else column for column in columns]
     names = [column for column in columns if isinstance(column, str)]
@@ -151,7 +159,14 @@ def _tsv_rows(
     if min(indices) < 0:
         raise InputError("columns are counted from 1: there is no column 0")
     width = len(header)
+    if published and not header:
+        width, source = max(indices) + 1, "are due"
     for number, line in lines:
+        if "\r" in line and not published:
+            raise InputError(
+                f"{name}, line {number}: a carriage return inside the line; end lines with a line "
+                "feed, and take carriage returns out of texts."
+            )
         values = _fields(line, f"{name}, line {number}", quoted)
         if not width:
             width, source = len(values), f"in line {number}"

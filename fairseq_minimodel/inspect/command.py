@@ -24,7 +24,7 @@ KNOWN = (
     "a checkpoint, a dict.txt or a tokenizer; or the folder of a language pack, a task module, "
     "binarised data, a plugged model, or a model in Hugging Face's form"
 )
-# What a folder is, by a file or a folder in it, and the function that describes it. The first that
+# What a folder is, by files or folders in it, and the function that describes it. The first row that
 # is there decides.
 FOLDERS = (
     ("language.json", "models:describe_pack"),
@@ -32,8 +32,8 @@ FOLDERS = (
     ("model.pt", "models:describe_checkpoint"),  # of plug
     ("body.pt", "models:describe_checkpoint"),  # of import-hf
     ("config.json", "models:describe_hugging_face"),
-    ("spans", "data:describe_questions"),
-    ("input0", "data:describe_classification"),
+    ("windows spans", "data:describe_questions"),
+    ("input0 label", "data:describe_classification"),
     ("*.idx", "data:describe_text"),
     ("[!.]*/*.idx", "data:describe_text"),  # shards; a dot: unfinished
 )
@@ -106,8 +106,8 @@ def _reader_of(path: Path) -> str:
 
 
 def _reader_of_folder(folder: Path) -> str:
-    for pattern, reader in FOLDERS:
-        if any(folder.glob(pattern)):
+    for patterns, reader in FOLDERS:
+        if all(any(folder.glob(one)) for one in patterns.split()):
             return reader
     checkpoints = sorted(path.name for path in folder.glob("*.pt"))
     hint = f" (name one of its checkpoints: {', '.join(checkpoints[:4])})" if checkpoints else ""

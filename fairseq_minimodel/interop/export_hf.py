@@ -89,7 +89,8 @@ def export_hf(
     task_module = load_module(module) if module else None
     if task_module:
         checkpoint = merge_module(checkpoint, task_module)[0]
-        labels = labels or task_module.record
+        own = task_module.folder / classification.LABELS
+        labels = labels or (own if own.is_file() else None)
     if depth is not None:
         checkpoint = surgery.truncate(checkpoint, depth)[0]
     plugged = plug(checkpoint, language)[0]
@@ -175,7 +176,7 @@ def _classes(checkpoint: Checkpoint, body: Path, labels: Path | None) -> tuple[s
             f"the classification head of {body} is {rows} wide and the body {width}, which the "
             f"library's {checkpoint.family.name} cannot have"
         )
-    record = find_record(checkpoint, labels)
+    record = find_record(checkpoint, labels, kind)
     return head, classification.Classifier(str(body), checkpoint, record).classes
 
 

@@ -56,7 +56,7 @@ def read_examples(
             texts = tuple(values[: len(text_columns)])
             label = None if label_column is None else values[-1]
             if is_tsv:
-                _check_tsv(values, label, f"{path}, line {number}")
+                _check_label(label, f"{path}, line {number}")
                 doubled += any(_QUOTED.fullmatch(text) and '""' in text[1:-1] for text in texts)
             yield Example(texts, label, number)
     if empty:
@@ -69,12 +69,7 @@ def read_examples(
         )  # fmt: skip
 
 
-def _check_tsv(values: Sequence[str], label: str | None, place: str) -> None:
-    if any("\r" in value for value in values):
-        raise InputError(
-            f"{place}: a carriage return inside the line; end lines with a line feed, and take "
-            "carriage returns out of texts."
-        )
+def _check_label(label: str | None, place: str) -> None:
     if label and _QUOTED.fullmatch(label):
         raise InputError(
             f"{place}: the label {label} stands in quotation marks, which a CSV writer puts there; "

@@ -125,7 +125,7 @@ def read_questions(
 
     Raises:
         InputError: broken UTF-8 or JSON, something missing, half of a character, or bad offsets under
-            the rule "refuse". The message names the file and the questions.
+            the rule "refuse". The message names the file and, of offsets, the questions.
     """
     [file] = files
     offsets = _Offsets(file.path, bad_offsets)

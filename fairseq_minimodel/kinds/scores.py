@@ -83,13 +83,16 @@ def read_scores(row: Mapping[str, Any]) -> Iterator[Score]:
     found = [metric for metric in kind.metrics if _has(row, metric)]
     if not found:
         raise KeyError(kind.metrics[0].keys[0])
+    try:
+        note = kind.note(row)
+    except ValueError as error:  # text where a number is due
+        raise TypeError(str(error)) from None
     for metric in found:
         scale = 100 if metric.unit == "%" else 1
         value, low, high = (scale * _number(row, key) for key in metric.keys)
         n = int(_number(row, kind.count))
         yield Score(
-            kind.name, metric.name, metric.unit, value, low, high, n, chance,
-            **place, note=kind.note(row),
+            kind.name, metric.name, metric.unit, value, low, high, n, chance, **place, note=note
         )  # fmt: skip
 
 

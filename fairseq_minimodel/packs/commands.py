@@ -151,7 +151,7 @@ def plug(body: Path, pack: Path, output: Path, module: Path | None = None) -> No
     check_tokenizer(language.tokenizer, language.dictionary)
     unfit_packs(checkpoint, [language])
     kind, record = kind_of(checkpoint.config), find_record(checkpoint, given)
-    if kind.solver and kind.has_head(checkpoint.state, checkpoint.config["task"]):
+    if kind.record_is_needed and kind.has_head(checkpoint.state, checkpoint.config["task"]):
         kind.solver(str(body), checkpoint, record, {})  # refuses a record that is not the body's
     with atomic_folder(output, PLUGGED) as partial:
         write_checkpoint(partial / MODEL, plugged)

@@ -223,7 +223,8 @@ def save_module(folder: str | Path, checkpoint: Checkpoint, labels: str | Path |
         InputError: as in `extract`, or the labels are not there.
     """
     description, tensors = extract(checkpoint)
-    kind, record = kind_of(checkpoint.config), find_record(checkpoint, labels)
+    kind = kind_of(checkpoint.config)
+    record = find_record(checkpoint, labels if kind.name == CLASSIFICATION else None)
     if kind.name == CLASSIFICATION:
         _check_labels(record, description, checkpoint.path)
     with atomic_folder(folder, MODULE) as partial:
@@ -354,9 +355,10 @@ def merged_tensors(state: StateDict, module: TaskModule) -> Iterator[tuple[str, 
             with torch.device("meta"):  # filled from the module
                 change = method.change(targets[name], *weight.shape)
             _load_strictly(change, own, module)
+            exact = torch.promote_types(weight.dtype, torch.float32)
             with torch.no_grad():
-                yield f"{name}.weight", change(weight.float()).to(weight.dtype)
-                yield f"{name}.bias", change.change_bias(bias.float()).to(bias.dtype)
+                yield f"{name}.weight", change(weight.to(exact)).to(weight.dtype)
+                yield f"{name}.bias", change.change_bias(bias.to(exact)).to(bias.dtype)
     except ValueError as error:
         reason = f"does not hold the {', '.join(method.bits)} that {DESCRIPTION} tells of ({error})"
         raise _unfit(module.folder / WEIGHTS, reason) from None

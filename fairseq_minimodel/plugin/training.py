@@ -108,10 +108,13 @@ def leave_training_files(cfg: DictConfig) -> None:
                 shutil.copyfile(path, partial)
 
 
-def check_checkpoint(trainer: Trainer, path: str | Path) -> None:
+def check_checkpoint(trainer: Trainer, path: str | Path, *, resumes: bool = False) -> None:
     """Refuse a checkpoint that is not whole or does not fit the model, before it is loaded.
 
     Only its settings and the shapes of its tensors are read from the disk.
+
+    Args:
+        resumes: whether the optimiser goes on from its state in the checkpoint.
 
     Raises:
         InputError: it lacks a part or has one of another type, is of another size, lacks a head, or
@@ -125,6 +128,12 @@ def check_checkpoint(trainer: Trainer, path: str | Path) -> None:
     except Exception:  # of the older form, or damaged: compat/patches.py says so when it is loaded
         return
     check_parts(path, content)
+    # what --no-save-optimizer-state writes lacks the part
+    if resumes and content.get("last_optimizer_state", {}) is None:
+        raise InputError(
+            f"{path} has no state of the optimiser (last_optimizer_state is None), so the run would "
+            "begin again at update 0: take another checkpoint, or give --reset-optimizer"
+        )
     check_weights(path, content["model"], AGAIN, finite=False)
     state = with_present_names(content["model"], ROBERTA)
     checkpoint = Checkpoint(Path(path), state, plain_config(Path(path), content), 0)
@@ -151,9 +160,6 @@ def check_parts(path: str | Path, content: object) -> None:
     known = [isinstance(one, dict) for one in history]
     if not all(known) or not isinstance(history[-1].get("num_updates", 0), int):
         raise InputError(f"{path} is damaged (its optimizer_history tells of no updates); {AGAIN}")
-    # fairseq would begin again at update 0; what --no-save-optimizer-state writes lacks the part
-    if content.get("last_optimizer_state", {}) is None and history[-1].get("optimizer_name"):
-        raise InputError(f"{path} is damaged (last_optimizer_state is None); {AGAIN}")
 
 
 def _are_equal(first: Path, second: Path) -> bool:
@@ -184,7 +190,8 @@ def save_with_training_files(
 def load_checked(
     load_checkpoint: Former, trainer: Trainer, filename: str, *args: object, **kwargs: object
 ) -> object:
-    check_checkpoint(trainer, filename)
+    reset_optimizer = args[0] if args else kwargs.get("reset_optimizer", False)
+    check_checkpoint(trainer, filename, resumes=not reset_optimizer)
     try:
         return load_checkpoint(trainer, filename, *args, **kwargs)
     except Exception as error:

@@ -75,6 +75,7 @@ def test_json_lines(tmp_path):
         ("a.csv", "x,y\n", ([1], 2), "line 1: 1 columns, .* if the file is CSV, write"),
         ("a.tsv", "x\ty\rz\tw\n", ([1], 2), "line 1: 3 columns|line 1: a carriage return"),
         ("a.tsv", "x\ry\tz\n", ([1], 2), "line 1: a carriage return inside the line"),
+        ("a.tsv", "x\ta\t1\ry\tb\t2\r", ([2], 1), "line 1: a carriage return inside the line"),
         ("a.jsonl", '{"a": "x \\ud800"}\n', (["a"], None), "line 1: half of a character"),
         ("a.jsonl", '{"a": ' + "[" * 10**5 + "\n", (["a"], None), "line 1: the JSON is nested too"),
         ("a.jsonl", '{"a": "x"}\n{"a"', (["a"], None), "a.jsonl, line 2: not JSON"),

@@ -115,7 +115,6 @@ DAMAGES = {
     "extra_state": (lambda content: content | {"extra_state": torch.zeros(2)}, "is damaged"),
     "history": (lambda content: content | {"optimizer_history": torch.zeros(2)}, "is damaged"),
     "no history": (lambda content: content | {"optimizer_history": []}, "is damaged"),
-    "no state": (lambda content: content | {"last_optimizer_state": None}, "is damaged"),
     "a tensor": (without_a_bias, "layers.1.self_attn.q_proj.bias"),
     "the embedding": (without_the_embedding, "embed_tokens.weight"),
 }  # fmt: skip
@@ -145,6 +144,18 @@ def test_a_checkpoint_that_is_not_whole_is_a_sentence(kind, trainer, joint_check
     with pytest.raises(InputError, match=re.escape(sentence)) as refused:
         trainer.load_checkpoint(str(path), reset_optimizer=True)
     assert str(path) in str(refused.value)
+
+
+def test_a_run_does_not_resume_without_the_state_of_its_optimiser(
+    trainer, joint_checkpoint, tmp_path
+):
+    path = tmp_path / "checkpoint_last.pt"
+    torch.save(
+        torch.load(joint_checkpoint, weights_only=True) | {"last_optimizer_state": None}, path
+    )
+    with pytest.raises(InputError, match="has no state of the optimiser"):
+        trainer.load_checkpoint(str(path))
+    trainer.load_checkpoint(str(path), reset_optimizer=True)
 
 
 def test_a_tokenizer_that_is_a_link_to_nowhere_is_refused(source_data, tmp_path):

@@ -62,6 +62,7 @@ def read_labelled(
             _OTHERWISE,
             json_lines=json_lines,
             quoted=layout.quoted,
+            published=True,
         ):
             texts, label = tuple(values[: len(layout.texts)]), values[len(layout.texts)]
             row_language = language or values[-1]

@@ -25,7 +25,6 @@ import torch
 
 from ...bodies.weights import (
     DIVERGED,
-    HARMLESS,
     check_finite,
     check_sums,
     explain_other_file,
@@ -84,7 +83,7 @@ from . import command_line, run_folder, settings  # noqa: E402, F401
 
 # Classes that fairseq's own checkpoints hold, none of which runs code when loaded, and what rank 0
 # sends to the other ranks when a run resumes (fairseq/distributed/utils.py, `_broadcast_object_slow`).
-torch.serialization.add_safe_globals([*HARMLESS, _TensorPlaceholder])
+torch.serialization.add_safe_globals([_TensorPlaceholder])
 
 # `--sample-break-mode eos` reads `numpy.compat.long`, which NumPy 2 no longer has
 # (fairseq/data/token_block_dataset.py).
