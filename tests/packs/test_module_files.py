@@ -45,6 +45,15 @@ def test_labels_are_as_many_as_the_head_has_classes(labels, folder):
         load_module(folder)
 
 
+def test_a_head_that_the_module_does_not_have_is_named(folder):
+    (folder / "label").mkdir()
+    (folder / "label" / "dict.txt").write_text("sport 3\nhealth 2\nart 1\n")
+    task = {**DESCRIPTION["task"], "classification_head_name": "topics"}
+    (folder / "module.json").write_text(json.dumps({**DESCRIPTION, "task": task}))
+    with pytest.raises(InputError, match="has no head 'topics', which its settings name"):
+        load_module(folder)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
