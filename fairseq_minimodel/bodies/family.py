@@ -1,13 +1,16 @@
 """Model families: what the tensors and settings of a model are called, here and at Hugging Face.
 
-Every such name stands once, in this file. First come the names that all families share here, those
-of this package's fairseq model; then what differs, as one `Family` each. Imports no PyTorch.
+Every such name stands once: here, those of the heads of tasks in `kinds/`. First come the names that
+all families share here, those of this package's fairseq model; then what differs, as one `Family` each.
+Imports no PyTorch.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from ..kinds import CLASSIFICATION_HEADS, SPAN_HEAD
 
 # ---- the state dict of every family here
 
@@ -21,8 +24,6 @@ VERSION = f"{ENCODER}version"  # a buffer of fairseq's
 HEAD = f"{BODY}lm_head."
 TIED_PROJECTION, OUTPUT_BIAS = f"{HEAD}weight", f"{HEAD}bias"
 MIDDLE_HEADS = f"{BODY}auxiliary_lm_heads."  # by the layer, counted from 1, that they stand after
-CLASSIFICATION_HEADS = "classification_heads."  # by their names
-SPAN_HEAD = "span_head"
 # Buffers that say what a model is (`bodies/identity.py`); the last, over which body a task module
 # was trained.
 LINEAGE, VOCABULARY, TASK_BODY = f"{BODY}lineage", f"{BODY}vocabulary", f"{BODY}task_body"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..vocabulary.tokenizers import EOS, Vocabulary, read_dictionary
-from . import CLASSIFICATION
+from . import CLASSIFICATION, CLASSIFICATION_HEADS
 from .batches import Batches
 from .examples import Example, read_examples
 from .kind import Body, Kind, Metric, Options, Row, Speaker, share, shares
@@ -91,7 +91,7 @@ class Classifier:
         self.task = body.config["task"]
         self.head = head_name(self.task)
         self.longest = body.body_settings()["max_positions"]
-        outputs = body.state[f"classification_heads.{self.head}.out_proj.weight"].size(0)
+        outputs = body.state[f"{CLASSIFICATION_HEADS}{self.head}.out_proj.weight"].size(0)
         self.classes = self.settings = read_labels(labels, outputs, name)
 
     def check(self, examples: Sequence[Example], language: str, data: str) -> None:
@@ -217,7 +217,7 @@ def _note(row: Row) -> str:
 KIND = Kind(
     name=CLASSIFICATION,
     tasks={"sentence_prediction": "fairseq-minimodel evaluate --body {} --test PACK TEST.tsv"},
-    head=lambda task: f"classification_heads.{head_name(task)}.out_proj.weight",
+    head=lambda task: f"{CLASSIFICATION_HEADS}{head_name(task)}.out_proj.weight",
     trained="was fine-tuned to classify",
     method="predict",
     loss_unit="bits per example",

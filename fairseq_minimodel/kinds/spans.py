@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..terminal.progress import counted
 from ..vocabulary.tokenizers import Vocabulary
-from . import SPAN
+from . import SPAN, SPAN_HEAD
 from .answer_metrics import METRICS, exact_match, f1, normaliser
 from .batches import Batches
 from .kind import Body, Kind, Metric, Options, Speaker, share, shares
@@ -19,7 +19,6 @@ from .questions import Question, read_question_file
 from .window_options import MAX_ANSWER, RECORD, REFUSE, WindowOptions, read_record
 from .windows import AlignedText, Window, make_windows
 
-SPAN_HEAD = "span_head"  # the module of the model
 N_BEST = 20
 RESAMPLES = 1000
 DIGITS = 6  # of scores in JSON, behind the point
