@@ -1,7 +1,7 @@
 # A script as a row of steps: sourced by the others. $OUT is the folder of all results.
 #
 #   SCRIPT          every step in order; a step that is done is not done again
-#   SCRIPT STEP     one of them
+#   SCRIPT STEP     one of them; a pattern: all that match it ("adapt:*")
 #   SCRIPT --list   the steps: name, what it needs (cpu, gpu or network), the steps before it
 #
 # A step is a line `run NAME COMMAND...` or `show NAME COMMAND...`. Before it, NEEDS=gpu and
@@ -18,7 +18,8 @@ wanted() { # wanted NAME: whether this call of the script is to do it
     echo "$1" ${NEEDS:-cpu} ${AFTER:-}
     return 1
   fi
-  if [ -n "$ONLY" ] && [ "$ONLY" != "$1" ]; then return 1; fi
+  # shellcheck disable=SC2053 # it may be a pattern
+  if [ -n "$ONLY" ] && [[ $1 != $ONLY ]]; then return 1; fi
   FOUND=yes
 }
 
