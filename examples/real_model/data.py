@@ -2,8 +2,8 @@
 
     python examples/real_model/data.py DATA OUT
 
-OUT/sib200 is SIB-200 in its own form, divided anew: of the sentences of train and dev, which are the same
-in all languages, those with an odd number are train, the others dev, which is where scores are made.
+OUT/sib200 is SIB-200 in its own form, divided anew: of the sentences of train and dev, which are the
+same in all languages, those with an odd number are train, the others dev, which is scored.
 OUT/pairs/pawsx.{en,de} are the sentences of PAWS-X's dev set, line by line, without those that are not
 translated. Each is there as a whole or not at all.
 """

@@ -72,7 +72,8 @@ head_on() { # head_on NAME DEPTH
   run "extend:$1" fairseq-minimodel extend --body "$body" --depth "$2" --new-layers 1 --layers copy \
     --head new --seed 1 --output "$OUT/extended/$1.pt"
   train "head:$1" "$OUT/data/en" "$HEAD_UPDATES" $((HEAD_UPDATES / 10)) "$RATE" --task masked_lm \
-    "${masked[@]}" "${SIZES[@]}" --max-positions 512 --encoder-layers $(($2 + 1)) --freeze "bottom:$2+bias" --bf16 \
+    "${masked[@]}" "${SIZES[@]}" --max-positions 512 --encoder-layers $(($2 + 1)) \
+    --freeze "bottom:$2+bias" --bf16 \
     --finetune-from-model "$OUT/extended/$1.pt"
 }
 head_on minipost "$DEPTH"
