@@ -1,0 +1,100 @@
+"""examples/real_model at its SMOKE=1 size: a small BERT, generated text in the places of the real one."""
+
+import json
+import lzma
+import re
+from pathlib import Path
+
+import pytest
+from support.huggingface_models import write_bert
+from test_recipes import EXAMPLES, run_script
+
+from fairseq_minimodel.corpus.toy.generate import write_toy
+
+TOPICS = ["geography", "health", "politics", "sports", "travel", "entertainment", "science/technology"]
+NLI = ("entailment", "neutral", "contradiction")
+CODES = {"en": ("eng", "eng_Latn"), "de": ("deu", "deu_Latn"), "sw": ("swh", "swh_Latn")}
+
+
+def write(path, lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(f"{line}\n" for line in lines)
+    if path.suffix == ".xz":
+        path.write_bytes(lzma.compress(text.encode()))
+    else:
+        path.write_text(text, encoding="utf-8")
+
+
+def write_data(data, toy):
+    """The files that run.sh reads, in their forms."""
+    sentences = {}
+    for seed, language in enumerate(("de", "sw"), start=1):
+        write_toy(toy / language, seed=seed, sentences=1200)
+        for name, side in (("en", "source"), (language, "target")):
+            text = (toy / language / side / "mono.txt").read_text(encoding="utf-8")
+            sentences[name] = [line for line in text.splitlines() if line]
+    for language in ("en", "de"):
+        name = {"en": "wikinews", "de": "wikipedia"}[language]
+        texts = sentences[language]
+        rows = ["\n".join(texts[place : place + 5]) for place in range(0, len(texts), 5)]
+        path = data / f"mono/{language}/{name}.jsonl.xz"
+        write(path, (json.dumps({"text": row}) for row in rows))
+    for code, language in (("src.eng", "en"), ("ref.deu", "de"), ("ref.swa", "sw")):
+        write(data / f"parallel/ntrex/newstest2019-{code}.txt.xz", sentences[language][:60])
+    for code, language in (("en", "en"), ("swa", "sw")):
+        name = f"parallel/en-sw-globalvoices/train.{code}.xz"
+        write(data / name, sentences[language][:600])
+    for language in ("en", "de"):
+        write(data / f"parallel/multi30k/train.{language}.xz", sentences[language][:100])
+        write(data / f"paraphrase/pawsx/dev-{language}.tsv.xz", paraphrases(sentences[language]))
+    write(data / "paraphrase/pawsx/test-de.tsv.xz", paraphrases(sentences["de"]))
+    words = zip(*(" ".join(sentences[name][:40]).split() for name in ("en", "sw")), strict=False)
+    write(data / "parallel/freedict/en-sw.tsv.xz", map("\t".join, words))
+    for language, (three, sib) in CODES.items():
+        texts = sentences[language]
+        if language != "en":
+            for end, lines in ((three, texts), ("eng", sentences["en"])):
+                write(data / f"parallel/tatoeba/tatoeba.{three}-eng.{end}", lines[:40])
+        for split, numbers in (("train", range(40)), ("dev", range(40, 50))):
+            rows = [f"{number}\t{TOPICS[number % 7]}\t{texts[number]}" for number in numbers]
+            write(data / f"topic/sib200/{sib}/{split}.tsv", ["index_id\tcategory\ttext", *rows])
+        rows = [f"{texts[n]}\t{texts[n + 1]}\t{NLI[n % 3]}" for n in range(30)]
+        write(data / f"nli/xnli/dev-{language}.tsv.xz", rows)
+    for split in ("train", "dev"):
+        write(
+            data / f"nli/snli-counterfactual/{split}.tsv.xz",
+            ["sentence1\tsentence2\tgold_label", *rows],
+        )
+    return sentences["en"]
+
+
+def paraphrases(texts):
+    return [f"{texts[n]}\t{texts[n + 1]}\t{n % 2}" for n in range(40)]
+
+
+@pytest.mark.slow
+def test_from_a_folder_of_hugging_face_to_the_tables(tmp_path):
+    english = write_data(tmp_path / "data", tmp_path / "toy")
+    write_bert(tmp_path / "model", english, layers=6)
+    variables = {
+        "DATA": tmp_path / "data",
+        "MODEL": tmp_path / "model",
+        "OUT": tmp_path / "out",
+        "LANGUAGES": "de sw",
+        "SEEDS": "1 2",
+    }
+    result = run_script(EXAMPLES / "real_model/run.sh", **variables)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    out = tmp_path / "out-smoke"
+    results = json.loads((out / "results.json").read_text())["scores"]
+    starts = {"random", "overlap", "focus", "pairs", "all"}
+    for language, others in (("de", set()), ("sw", {"words"})):
+        for task in ("sib200", "tatoeba", "perplexity"):
+            found = {name.split(",")[0] for name in results[task][language]}
+            assert starts | others | {"standard", "minipost", "random-minipost"} == found
+        assert len(results["sib200"][language]["pairs, 0 updates"]) == 2  # seeds
+    assert set(results["pawsx"]) == {"de"} and set(results["xnli"]) == {"en", "de", "sw"}
+    assert len(re.findall(r"^\|[^|]*\| mean ", result.stdout, re.MULTILINE)) == 3
+    done = {path.name: path.stat().st_mtime_ns for path in Path(out, "logs").glob("*.done")}
+    assert run_script(EXAMPLES / "real_model/run.sh", **variables).returncode == 0
+    assert done == {path.name: path.stat().st_mtime_ns for path in Path(out, "logs").glob("*.done")}
