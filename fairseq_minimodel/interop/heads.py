@@ -1,6 +1,6 @@
 """The heads that fine-tuned models of Hugging Face bring: classification, and answers to questions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,20 +8,20 @@ from ..bodies.family import SPAN_HEAD, Family, head_modules
 from ..bodies.language_side import StateDict
 from ..bodies.weights import AGAIN, check_weights
 from ..errors import InputError
-from ..files.records import read_record, shown
+from ..files.records import shown
 from ..kinds import CLASSIFICATION, SPAN
 from ..kinds.classification import DEFAULT_HEAD
 from ..kinds.kind import Kind
 from ..kinds.registry import KINDS
 from ..vocabulary.symbols import SPECIAL_SYMBOLS
 from ..vocabulary.tokenizers import BOS, EOS
+from .added_tokens import read_settings
 
 JSON = Mapping[str, object]
 HEADS = {SPAN: SPAN_HEAD, CLASSIFICATION: DEFAULT_HEAD}  # of each kind, as `head_modules` takes it
 CLASSES = {SPAN: 2}  # outputs: a first and a last token; those of others are free
-ONE_LABEL = (
-    "single_label_classification"  # `problem_type` where each text has one of several labels
-)
+ONE_LABEL = "single_label_classification"  # the `problem_type` of one label for each text
+SEPARATORS = {"BertProcessing": 1, "RobertaProcessing": 2}  # between two texts, by the step's name
 UNTRAINED = ("", "ForPreTraining")  # ends of classes without the head of a task
 
 
@@ -41,7 +41,7 @@ class Heads:
     labels: Sequence[str] = ()
     notes: Sequence[str] = ()
 
-    def settings(self, tokenizer: Path, positions: int) -> dict[str, object]:
+    def settings(self, tokenizer: Path, positions: int, family: Family) -> dict[str, object]:
         """Those of fairseq's task, with which its own tools load the body.
 
         Args:
@@ -51,12 +51,13 @@ class Heads:
         settings = {"_name": next(iter(self.kind.tasks)), "max_positions": positions}
         if self.kind.name != CLASSIFICATION:
             return settings
-        first, between = _tokens_around(tokenizer)
+        first, between = _tokens_around(tokenizer, family)
         return settings | {
             "num_classes": len(self.labels),
             "classification_head_name": DEFAULT_HEAD,
             "init_token": first,
             "separator_token": between,
+            "regression_target": False,
         }
 
 
@@ -163,33 +164,32 @@ def _fits_a_line(text: str) -> bool:
     return text.isprintable() and text == text.strip()
 
 
-def _tokens_around(tokenizer: Path) -> tuple[int | None, int | None]:
-    """The token before the first of two texts, and the second one between them.
+def _tokens_around(tokenizer: Path, family: Family) -> tuple[int | None, int | None]:
+    """The token before the first of two texts, and the one before the second; None: there is none.
 
-    What stands between is </s>, which fairseq puts behind each text, and perhaps another token.
-    RoBERTa's own tokenizer, where there is no tokenizer.json, has <s> a </s> </s> b </s>.
+    fairseq puts </s> behind each text besides. Where there is no tokenizer.json, or nothing in it, they
+    are those of the tokenizers of the family.
 
     Raises:
         InputError: the file is damaged.
     """
-    if not tokenizer.is_file():
-        return BOS, EOS
-    step = read_record(tokenizer, dict[str, object], AGAIN).get("post_processor")
+    separators, first = family.pair_separators, BOS
+    step = read_settings(tokenizer).get("post_processor")
     try:
         for one in _steps(step):
-            if one["type"] == "BertProcessing":
-                return BOS, None
-            if one["type"] == "TemplateProcessing":
-                kinds = ["Sequence" in part for part in one["pair"]]
-                between = kinds[kinds.index(True) + 1 :].index(True)
-                return (None if kinds[0] else BOS), (EOS if between > 1 else None)
+            if one["type"] in SEPARATORS:
+                separators = SEPARATORS[one["type"]]
+            elif one["type"] == "TemplateProcessing":
+                texts = ["Sequence" in part for part in one["pair"]]
+                first = None if texts[0] else BOS
+                separators = texts[texts.index(True) + 1 :].index(True)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(f"{tokenizer} is damaged (post_processor: {error!r}); {AGAIN}") from None
-    return BOS, EOS
+    return first, EOS if separators > 1 else None
 
 
-def _steps(step: dict | None) -> Iterator[dict]:
+def _steps(step: dict | None) -> list[dict]:
     """A step of a tokenizer.json, or those that it is a sequence of."""
-    if step is not None:
-        inner = step["processors"] if step["type"] == "Sequence" else [step]
-        yield from inner
+    if step is None:
+        return []
+    return step["processors"] if step["type"] == "Sequence" else [step]

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..bodies.checkpoint import Checkpoint, is_without_training, write_checkpoint
 from ..bodies.family import (
@@ -13,6 +15,7 @@ from ..bodies.family import (
     FAMILIES,
     HEAD,
     OUTPUT_BIAS,
+    POSITION_OFFSET,
     POSITIONS,
     TIED_PROJECTION,
     Family,
@@ -21,6 +24,7 @@ from ..bodies.family import (
 )
 from ..bodies.language_side import StateDict
 from ..bodies.state import check_state, with_present_names
+from ..bodies.surgery import fresh
 from ..bodies.training_files import identified
 from ..bodies.weights import (
     AGAIN,
@@ -49,13 +53,16 @@ from ..vocabulary.tokenizers import (
     SENTENCEPIECE_FILE,
     SPECIAL_SYMBOLS,
     TOKENIZER_FILES,
+    Vocabulary,
     tokenizer_file,
     write_dictionary,
 )
 from .added_tokens import add_tokens, read_added_tokens
 from .heads import Heads, take_heads
 from .lineage import Relative, derived, read_relative
+from .output_bias import log_frequencies
 from .tokenizer import of_sentencepiece, renumbered, special_added_tokens, tokens_of
+from .wordpiece import VOCABULARY_FILE, of_vocabulary, special_names, with_symbols
 
 BODY, PACK, CONFIG = "body.pt", "pack", "config.json"
 INPUT = f"input0/{DICTIONARY}"
@@ -96,6 +103,7 @@ class Imported:
         moved: whether rows were put into another order.
         heads: of tasks.
         relative: the body that it derives from, whose vocabulary it has; None: not known.
+        has_head: whether its MLM head is its own, and not a new one.
         notes: what there is to say.
     """
 
@@ -105,10 +113,17 @@ class Imported:
     moved: bool
     heads: Heads
     relative: Relative | None
+    has_head: bool
     notes: list[str]
 
 
-def import_hf(model: Path, language: str, output: Path, like: Path | None = None) -> None:
+def import_hf(
+    model: Path,
+    language: str,
+    output: Path,
+    text: Sequence[Path] = (),
+    like: Path | None = None,
+) -> None:
     """Write the folder `output`: body.pt, with its dict.txt and tokenizer, and pack/.
 
     Of a model that was fine-tuned for classification or questions, body.pt is a body fine-tuned for
@@ -117,6 +132,7 @@ def import_hf(model: Path, language: str, output: Path, like: Path | None = None
     Args:
         model: folder with config.json, the weights and the tokenizer.
         language: its name, as the user calls it.
+        text: for a model without an MLM head: files whose counts of tokens are the new output bias.
         like: a body that the model was made of, whose packs are to fit it.
 
     Raises:
@@ -126,6 +142,12 @@ def import_hf(model: Path, language: str, output: Path, like: Path | None = None
     check_language(language)
     check_folder(output, IMPORTED, model, like)
     found = read_model(model, like)
+    if text and (like or found.has_head):
+        raise InputError(
+            f"--text is for models without an MLM head, and {model} has one"
+            + (f", that of {like}" if like else "")
+            + ": leave --text out"
+        )
     heads, settings, notes = found.heads, found.body.config, found.notes
     data = {"data": str(output.resolve())}
     settings = {**settings, "task": {**settings["task"], **data}}
@@ -136,7 +158,12 @@ def import_hf(model: Path, language: str, output: Path, like: Path | None = None
             shutil.copyfile(tokenizer, folder / tokenizer_file(tokenizer))
         else:
             _write_vocabulary(folder, found.symbols, found.tokens, found.moved)
-        body = replace(found.body, path=folder / BODY, config=settings)
+        state = dict(found.body.state)
+        if text:
+            vocabulary = Vocabulary(tokenizer_in(folder), folder / DICTIONARY)
+            state[OUTPUT_BIAS], count = log_frequencies(vocabulary, len(found.symbols), text)
+            notes.append(f"output bias from the counts of {count:,} tokens")
+        body = replace(found.body, path=folder / BODY, state=state, config=settings)
         body = identified(body, folder / DICTIONARY)
         write_checkpoint(folder / BODY, body)
         if heads.labels:  # where fairseq's task looks for the dictionaries
@@ -163,7 +190,8 @@ def read_model(model: Path, like: Path | None = None) -> Imported:
 
     Tensors are kept as they are, in float32, but for the rows of the vocabulary, which get fairseq's
     order (<s>, <pad>, </s>, <unk> first; RoBERTa and XLM-R have it already), and the embedding of
-    token types, which fairseq does not have: it is added to the position embeddings.
+    token types, which fairseq does not have: it is added to the position embeddings. A model without
+    an MLM head gets that of `like`, or a new one, drawn as BERT's.
 
     Arguments and errors as in `import_hf`.
     """
@@ -171,15 +199,16 @@ def read_model(model: Path, like: Path | None = None) -> Imported:
     family = _check_config(config, model)
     relative = read_relative(like) if like else None
     with waiting(f"reading {model}"):  # weights are read where they are converted
-        theirs = _read_weights(model)
+        theirs = _with_present_names(_read_weights(model), family)
         tokens = _read_tokens(model, config["model_type"], family)
         heads = take_heads(theirs, config, family, model)
-        has_head = family.bias_there in theirs
-        if relative and not has_head:
-            theirs |= _blank_head(config, family)
         state, notes = _converted(theirs, config, family, model)
-    symbols, order = _symbols(tokens, len(state[EMBEDDING]), model)
-    for name in (EMBEDDING, OUTPUT_BIAS):
+    has_head = OUTPUT_BIAS in state
+    if not has_head and not relative:
+        state |= _fresh_head(state[EMBEDDING])
+        notes.append("a new MLM head, as the model has none: train it before it predicts words")
+    symbols, order = _symbols(tokens, len(state[EMBEDDING]), model, family)
+    for name in {EMBEDDING, OUTPUT_BIAS} & state.keys():
         state[name] = state[name][order].contiguous()
     state[TIED_PROJECTION] = state[EMBEDDING]
     moved = order != sorted(order)
@@ -189,21 +218,13 @@ def read_model(model: Path, like: Path | None = None) -> Imported:
     settings = _settings(config, family, model)
     if heads.kind:
         positions = settings["model"]["max_positions"]
-        settings["task"] = heads.settings(model / FAST_TOKENIZER_FILE, positions)
+        settings["model"]["pooler_activation_fn"] = family.pooler_activation
+        settings["task"] = heads.settings(model / FAST_TOKENIZER_FILE, positions, family)
     body = Checkpoint(model, state, settings, 0, family=family)
     if relative:
-        body, symbols = derived(body, symbols, relative, has_head), list(relative.symbols)
+        body, symbols = derived(body, symbols, relative), list(relative.symbols)
         notes.append(f"lineage of {like}, whose token embeddings it has")
-    return Imported(body, symbols, tokens, moved, heads, relative, [*heads.notes, *notes])
-
-
-def _blank_head(config: JSON, family: Family) -> StateDict:
-    sizes = {letter: config[name] for letter, name in family.dimensions.items()}
-    return {
-        one.there: torch.zeros([sizes[letter] for letter in one.shape])
-        for one in family.parameters([])
-        if one.here.startswith(HEAD)
-    }
+    return Imported(body, symbols, tokens, moved, heads, relative, has_head, [*heads.notes, *notes])
 
 
 def _check_config(config: JSON, model: Path) -> Family:
@@ -218,6 +239,8 @@ def _check_config(config: JSON, model: Path) -> Family:
     sizes = dict.fromkeys([*family.sizes.values(), *family.dimensions.values()])
     fields = [(name, int) for name in sizes]
     fields += [(name, float | None, default) for name, default in family.rates.values()]
+    eps, default = family.layer_norm_eps
+    fields += [(eps, float, default)] if eps else []
     record(config, make_dataclass("Config", fields), path, AGAIN, others=True)
     rows = family.dimensions["P"]
     for name in sizes:
@@ -229,12 +252,14 @@ def _check_config(config: JSON, model: Path) -> Family:
             f"{path} has {heads} {config[heads]}, which does not divide {width} {config[width]}"
         )
     for name, value in family.fixed.items():
-        found = config.get(name, family.absent.get(name, value))
+        found = config.get(name, value)
         if found != value:
             raise InputError(
                 f"{path} has {name} {found!r}, and fairseq's {family.name} has {value!r} and nothing "
                 "else: the model cannot be imported"
             )
+    if not 0 < config.get(eps, default) < 1:
+        raise InputError(f"{path} has {eps} {config[eps]}, which is not between 0 and 1")
     return family
 
 
@@ -266,11 +291,15 @@ def _converted(
     """The state dict under fairseq's names, in float32, and what there is to say about it."""
     count = config[family.sizes["encoder_layers"]]
     names = family.names_there([count - 1])  # first of one layer: the file may say a billion
-    if all(name in theirs for name in names.values()):
+    of_head = [name for here, name in names.items() if here.startswith(HEAD)]
+    has_head = any(name in theirs for name in of_head)
+    if all(name in theirs for name in names.values() if has_head or name not in of_head):
         names = family.names_there(range(count))
-    for here, name in names.items():
+    if not has_head:
+        names = {here: name for here, name in names.items() if name not in of_head}
+    for name in names.values():
         if name not in theirs:
-            head = " (a model without its MLM head)" if here.startswith(HEAD) else ""
+            head = " (a part of its MLM head)" if name in of_head else ""
             raise InputError(
                 f"the weights of {model} lack {name}{head}: give a model as AutoModelForMaskedLM "
                 "saves it"
@@ -289,12 +318,14 @@ def _converted(
                 f"{expected[name]}: they do not belong together"
             )
     for name, same in family.tied_there.items():
-        if name in theirs and not torch.equal(theirs[name], theirs[same]):
+        if name in theirs and same in theirs and not torch.equal(theirs[name], theirs[same]):
             raise InputError(
                 f"{name} of {model} is not {same}: the projection of its MLM head is not tied to "
                 "the embedding, and fairseq's is"
             )
     state = {here: theirs[name].float() for here, name in names.items()}
+    before = torch.zeros(POSITION_OFFSET - family.position_offset, sizes["d"])
+    state[POSITIONS] = torch.cat([before, state[POSITIONS]])
     check_state(model, state, family)
     if types in used and used[types][0].any():
         state[POSITIONS] = state[POSITIONS] + used[types][0].float()
@@ -306,6 +337,26 @@ def _converted(
     return state, notes
 
 
+def _with_present_names(theirs: StateDict, family: Family) -> StateDict:
+    """The tensors as the library calls them today, and ties them."""
+    theirs = {family.present_name_there(name): tensor for name, tensor in theirs.items()}
+    for name, same in family.tied_there.items():
+        if name in theirs:
+            theirs.setdefault(same, theirs[name])
+    return theirs
+
+
+def _fresh_head(embedding: Tensor) -> StateDict:
+    """An MLM head that is drawn as BERT's; the same one for every copy of a model."""
+    generator = torch.Generator().manual_seed(1)
+    rows, width = embedding.shape
+    like = {"dense.weight": (width, width), "dense.bias": (width,)}
+    like |= {"layer_norm.weight": (width,), "layer_norm.bias": (width,), "bias": (rows,)}
+    return {
+        f"{HEAD}{name}": fresh(name, torch.empty(shape), generator) for name, shape in like.items()
+    }
+
+
 def _read_tokens(model: Path, kind: str, family: Family) -> Tokens:
     """The vocabulary, with the tokens that were added to it.
 
@@ -315,6 +366,7 @@ def _read_tokens(model: Path, kind: str, family: Family) -> Tokens:
     pieces, fast = model / SENTENCEPIECE_FILE, model / FAST_TOKENIZER_FILE
     try:
         added = read_added_tokens(model)
+        special = special_names(model, family.special_there)
         rows, content, file, tokenizer = {}, None, pieces, pieces
         if pieces.is_file():
             rows = _rows_of_pieces(pieces, family.model_types[kind])
@@ -325,10 +377,15 @@ def _read_tokens(model: Path, kind: str, family: Family) -> Tokens:
                 added = [{**token, "normalized": False} for token in added]
         if fast.is_file():
             file, content = fast, read_record(fast, JSON, AGAIN)
+        elif (model / VOCABULARY_FILE).is_file() and special:
+            file, content = model / VOCABULARY_FILE, of_vocabulary(model, special)
         elif not pieces.is_file():
             file, content = model / "vocab.json", _byte_level(model)
         if content is not None:
             content = add_tokens(content, added)
+            if special:
+                symbols = {name: family.special_tokens[role] for role, name in special.items()}
+                content = with_symbols(content, symbols, model)
             tokenizer = pieces if _has_all(rows, content, family) else content
             rows = tokens_of(content)
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
@@ -395,7 +452,9 @@ def _byte_level(model: Path) -> dict:
     }
 
 
-def _symbols(tokens: Tokens, count: int, model: Path) -> tuple[list[str], list[int]]:
+def _symbols(
+    tokens: Tokens, count: int, model: Path, family: Family
+) -> tuple[list[str], list[int]]:
     """The symbol of each row in fairseq's order, and which row of the model each one is."""
     rows = tokens.rows
     lost = [token for token in (*SPECIAL_SYMBOLS, MASK_SYMBOL) if token not in rows]
@@ -419,7 +478,9 @@ def _symbols(tokens: Tokens, count: int, model: Path) -> tuple[list[str], list[i
         )
     symbols = {row: token for token, row in rows.items()}
     first = [rows[token] for token in SPECIAL_SYMBOLS]
-    order = [*first, *(row for row in range(count) if row not in first)]
+    last = [rows[MASK_SYMBOL]] if family.special_there else []  # where fairseq puts it itself
+    placed = {*first, *last}
+    order = [*first, *(row for row in range(count) if row not in placed), *last]
     names = [symbols.get(row, f"madeupword{row}") for row in order]  # as fairseq fills gaps
     return names, order
 
@@ -446,9 +507,11 @@ def _write_vocabulary(folder: Path, symbols: list[str], tokens: Tokens, moved: b
 def _settings(config: JSON, family: Family, output: Path) -> dict:
     """A configuration with which fairseq's own tools load the body."""
     positions = config[family.dimensions["P"]] - family.position_offset
+    eps, default = family.layer_norm_eps
     settings = {ours: config[theirs] for ours, theirs in family.sizes.items()}
     for ours, (theirs, default) in family.rates.items():
         found = config.get(theirs)
         settings[ours] = default if found is None else float(found)
+    settings["layer_norm_eps"] = float(config.get(eps, default))
     settings["max_positions"] = positions
     return masked_lm_config(settings, str(output.resolve()), positions)

@@ -48,17 +48,15 @@ def read_relative(path: Path) -> Relative:
     )
 
 
-def derived(
-    checkpoint: Checkpoint, symbols: Sequence[str], relative: Relative, has_head: bool
-) -> Checkpoint:
+def derived(checkpoint: Checkpoint, symbols: Sequence[str], relative: Relative) -> Checkpoint:
     """The checkpoint as a member of the family of the known body, with its lineage and vocabulary.
 
     Rows behind those of the known body are left out where they say nothing: those that no text leads
-    to, and those that are <unk>'s (pieces that the dictionary lacks, of `export-hf`).
+    to, and those that are <unk>'s (pieces that the dictionary lacks, of `export-hf`). A model without
+    an MLM head gets that of the known body.
 
     Args:
         symbols: one for each row of the checkpoint's embedding.
-        has_head: whether its MLM head is its own; otherwise it gets that of the known body.
 
     Raises:
         InputError: token embeddings of the two differ.
@@ -77,7 +75,7 @@ def derived(
             "gives it a lineage of its own"
         )
     state = dict(checkpoint.state)
-    if not has_head:
+    if OUTPUT_BIAS not in state:
         state |= {
             name: tensor for name, tensor in relative.body.state.items() if name.startswith(HEAD)
         }

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.huggingface_models import generated_texts, make_model, train_sentencepiece
 
-from fairseq_minimodel.bodies.checkpoint import read_checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING, HEAD, OUTPUT_BIAS
-from fairseq_minimodel.bodies.identity import lineage_of
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
+from fairseq_minimodel.bodies.family import EMBEDDING, HEAD, LINEAGE, OUTPUT_BIAS, TIED_PROJECTION
+from fairseq_minimodel.bodies.identity import decode, lineage_of, with_identity
 from fairseq_minimodel.bodies.language_side import LanguageSide
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.inference.build import build_model
@@ -177,7 +177,7 @@ def test_evaluate_predict_plug_and_fairseq_work_on_it(folder, tmp_path, capsys):
         data = {"data": str(path.parent)}
         (model,), _, task = load_model_ensemble_and_task([str(path)], arg_overrides=data)
         assert model.classification_heads[DEFAULT_HEAD].out_proj.out_features == 3
-        assert list(task.label_dictionary.symbols[4:]) == LABELS
+        assert list(task.label_dictionary.symbols[4:7]) == LABELS
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -204,7 +204,12 @@ def test_without_the_body_a_pack_does_not_fit_and_nothing_is_written(folder, tmp
     output = ["--output", tmp_path / "out"]
     assert main(["export-hf", *map(str, [*arguments, *output])]) == 2
     assert "belongs to the lineage" in capsys.readouterr().err
-    assert main(["export-hf", *map(str, [*arguments, *output, "--body", folder])]) == 2
+    both = ["--body", folder / "topics/body.pt", "--like", folder / "body/body.pt"]
+    assert main(["export-hf", *map(str, [*both, *arguments[2:], *output])]) == 2
+    assert "--model, perhaps with --like" in capsys.readouterr().err
+    text = ["import-hf", "--language", "xx", "--like", folder / "body/body.pt", "--text", __file__]
+    assert main([*map(str, [*text, *arguments[:2], *output])]) == 2
+    assert "leave --text out" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -259,6 +264,30 @@ def test_rows_in_another_order_are_not_those_of_the_body(small, tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="^2 of 278 rows"):
         import_hf(tmp_path / "model", "xx", tmp_path / "out", like=small / "body/body.pt")
+
+
+def test_pieces_that_the_dictionary_of_the_body_lacks_do_not_matter(small, tmp_path):
+    """`export-hf` adds rows for them, which the body has not; they are gone again."""
+    body, symbols = read_checkpoint(small / "body/body.pt"), load_pack(small / "body/pack").symbols
+    train_sentencepiece(tmp_path / "spm.model", TEXTS, 270)
+    pieces = dictionary_pieces(load_sentencepiece(tmp_path / "spm.model"))
+    kept = [piece for piece, _ in pieces][5:]
+    write_dictionary(tmp_path / "dict.txt", kept, [1] * len(kept))
+    shutil.copyfile(tmp_path / "spm.model", tmp_path / "sentencepiece.bpe.model")
+    symbols = read_symbols(tmp_path / "dict.txt")
+    cut = {name: body.state[name][: len(symbols)].clone() for name in (EMBEDDING, OUTPUT_BIAS)}
+    tied = {TIED_PROJECTION: cut[EMBEDDING]}
+    state = with_identity({**body.state, **cut, **tied}, "0123456789abcdef", fingerprint(symbols))
+    write_checkpoint(tmp_path / "body.pt", body.replaced(state))
+    run("pack", "--checkpoint", tmp_path / "body.pt", "--language", "xx",
+        "--output", tmp_path / "pack")  # fmt: skip
+    export_hf(tmp_path / "body.pt", tmp_path / "pack", tmp_path / "hf")
+    model = fine_tuned(tmp_path / "hf", tmp_path / "model", CLASSIFIER, steps=2)
+    assert model.config.vocab_size == len(symbols) + 5
+    import_hf(tmp_path / "model", "xx", tmp_path / "out", like=tmp_path / "body.pt")
+    found = read_checkpoint(tmp_path / "out/body.pt").state
+    assert all(torch.equal(found[name], tensor) for name, tensor in cut.items())
+    assert decode(found[LINEAGE]) == "0123456789abcdef"
 
 
 def test_an_answerer_keeps_its_head(small, tmp_path):
