@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.bert_models import CLASSES, make_bert
 from support.huggingface_models import generated_texts, make_model, train_sentencepiece
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
@@ -83,11 +84,14 @@ def write_pack(folder, lineage, width):
     return folder / "pack"
 
 
-@pytest.fixture(scope="module", params=["roberta fast", "camembert fast"])
+@pytest.fixture(scope="module", params=["roberta fast", "camembert fast", "bert"])
 def folder(request, tmp_path_factory):
     """base/ and its body; classifier/, made of it, and its body; other/pack, of the same lineage."""
-    folder = tmp_path_factory.mktemp("tuned")
-    make_model(folder / "base", request.param, TEXTS)
+    return made(tmp_path_factory.mktemp("tuned"), request.param)
+
+
+def made(folder, style):
+    (make_bert if style in CLASSES else make_model)(folder / "base", style, TEXTS)
     import_hf(folder / "base", "xx", folder / "body")
     fine_tuned(folder / "base", folder / "classifier", CLASSIFIER)
     import_hf(folder / "classifier", "xx", folder / "topics", like=folder / "body/body.pt")
@@ -134,6 +138,18 @@ def test_a_classifier_has_the_logits_of_the_library(folder):
     found = own_logits(folder / "topics/body.pt", folder / "topics/pack", ROWS)
     assert expected.std(dim=0).min() > 0.1
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("style", ["distilbert", "electra"])
+def test_so_it_is_with_heads_of_other_forms(tmp_path, style):
+    """They have another activation, which a folder of the same form has again."""
+    folder = made(tmp_path, style)
+    test_a_classifier_has_the_logits_of_the_library(folder)
+    export_hf(folder / "topics/body.pt", folder / "topics/pack", folder / "back")
+    expected, _ = library_logits(folder / "classifier", ROWS)
+    found, _ = library_logits(folder / "back", ROWS)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert json.loads((folder / "back/config.json").read_text())["model_type"] == style
 
 
 def test_it_belongs_to_the_body_and_has_its_mlm_head(folder):
@@ -227,6 +243,7 @@ def test_our_own_export_comes_back_by_bits(folder, tmp_path):
     assert files[0] == files[1]
     import_hf(tmp_path / "hf", "xx", tmp_path / "alone")
     alone = read_checkpoint(tmp_path / "alone/body.pt").state
+    assert alone.keys() == after.state.keys()
     differing = {name for name in alone if not torch.equal(alone[name], after.state[name])}
     assert differing <= {"encoder.lineage", "encoder.vocabulary"}
 
