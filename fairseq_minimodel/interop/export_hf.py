@@ -27,6 +27,7 @@ from ..bodies.family import (
     Family,
     head_modules,
 )
+from ..bodies.identity import lineage_of
 from ..bodies.language_side import StateDict
 from ..bodies.training_files import find_record
 from ..errors import InputError
@@ -104,6 +105,11 @@ def export_hf(
     origin = body or model
     checkpoint = imported.body if imported else read_checkpoint(body)
     cost = training_cost(checkpoint)
+    if model and not like and language.description.lineage != lineage_of(checkpoint.state):
+        raise InputError(
+            f"{model} does not say which lineage it is of, and the pack {pack} fits that of its own: "
+            "name the body that the model was fine-tuned from (--like BODY)"
+        )
     task_module = load_module(module) if module else None
     if task_module:
         checkpoint = merge_module(checkpoint, task_module)[0]

@@ -219,7 +219,7 @@ def test_without_the_body_a_pack_does_not_fit_and_nothing_is_written(folder, tmp
     arguments = ["--model", folder / "classifier", "--pack", folder / "other/pack"]
     output = ["--output", tmp_path / "out"]
     assert main(["export-hf", *map(str, [*arguments, *output])]) == 2
-    assert "belongs to the lineage" in capsys.readouterr().err
+    assert "fine-tuned from (--like BODY)" in capsys.readouterr().err
     both = ["--body", folder / "topics/body.pt", "--like", folder / "body/body.pt"]
     assert main(["export-hf", *map(str, [*both, *arguments[2:], *output])]) == 2
     assert "--model, perhaps with --like" in capsys.readouterr().err
@@ -358,6 +358,7 @@ def test_other_heads_are_left_out_with_a_note(small, tmp_path, capsys, kind, set
         ({"id2label": {"0": "a", "1": "a", "2": "c"}}, "the label 'a'"),
         ({"id2label": {"0": "a\nb", "1": "b", "2": "c"}}, "the label 'a.nb'"),
         ({"id2label": {"0": "a", "1": 7, "2": "c"}}, "the label 7"),
+        ({"id2label": {"0": "a", "1": "<s>", "2": "c"}}, "the label '<s>'"),
         ({"id2label": ["a", "b", "c"]}, "not those of the 3 classes"),
         ({"architectures": ["XLMRobertaForQuestionAnswering"]}, "weights lack qa_outputs.weight"),
         ({"architectures": [1]}, "has the architectures"),
