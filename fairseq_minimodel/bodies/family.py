@@ -132,7 +132,6 @@ class Family:
         token_types_there: the embedding of token types, whose first row is added to the positions; "":
             there is none.
         has_second_text: whether the second text of a pair has a type of its own (`SECOND_TEXT`).
-        pair_separators: how many </s> stand between the two texts of a pair.
         ignored_there: parts of the names of tensors there that hold no weights.
         model_types: what config.json calls the family.
         byte_level_type, pieces_type: those that are written, by what the tokenizer is: it is the
@@ -150,6 +149,7 @@ class Family:
         position_offset: the number of rows before the first real position in Hugging Face's files.
         special_tokens: by the names of their roles in special_tokens_map.json.
         special_there: what those are called in the vocabularies of the family, if not so.
+        pair_separators: how many </s> stand between the two texts of a pair.
         unsupported: options of fairseq's models that this package's model does not have.
         former_names: patterns of names in older checkpoints, and what stands for them now.
         joined: the pattern of tensors that hold several modules, one below the other (group 1: where
@@ -168,7 +168,6 @@ class Family:
     tied_there: Mapping[str, str]
     token_types_there: str
     has_second_text: bool
-    pair_separators: int
     ignored_there: str
     model_types: Mapping[str, ModelType]
     byte_level_type: str
@@ -184,6 +183,7 @@ class Family:
     position_offset: int
     special_tokens: Mapping[str, str]
     special_there: Mapping[str, str]
+    pair_separators: int
     unsupported: tuple[str, ...]
     former_names: tuple[tuple[re.Pattern[str], str], ...]
     joined: tuple[re.Pattern[str], tuple[str, ...]]
@@ -282,7 +282,6 @@ ROBERTA = Family(
     },
     token_types_there="roberta.embeddings.token_type_embeddings.weight",
     has_second_text=False,
-    pair_separators=2,
     ignored_there="position_ids",
     model_types={
         "roberta": ModelType("Roberta"),
@@ -334,6 +333,7 @@ ROBERTA = Family(
         "mask_token": "<mask>",
     },
     special_there={},
+    pair_separators=2,
     unsupported=("encoder_normalize_before", "untie_weights_roberta", "encoder_layers_to_keep"),
     # fairseq before its 0.10, when roberta.* and xlmr.* were released
     former_names=(
@@ -368,7 +368,6 @@ BERT = replace(
     },
     token_types_there="bert.embeddings.token_type_embeddings.weight",
     has_second_text=True,
-    pair_separators=1,
     model_types={"bert": ModelType("Bert")},
     byte_level_type="bert",
     pieces_type="bert",
@@ -381,6 +380,7 @@ BERT = replace(
         "unk_token": "[UNK]",
         "mask_token": "[MASK]",
     },
+    pair_separators=1,
 )
 DISTILBERT = replace(
     BERT,

@@ -27,6 +27,7 @@ from ..bodies.family import (
     Family,
     head_modules,
 )
+from ..bodies.identity import lineage_of
 from ..bodies.language_side import StateDict
 from ..bodies.training_files import find_record
 from ..errors import InputError
@@ -51,6 +52,7 @@ from ..vocabulary.tokenizers import (
     UNK,
 )
 from .card import Origin, Statements, model_card, read_scores
+from .import_hf import read_model
 from .tokenizer import fast_tokenizer, lost_pieces, settings, template
 
 NEVER = -1e4  # an output bias so low that the symbol has no probability in any precision
@@ -65,9 +67,11 @@ EXPORTED = FolderForm(
 
 
 def export_hf(
-    body: Path,
+    body: Path | None,
     pack: Path,
     output: Path,
+    model: Path | None = None,
+    like: Path | None = None,
     module: Path | None = None,
     depth: int | None = None,
     labels: Path | None = None,
@@ -81,13 +85,15 @@ def export_hf(
     All heads that the body has go with it, so that the one folder is what `AutoModelForMaskedLM`,
     and `AutoModelForSequenceClassification` or `AutoModelForQuestionAnswering`, load.
 
-    The arguments are those of `ExportHFOptions`.
+    The arguments are those of `ExportHFOptions`: either a body, or a model in Hugging Face's form.
 
     Raises:
         InputError: a file is missing or damaged, the parts do not belong together, or the library
             has no such model.
     """
-    check_folder(output, EXPORTED, body, pack, module, labels, scores)
+    if (body is None) == (model is None) or (like and body):
+        raise InputError("give either --body, or --model, perhaps with --like")
+    check_folder(output, EXPORTED, body, model, like, pack, module, labels, scores)
     statements = Statements(base_model, license, datasets)
     language = load_pack(pack)
     lost = lost_pieces(language)
@@ -95,8 +101,15 @@ def export_hf(
     tokenizer = fast_tokenizer(language, symbols)
     check_tokenizer(language.tokenizer, language.dictionary)
     known_scores = read_scores(scores) if scores else []
-    checkpoint = read_checkpoint(body)
+    imported = read_model(model, like) if model else None
+    origin = body or model
+    checkpoint = imported.body if imported else read_checkpoint(body)
     cost = training_cost(checkpoint)
+    if model and not like and language.description.lineage != lineage_of(checkpoint.state):
+        raise InputError(
+            f"{model} does not say which lineage it is of, and the pack {pack} fits that of its own: "
+            "name the body that the model was fine-tuned from (--like BODY)"
+        )
     task_module = load_module(module) if module else None
     if task_module:
         checkpoint = merge_module(checkpoint, task_module)[0]
@@ -106,9 +119,10 @@ def export_hf(
         checkpoint = surgery.truncate(checkpoint, depth)[0]
     plugged = plug(checkpoint, language)[0]
     form = _form(plugged)
-    _check(plugged, body, form)
+    _check(plugged, origin, form)
     unfit_packs(checkpoint, [language])
-    head, classes = _classes(plugged, body, labels)
+    known_classes = imported.heads.labels if imported and not task_module else None
+    head, classes = _classes(plugged, origin, labels, known_classes)
     state = _converted(plugged, head, len(lost), form)
     config = _config(plugged, language, len(symbols), classes, form)
     task = plugged.config.get("task", {})
@@ -119,7 +133,9 @@ def export_hf(
     card = model_card(
         output.resolve().name,
         config["architectures"],
-        Origin(plugged, body, language.description, task_module and task_module.description, cost),
+        Origin(
+            plugged, origin, language.description, task_module and task_module.description, cost
+        ),
         classes,
         known_scores,
         statements,
@@ -143,8 +159,8 @@ def export_hf(
     print(
         f"{output}: {', '.join(config['architectures'])}, {plugged.layers} layers, "
         f"{language.description.language}, {parameters:,} parameters"
-        + f"; {len(lost):,} pieces that dict.txt lacks have the row of <unk>"
-        * bool(lost)
+        + f"; {len(lost):,} pieces that dict.txt lacks have the row of <unk>" * bool(lost)
+        + "".join(f"; {note}" for note in (imported.notes if imported else ()))
     )
 
 
@@ -194,8 +210,14 @@ def _check(checkpoint: Checkpoint, body: Path, family: Family) -> None:
             )
 
 
-def _classes(checkpoint: Checkpoint, body: Path, labels: Path | None) -> tuple[str, list[str]]:
-    """Name of the classification head, and its labels in order; none if there is no such head."""
+def _classes(
+    checkpoint: Checkpoint, body: Path, labels: Path | None, known: Sequence[str] | None
+) -> tuple[str, list[str]]:
+    """Name of the classification head, and its labels in order; none if there is no such head.
+
+    Args:
+        labels: dict.txt of them; known: those that the model names itself.
+    """
     task = checkpoint.config.get("task", {})
     kind, head = classification.KIND, classification.head_name(task)
     inner = f"{head_modules(head)[0]}.weight"
@@ -207,6 +229,8 @@ def _classes(checkpoint: Checkpoint, body: Path, labels: Path | None) -> tuple[s
             f"the classification head of {body} is {rows} wide and the body {width}, which the "
             f"library's {checkpoint.family.name} cannot have"
         )
+    if known and not labels:
+        return head, list(known)
     record = find_record(checkpoint, labels, kind)
     return head, classification.Classifier(str(body), checkpoint, record).classes
 
