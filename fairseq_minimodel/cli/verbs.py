@@ -61,6 +61,13 @@ VERBS = (
         "in, each perhaps compressed.",
     ),
     Verb(
+        "split-pairs",
+        "corpus.pairs:split_pairs",
+        "corpus.options:SplitPairsOptions",
+        "hold the last of line-aligned sentence pairs out, to test on",
+        "--parallel english.txt german.txt --test 500 --output data/pairs",
+    ),
+    Verb(
         "toy",
         "corpus.toy.generate:write_toy",
         "corpus.options:ToyOptions",
@@ -138,8 +145,9 @@ VERBS = (
         "needed)",
         "--body checkpoints/en/checkpoint_last.pt --source-pack packs/en --pack packs/de --data "
         "tatoeba",
-        "For each sentence of Tatoeba in a pack's language, looks for its English translation "
-        "among all, and the other way: the sentence whose mean hidden state is the most similar.",
+        "For each sentence of Tatoeba in a pack's language, or of two line-aligned files, looks for "
+        "its English translation among all, and the other way: the sentence whose mean hidden state "
+        "is the most similar.",
     ),
     Verb(
         "perplexity",
