@@ -24,6 +24,17 @@ class Verb(NamedTuple):
 
 VERBS = (
     Verb(
+        "adapt",
+        "recipes.adapt:adapt",
+        "recipes.options:AdaptOptions",
+        "a model in a new language, by one command, which prints the commands that it runs",
+        "--model roberta-base --text german.txt --language de --parallel english.txt german.txt "
+        "--output outputs/de",
+        "Imports the model, prepares the text, starts the language from pairs, a word list or the "
+        "text alone, trains it where that pays, packs it, scores it without labels, and writes "
+        "models for transformers and a report. The same command goes on after an interruption.",
+    ),
+    Verb(
         "prepare",
         "corpus.prepare:prepare",
         "corpus.options:PrepareVerbOptions",
