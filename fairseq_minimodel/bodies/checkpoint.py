@@ -12,9 +12,17 @@ from ..files.outputs import FileForm
 from ..files.records import shown
 from ..terminal.progress import ProgressFile
 from .architectures import ARCHITECTURES
-from .family import EMBEDDING, OUTPUT_BIAS, POSITIONS, ROBERTA, Family, layer_of
+from .family import (
+    EMBEDDING,
+    OUTPUT_BIAS,
+    POSITION_OFFSET,
+    POSITIONS,
+    ROBERTA,
+    Family,
+    layer_of,
+)
 from .language_side import LanguageSide, StateDict, language_side_of
-from .settings import AGAIN, read_settings
+from .settings import AGAIN, LAYER_NORM_EPS, read_settings
 from .state import check_presence, check_state, with_present_names
 from .weights import DIVERGED, check_weights, read_torch
 
@@ -71,8 +79,9 @@ class Checkpoint:
             "encoder_embed_dim": width,
             "encoder_ffn_embed_dim": self.state[self.family.ffn].size(0),
             "encoder_attention_heads": heads,
-            "max_positions": self.state[POSITIONS].size(0) - self.family.position_offset,
+            "max_positions": self.state[POSITIONS].size(0) - POSITION_OFFSET,
             "activation_fn": settings.get("activation_fn", "gelu"),
+            "layer_norm_eps": settings.get("layer_norm_eps", LAYER_NORM_EPS),
         }
 
     def language_side(self) -> LanguageSide:

@@ -7,7 +7,7 @@ Imports no PyTorch.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..kinds import CLASSIFICATION_HEADS, SPAN_HEAD
@@ -27,6 +27,8 @@ MIDDLE_HEADS = f"{BODY}auxiliary_lm_heads."  # by the layer, counted from 1, tha
 # Buffers that say what a model is (`bodies/identity.py`); the last, over which body a task module
 # was trained.
 LINEAGE, VOCABULARY, TASK_BODY = f"{BODY}lineage", f"{BODY}vocabulary", f"{BODY}task_body"
+# fairseq numbers positions from the padding index, 1, on, so that these rows come before the first.
+POSITION_OFFSET = 2
 
 LAYER = re.compile(rf"{re.escape(LAYERS)}(\d+)\.")
 AUXILIARY_HEAD = re.compile(rf"{re.escape(MIDDLE_HEADS)}(\d+)\.")
@@ -56,6 +58,10 @@ def head_modules(head: str) -> tuple[str, ...]:
 
 
 # ---- what differs
+
+# What files of TensorFlow's BERT called the parts of a LayerNorm.
+FORMER_NORM = re.compile(r"(?<=LayerNorm\.)(gamma|beta)$")
+NORM_PARTS = {"gamma": "weight", "beta": "bias"}
 
 
 class Module(NamedTuple):
@@ -108,6 +114,8 @@ class Family:
 
     Attributes:
         name: in words.
+        prefix_there: the beginning of Hugging Face's names of a body's tensors, which models without
+            a head lack.
         embeddings: modules before the layers.
         layer: modules of a layer; their names begin with that of the layer.
         layers_there: the beginning of Hugging Face's names of a layer, with {} for its number.
@@ -124,12 +132,13 @@ class Family:
         sizes: settings in whole numbers that both have: fairseq's names to Hugging Face's.
         dimensions: the settings in config.json that say how long a dimension is, by its letter.
         rates: the same of probabilities, and the defaults.
+        layer_norm_eps: the setting in config.json ("": it has none), and the library's default.
         fixed: settings in config.json that have one value here and no other. (Hugging Face's MLM head
             has GELU whatever `hidden_act` says.)
-        absent: the values of those that config.json leaves out, where they are not those of `fixed`.
         pooler_activation: that of Hugging Face's classification head.
-        position_offset: the number of rows before the first real position.
+        position_offset: the number of rows before the first real position in Hugging Face's files.
         special_tokens: by the names of their roles in special_tokens_map.json.
+        special_there: what those are called in the vocabularies of the family, if not so.
         unsupported: options of fairseq's models that this package's model does not have.
         former_names: patterns of names in older checkpoints, and what stands for them now.
         joined: the pattern of tensors that hold several modules, one below the other (group 1: where
@@ -137,6 +146,7 @@ class Family:
     """
 
     name: str
+    prefix_there: str
     embeddings: tuple[Module, ...]
     layer: tuple[Module, ...]
     layers_there: str
@@ -153,11 +163,12 @@ class Family:
     sizes: Mapping[str, str]
     dimensions: Mapping[str, str]
     rates: Mapping[str, tuple[str, float]]
+    layer_norm_eps: tuple[str, float]
     fixed: Mapping[str, object]
-    absent: Mapping[str, object]
     pooler_activation: str
     position_offset: int
     special_tokens: Mapping[str, str]
+    special_there: Mapping[str, str]
     unsupported: tuple[str, ...]
     former_names: tuple[tuple[re.Pattern[str], str], ...]
     joined: tuple[re.Pattern[str], tuple[str, ...]]
@@ -205,6 +216,12 @@ class Family:
         }
         return shapes | {TIED_PROJECTION: shapes[EMBEDDING]}
 
+    def present_name_there(self, name: str) -> str:
+        """What Hugging Face's library calls a tensor now that a file has as `name`."""
+        name = FORMER_NORM.sub(lambda match: NORM_PARTS[match[1]], name)
+        is_of_body = name.startswith(("embeddings.", "encoder.", "transformer.", "pooler."))
+        return self.prefix_there + name if is_of_body else name
+
     def present_name(self, name: str) -> str:
         """What a tensor is called now that an older fairseq has called `name`."""
         for former, new in self.former_names:
@@ -223,6 +240,7 @@ def _with_parts(modules: Iterable[Module], here: str = "", there: str = "") -> I
 # RoBERTa, XLM-R and CamemBERT are one architecture, and have one set of names.
 ROBERTA = Family(
     name="RoBERTa",
+    prefix_there="roberta.",
     embeddings=(
         Module(f"{ENCODER}embed_tokens", "roberta.embeddings.word_embeddings", "Vd", ""),
         Module(f"{ENCODER}embed_positions", "roberta.embeddings.position_embeddings", "Pd", ""),
@@ -276,18 +294,17 @@ ROBERTA = Family(
         "attention_dropout": ("attention_probs_dropout_prob", 0.1),
         "pooler_dropout": ("classifier_dropout", 0.0),
     },
+    layer_norm_eps=("layer_norm_eps", 1e-12),
     fixed={
         "hidden_act": "gelu",
-        "layer_norm_eps": 1e-5,
         "position_embedding_type": "absolute",
         "is_decoder": False,
         "add_cross_attention": False,
         "tie_word_embeddings": True,
         "pad_token_id": 1,
     },
-    absent={"layer_norm_eps": 1e-12},  # the library's own default, which RoBERTa's is not
     pooler_activation="tanh",
-    position_offset=2,  # fairseq numbers positions from the padding index, 1, on
+    position_offset=POSITION_OFFSET,
     special_tokens={
         "bos_token": "<s>",
         "cls_token": "<s>",
@@ -297,6 +314,7 @@ ROBERTA = Family(
         "unk_token": "<unk>",
         "mask_token": "<mask>",
     },
+    special_there={},
     unsupported=("encoder_normalize_before", "untie_weights_roberta", "encoder_layers_to_keep"),
     # fairseq before its 0.10, when roberta.* and xlmr.* were released
     former_names=(
@@ -307,7 +325,43 @@ ROBERTA = Family(
     ),
     joined=(re.compile(r"(.+\.)in_proj_(weight|bias)$"), ("q_proj", "k_proj", "v_proj")),
 )
-FAMILIES = (ROBERTA,)
+
+
+def _renamed(modules: Iterable[Module], former: str, new: str) -> tuple[Module, ...]:
+    return tuple(one._replace(there=one.there.replace(former, new, 1)) for one in modules)
+
+
+BERT = replace(
+    ROBERTA,
+    name="BERT",
+    prefix_there="bert.",
+    embeddings=_renamed(ROBERTA.embeddings, "roberta.", "bert."),
+    layers_there="bert.encoder.layer.{}.",
+    head=(
+        Module("dense", "cls.predictions.transform.dense"),
+        Module("layer_norm", "cls.predictions.transform.LayerNorm", "d"),
+    ),
+    bias_there="cls.predictions.bias",
+    classifier_there=("bert.pooler.dense", "classifier"),
+    tied_there={
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+    token_types_there="bert.embeddings.token_type_embeddings.weight",
+    model_types={"bert": ModelType("Bert")},
+    byte_level_type="bert",
+    pieces_type="bert",
+    fixed={name: value for name, value in ROBERTA.fixed.items() if name != "pad_token_id"},
+    position_offset=0,
+    special_there={
+        "cls_token": "[CLS]",
+        "pad_token": "[PAD]",
+        "sep_token": "[SEP]",
+        "unk_token": "[UNK]",
+        "mask_token": "[MASK]",
+    },
+)
+FAMILIES = (ROBERTA, BERT)
 
 
 def family_of(model_type: object) -> Family | None:

@@ -12,6 +12,7 @@ from ..modules.registry import Settings
 MOST_SETTINGS = 100_000  # fairseq has some 1,000
 MOST_LEVELS = 20  # of settings within each other; fairseq has 3
 AGAIN = "copy or train it again"
+LAYER_NORM_EPS = 1e-5  # fairseq's, which its models have no setting for
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class ModelSettings:
     encoder_attention_heads: int | None = None
     activation_fn: str = "gelu"
     pooler_activation_fn: str | None = None
+    layer_norm_eps: float = LAYER_NORM_EPS
     freeze: str | None = None
 
 

@@ -90,12 +90,12 @@ def extend(
     kept = tuple(state)
     for name in dropped:
         if name.startswith(HEAD):
-            state[name] = _fresh(name, checkpoint.state[name], generator)
+            state[name] = fresh(name, checkpoint.state[name], generator)
     first_layer = [name for name in kept if layer_of(name) == 0]
     for index in range(depth, depth + new_layers):
         for name in first_layer:
             new = f"{LAYERS}{index}.{name.removeprefix(f'{LAYERS}0.')}"
-            state[new] = _fresh(name, state[name], generator)
+            state[new] = fresh(name, state[name], generator)
     made = tuple(name for name in state if name not in kept)
     report = SurgeryReport(kept=kept, made=made, dropped=dropped)
     return _plain_model(checkpoint, state, depth + new_layers), report
@@ -139,7 +139,8 @@ def _bottom(state: StateDict, depth: int) -> StateDict:
     return {name: tensor for name, tensor in state.items() if belongs(name)}
 
 
-def _fresh(name: str, like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def fresh(name: str, like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A new weight of the name and shape of another, drawn as BERT's are."""
     if name.endswith("bias"):
         return torch.zeros_like(like)
     if like.dim() == 1:  # the gain of a LayerNorm

@@ -213,7 +213,7 @@ VERBS = (
         "import-hf",
         "interop.import_hf:import_hf",
         "interop.options:ImportHFOptions",
-        "a RoBERTa, XLM-R or CamemBERT in Hugging Face's form to a body and a language pack",
+        "a model of the RoBERTa or BERT family in Hugging Face's form to a body and a language pack",
         "--model xlm-roberta-base --language en --output bodies/xlmr",
     ),
     Verb(

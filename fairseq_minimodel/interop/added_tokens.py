@@ -25,14 +25,14 @@ def read_added_tokens(model: Path) -> list[Token]:
         InputError: one of the files is not JSON.
         KeyError, TypeError, ValueError, AttributeError: something is missing in it.
     """
-    settings = _read(model / "tokenizer_config.json")
-    named = {**settings, **_read(model / "special_tokens_map.json")}
+    settings = read_settings(model / "tokenizer_config.json")
+    named = {**settings, **read_settings(model / "special_tokens_map.json")}
     special = {token["content"]: token for value in named.items() for token in _special(*value)}
     found = {
         token["content"]: {**FLAGS, "special": False, **token, "id": int(row)}
         for row, token in settings.get("added_tokens_decoder", {}).items()
     }
-    for content, row in _read(model / "added_tokens.json").items():
+    for content, row in read_settings(model / "added_tokens.json").items():
         known = {"content": content, "special": content in special, **special.get(content, {})}
         found.setdefault(content, {**FLAGS, **known, "id": int(row)})
     for content, token in special.items():
@@ -99,6 +99,6 @@ def add_tokens(content: Mapping[str, object], added: Iterable[Token]) -> dict[st
     }
 
 
-def _read(path: Path) -> dict:
+def read_settings(path: Path) -> dict:
     """A JSON object; empty where there is no such file."""
     return read_record(path, dict[str, object], AGAIN) if path.exists() else {}

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..bodies.checkpoint import Checkpoint, is_without_training, write_checkpoint
 from ..bodies.family import (
@@ -13,6 +15,7 @@ from ..bodies.family import (
     FAMILIES,
     HEAD,
     OUTPUT_BIAS,
+    POSITION_OFFSET,
     POSITIONS,
     TIED_PROJECTION,
     Family,
@@ -21,6 +24,7 @@ from ..bodies.family import (
 )
 from ..bodies.language_side import StateDict
 from ..bodies.state import check_state, with_present_names
+from ..bodies.surgery import fresh
 from ..bodies.training_files import identified
 from ..bodies.weights import (
     AGAIN,
@@ -48,10 +52,13 @@ from ..vocabulary.tokenizers import (
     SENTENCEPIECE_FILE,
     SPECIAL_SYMBOLS,
     TOKENIZER_FILES,
+    Vocabulary,
     write_dictionary,
 )
 from .added_tokens import add_tokens, read_added_tokens
+from .output_bias import log_frequencies
 from .tokenizer import of_sentencepiece, renumbered, special_added_tokens, tokens_of
+from .wordpiece import VOCABULARY_FILE, of_vocabulary, special_names, with_symbols
 
 BODY, PACK, CONFIG = "body.pt", "pack", "config.json"
 WEIGHTS, OLD_WEIGHTS = "model.safetensors", "pytorch_model.bin"
@@ -80,16 +87,18 @@ class Tokens:
     file: Path
 
 
-def import_hf(model: Path, language: str, output: Path) -> None:
+def import_hf(model: Path, language: str, output: Path, text: Sequence[Path] = ()) -> None:
     """Write the folder `output`: body.pt, with its dict.txt and tokenizer, and pack/.
 
     Tensors are kept as they are, in float32, but for the rows of the vocabulary, which get fairseq's
     order (<s>, <pad>, </s>, <unk> first; RoBERTa and XLM-R have it already), and the embedding of
-    token types, which fairseq does not have: it is added to the position embeddings.
+    token types, which fairseq does not have: it is added to the position embeddings. A model without
+    an MLM head gets a new one, drawn as BERT's.
 
     Args:
         model: folder with config.json, the weights and the tokenizer.
         language: its name, as the user calls it.
+        text: for a model without an MLM head: files whose counts of tokens are the new output bias.
 
     Raises:
         InputError: a file is missing or damaged, or fairseq cannot express the model.
@@ -102,7 +111,15 @@ def import_hf(model: Path, language: str, output: Path) -> None:
         theirs = _read_weights(model)
         tokens = _read_tokens(model, config["model_type"], family)
         state, notes = _converted(theirs, config, family, model)
-    symbols, order = _symbols(tokens, len(state[EMBEDDING]), model)
+    has_head = OUTPUT_BIAS in state
+    if text and has_head:
+        raise InputError(
+            f"--text is for models without an MLM head, and {model} has one: leave --text out"
+        )
+    if not has_head:
+        state |= _fresh_head(state[EMBEDDING])
+        notes.append("a new MLM head, as the model has none: train it before it predicts words")
+    symbols, order = _symbols(tokens, len(state[EMBEDDING]), model, family)
     for name in (EMBEDDING, OUTPUT_BIAS):
         state[name] = state[name][order].contiguous()
     state[TIED_PROJECTION] = state[EMBEDDING]
@@ -111,6 +128,10 @@ def import_hf(model: Path, language: str, output: Path) -> None:
         notes.append("rows of the vocabulary put into fairseq's order")
     with atomic_folder(output, IMPORTED) as folder:
         _write_vocabulary(folder, symbols, tokens, moved)
+        if text:
+            vocabulary = Vocabulary(tokenizer_in(folder), folder / DICTIONARY)
+            state[OUTPUT_BIAS], count = log_frequencies(vocabulary, len(symbols), text)
+            notes.append(f"output bias from the counts of {count:,} tokens")
         state, settings = with_present_names(state, family), _settings(config, family, output)
         body = Checkpoint(folder / BODY, state, settings, 0, family=family)
         body = identified(body, folder / DICTIONARY)
@@ -137,6 +158,8 @@ def _check_config(config: JSON, model: Path) -> Family:
     sizes = dict.fromkeys([*family.sizes.values(), *family.dimensions.values()])
     fields = [(name, int) for name in sizes]
     fields += [(name, float | None, default) for name, default in family.rates.values()]
+    eps, default = family.layer_norm_eps
+    fields += [(eps, float, default)] if eps else []
     record(config, make_dataclass("Config", fields), path, AGAIN, others=True)
     rows = family.dimensions["P"]
     for name in sizes:
@@ -148,12 +171,14 @@ def _check_config(config: JSON, model: Path) -> Family:
             f"{path} has {heads} {config[heads]}, which does not divide {width} {config[width]}"
         )
     for name, value in family.fixed.items():
-        found = config.get(name, family.absent.get(name, value))
+        found = config.get(name, value)
         if found != value:
             raise InputError(
                 f"{path} has {name} {found!r}, and fairseq's {family.name} has {value!r} and nothing "
                 "else: the model cannot be imported"
             )
+    if not 0 < config.get(eps, default) < 1:
+        raise InputError(f"{path} has {eps} {config[eps]}, which is not between 0 and 1")
     return family
 
 
@@ -183,13 +208,18 @@ def _converted(
     theirs: StateDict, config: JSON, family: Family, model: Path
 ) -> tuple[StateDict, list[str]]:
     """The state dict under fairseq's names, in float32, and what there is to say about it."""
+    theirs = _with_present_names(theirs, family)
     count = config[family.sizes["encoder_layers"]]
     names = family.names_there([count - 1])  # first of one layer: the file may say a billion
-    if all(name in theirs for name in names.values()):
+    of_head = [name for here, name in names.items() if here.startswith(HEAD)]
+    has_head = any(name in theirs for name in of_head)
+    if all(name in theirs for name in names.values() if has_head or name not in of_head):
         names = family.names_there(range(count))
-    for here, name in names.items():
+    if not has_head:
+        names = {here: name for here, name in names.items() if name not in of_head}
+    for name in names.values():
         if name not in theirs:
-            head = " (a model without its MLM head)" if here.startswith(HEAD) else ""
+            head = " (a part of its MLM head)" if name in of_head else ""
             raise InputError(
                 f"the weights of {model} lack {name}{head}: give a model as AutoModelForMaskedLM "
                 "saves it"
@@ -208,12 +238,14 @@ def _converted(
                 f"{expected[name]}: they do not belong together"
             )
     for name, same in family.tied_there.items():
-        if name in theirs and not torch.equal(theirs[name], theirs[same]):
+        if name in theirs and same in theirs and not torch.equal(theirs[name], theirs[same]):
             raise InputError(
                 f"{name} of {model} is not {same}: the projection of its MLM head is not tied to "
                 "the embedding, and fairseq's is"
             )
     state = {here: theirs[name].float() for here, name in names.items()}
+    before = torch.zeros(POSITION_OFFSET - family.position_offset, sizes["d"])
+    state[POSITIONS] = torch.cat([before, state[POSITIONS]])
     check_state(model, state, family)
     if types in used and used[types][0].any():
         state[POSITIONS] = state[POSITIONS] + used[types][0].float()
@@ -225,6 +257,26 @@ def _converted(
     return state, notes
 
 
+def _with_present_names(theirs: StateDict, family: Family) -> StateDict:
+    """The tensors as the library calls them today, and ties them."""
+    theirs = {family.present_name_there(name): tensor for name, tensor in theirs.items()}
+    for name, same in family.tied_there.items():
+        if name in theirs:
+            theirs.setdefault(same, theirs[name])
+    return theirs
+
+
+def _fresh_head(embedding: Tensor) -> StateDict:
+    """An MLM head that is drawn as BERT's; the same one for every copy of a model."""
+    generator = torch.Generator().manual_seed(1)
+    rows, width = embedding.shape
+    like = {"dense.weight": (width, width), "dense.bias": (width,)}
+    like |= {"layer_norm.weight": (width,), "layer_norm.bias": (width,), "bias": (rows,)}
+    return {
+        f"{HEAD}{name}": fresh(name, torch.empty(shape), generator) for name, shape in like.items()
+    }
+
+
 def _read_tokens(model: Path, kind: str, family: Family) -> Tokens:
     """The vocabulary, with the tokens that were added to it.
 
@@ -234,6 +286,7 @@ def _read_tokens(model: Path, kind: str, family: Family) -> Tokens:
     pieces, fast = model / SENTENCEPIECE_FILE, model / FAST_TOKENIZER_FILE
     try:
         added = read_added_tokens(model)
+        special = special_names(model, family.special_there)
         rows, content, file, tokenizer = {}, None, pieces, pieces
         if pieces.is_file():
             rows = _rows_of_pieces(pieces, family.model_types[kind])
@@ -244,10 +297,15 @@ def _read_tokens(model: Path, kind: str, family: Family) -> Tokens:
                 added = [{**token, "normalized": False} for token in added]
         if fast.is_file():
             file, content = fast, read_record(fast, JSON, AGAIN)
+        elif (model / VOCABULARY_FILE).is_file() and special:
+            file, content = model / VOCABULARY_FILE, of_vocabulary(model, special)
         elif not pieces.is_file():
             file, content = model / "vocab.json", _byte_level(model)
         if content is not None:
             content = add_tokens(content, added)
+            if special:
+                symbols = {name: family.special_tokens[role] for role, name in special.items()}
+                content = with_symbols(content, symbols, model)
             tokenizer = pieces if _has_all(rows, content, family) else content
             rows = tokens_of(content)
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
@@ -314,7 +372,9 @@ def _byte_level(model: Path) -> dict:
     }
 
 
-def _symbols(tokens: Tokens, count: int, model: Path) -> tuple[list[str], list[int]]:
+def _symbols(
+    tokens: Tokens, count: int, model: Path, family: Family
+) -> tuple[list[str], list[int]]:
     """The symbol of each row in fairseq's order, and which row of the model each one is."""
     rows = tokens.rows
     lost = [token for token in (*SPECIAL_SYMBOLS, MASK_SYMBOL) if token not in rows]
@@ -338,7 +398,9 @@ def _symbols(tokens: Tokens, count: int, model: Path) -> tuple[list[str], list[i
         )
     symbols = {row: token for token, row in rows.items()}
     first = [rows[token] for token in SPECIAL_SYMBOLS]
-    order = [*first, *(row for row in range(count) if row not in first)]
+    last = [rows[MASK_SYMBOL]] if family.special_there else []  # where fairseq puts it itself
+    placed = {*first, *last}
+    order = [*first, *(row for row in range(count) if row not in placed), *last]
     names = [symbols.get(row, f"madeupword{row}") for row in order]  # as fairseq fills gaps
     return names, order
 
@@ -365,9 +427,11 @@ def _write_vocabulary(folder: Path, symbols: list[str], tokens: Tokens, moved: b
 def _settings(config: JSON, family: Family, output: Path) -> dict:
     """A configuration with which fairseq's own tools load the body."""
     positions = config[family.dimensions["P"]] - family.position_offset
+    eps, default = family.layer_norm_eps
     settings = {ours: config[theirs] for ours, theirs in family.sizes.items()}
     for ours, (theirs, default) in family.rates.items():
         found = config.get(theirs)
         settings[ours] = default if found is None else float(found)
+    settings["layer_norm_eps"] = float(config.get(eps, default))
     settings["max_positions"] = positions
     return masked_lm_config(settings, str(output.resolve()), positions)

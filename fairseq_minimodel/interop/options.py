@@ -10,6 +10,12 @@ from ..options import REQUIRED, body, labels, option, output
 class ImportHFOptions:
     model: Path = option(REQUIRED, "with config.json, weights and tokenizer", metavar="FOLDER")
     language: str = option(REQUIRED, 'its name, as you call it ("en")')
+    text: list[Path] = option(
+        [],
+        "for a model without an MLM head: text whose counts of tokens make the new head's output bias",
+        metavar="FILE",
+        nargs="+",
+    )
     output: Path = output(help="of body.pt and pack/")
 
 

@@ -28,6 +28,10 @@ class MiniModelEncoder(RobertaEncoder):
                 for layer in auxiliary_layers(cfg)
             }
         )
+        norms = nn.LayerNorm, type(modules.LayerNorm(1))  # with apex installed they are its own
+        for module in self.modules():
+            if isinstance(module, norms):
+                module.eps = cfg.layer_norm_eps
         only_last = cfg.freeze == BODY and not self.auxiliary_lm_heads
         self.frozen = FrozenEncoder(cfg) if only_last else None
         self.register_buffer("lineage", encode(new_lineage()))

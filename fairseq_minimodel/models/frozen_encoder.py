@@ -93,4 +93,6 @@ class FrozenEncoder:
 
 
 def _affine(module: nn.Linear | nn.LayerNorm) -> Affine:
-    return Affine(module.weight, module.bias)
+    if isinstance(module, nn.Linear):
+        return Affine(module.weight, module.bias)
+    return Affine(module.weight, module.bias, module.eps)

@@ -28,6 +28,7 @@ from ..bodies.family import (
 from ..bodies.identity import decode, encode, lineage_of
 from ..bodies.language_side import StateDict, is_language_side
 from ..bodies.parts import listed, part_of
+from ..bodies.settings import LAYER_NORM_EPS
 from ..cost.flops import Flops, Shape, classification_flops, masked_lm_flops, span_flops
 from ..cost.freezing import BODY, BOTTOM, LANGUAGE, parse_freeze
 from ..cost.freezing import NONE as NOTHING
@@ -79,6 +80,10 @@ class MiniModelRobertaConfig(TaskModuleConfig):
         0.0, "dropout probability after the feed-forward's activation"
     )
     pooler_dropout: float = option(0.0, "dropout probability in classification heads")
+    layer_norm_eps: float = option(
+        LAYER_NORM_EPS,
+        "what all LayerNorms add to the variance (BERT's bodies have 1e-12)",
+    )
     auxiliary_head_layers: str = option(
         "",
         "MLM heads besides the last layer's: after these layers, counted from 1, separated by commas "

@@ -21,19 +21,20 @@ from .dropout import add_dropout, dropout
 
 @dataclass(frozen=True)
 class Affine:
-    """Weight (outputs x inputs; width, for a layer norm) and bias."""
+    """Weight (outputs x inputs; width, for a layer norm) and bias; eps of a layer norm."""
 
     weight: Tensor
     bias: Tensor
+    eps: float = 1e-5
 
     def to(self, dtype: torch.dtype) -> "Affine":
-        return Affine(self.weight.detach().to(dtype), self.bias.detach().to(dtype))
+        return Affine(self.weight.detach().to(dtype), self.bias.detach().to(dtype), self.eps)
 
     def linear(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.weight, self.bias)
 
     def layer_norm(self, x: Tensor) -> Tensor:
-        return functional.layer_norm(x, self.bias.shape, self.weight, self.bias)
+        return functional.layer_norm(x, self.bias.shape, self.weight, self.bias, self.eps)
 
 
 @dataclass(frozen=True)

@@ -138,10 +138,10 @@ def refused(model, capsys):
 @pytest.mark.parametrize(
     ("setting", "value", "sentence"),
     [
-        ("model_type", "bert", "type 'bert'; only roberta"),
+        ("model_type", "gpt2", "type 'gpt2'; only roberta"),
         ("hidden_act", "relu", "hidden_act 'relu', and fairseq's RoBERTa has 'gelu'"),
-        ("layer_norm_eps", 1e-12, "layer_norm_eps 1e-12"),
-        ("layer_norm_eps", None, "layer_norm_eps"),
+        ("layer_norm_eps", 0, "layer_norm_eps 0, which is not between 0 and 1"),
+        ("layer_norm_eps", "1e-5", "layer_norm_eps is '1e-5'"),
         ("position_embedding_type", "relative_key", "relative_key"),
         ("pad_token_id", 0, "pad_token_id 0"),
         ("hidden_size", 64, r"shape \(300, 32\)|has the shape"),
@@ -219,7 +219,7 @@ def test_missing_and_broken_files_are_named(model, capsys):
     assert "no " + str(model / "config.json") in refused(model, capsys)
 
 
-def test_a_model_without_its_mlm_head_is_refused_and_other_heads_are_left_out(model, capsys):
+def test_a_part_of_an_mlm_head_is_refused_and_other_heads_are_left_out(model, capsys):
     state = load_file(model / "model.safetensors")
     state["roberta.pooler.dense.weight"] = torch.zeros(32, 32)
     save_file(state, model / "model.safetensors")
@@ -228,7 +228,7 @@ def test_a_model_without_its_mlm_head_is_refused_and_other_heads_are_left_out(mo
     shutil.rmtree(model.parent / "output")
     del state["lm_head.dense.weight"]
     save_file(state, model / "model.safetensors")
-    assert "without its MLM head" in refused(model, capsys)
+    assert "lack lm_head.dense.weight (a part of its MLM head)" in refused(model, capsys)
 
 
 def test_bin_files_are_read_without_running_them(model, capsys):

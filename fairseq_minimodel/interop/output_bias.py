@@ -1,0 +1,51 @@
+"""The output bias of a new MLM head, from a text: how often each token comes."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..files.rows import json_text
+from ..files.text import LONGEST_JSON_LINE, LONGEST_LINE, TextFile, decode, shown
+from ..vocabulary.tokenizers import Vocabulary
+
+BATCH = 1000  # lines that are encoded at a time
+
+
+def log_frequencies(vocabulary: Vocabulary, rows: int, files: Sequence[Path]) -> tuple[Tensor, int]:
+    """The logarithm of each row's share of the tokens in a text, one added to every count; the bias
+    with which a head that knows nothing of its input predicts best.
+
+    Returns: float32 (rows,), and the number of tokens.
+
+    Raises:
+        InputError: a file cannot be read, or the text has no tokens.
+    """
+    counts = np.zeros(rows)
+    lines = (line for path in files for line in _lines(path))
+    while batch := list(islice(lines, BATCH)):
+        ids, _ = vocabulary.encode_flat(batch)
+        counts += np.bincount(ids, minlength=rows)
+    total = int(counts.sum())
+    if not total:
+        raise InputError(f"{files[0]} has no text: give --text FILES with lines of text")
+    return torch.from_numpy(np.log((counts + 1) / (total + rows))).float(), total
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a text file, or the texts of JSON Lines."""
+    with TextFile(path) as file:
+        json_lines = file.is_json_lines
+        longest = LONGEST_JSON_LINE if json_lines else LONGEST_LINE
+        for number, line in shown(file, file.lines(longest, cut=not json_lines)):
+            if not line.isspace():
+                text = (
+                    json_text(line, "text", path, number)
+                    if json_lines
+                    else decode(line, path, number)
+                )
+                yield from text.split("\n")
