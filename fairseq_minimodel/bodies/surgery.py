@@ -8,14 +8,25 @@ from dataclasses import dataclass
 
 import torch
 
+from ..cost.freezing import BOTTOM, WITHOUT_HEAD
 from ..errors import InputError
 from ..modules.method import is_module_part
 from .checkpoint import Checkpoint
-from .family import AUXILIARY_HEAD, BODY, HEAD, LAYERS, layer_of, middle_head
+from .family import (
+    AUXILIARY_HEAD,
+    BODY,
+    EMBEDDING,
+    HEAD,
+    LAYERS,
+    TIED_PROJECTION,
+    layer_of,
+    middle_head,
+)
 from .language_side import StateDict, is_language_side
 from .parts import is_identity, listed, part_of, place_of
 
 INITIAL_STANDARD_DEVIATION = 0.02  # BERT's, as in fairseq's init_bert_params
+NEW, COPY, FROZEN = "new", "copy", "frozen"  # where what `extend` puts on top comes from
 
 
 @dataclass(frozen=True)
@@ -71,34 +82,82 @@ def truncate(checkpoint: Checkpoint, depth: int) -> tuple[Checkpoint, SurgeryRep
 
 
 def extend(
-    checkpoint: Checkpoint, depth: int, new_layers: int, seed: int = 1
+    checkpoint: Checkpoint,
+    depth: int,
+    new_layers: int,
+    seed: int = 1,
+    *,
+    head: str = NEW,
+    layers: str = NEW,
 ) -> tuple[Checkpoint, SurgeryReport]:
-    """The bottom `depth` layers with `new_layers` new ones and a new head (MiniPost's step 1b).
+    """The bottom `depth` layers with `new_layers` more and a head to be trained (MiniPost's step 1b).
 
-    New weights are drawn as BERT's are: N(0, 0.02), biases 0, LayerNorms the identity. The language
-    side stays; train the rest with `--freeze bottom:DEPTH`.
+    The language side stays; train the rest with `--freeze`, as `step_1b` says.
+
+    Args:
+        checkpoint: the body.
+        depth: layers that stay as they are.
+        new_layers: layers on top of them; 0: the head alone.
+        seed: of what is new: weights as BERT's are, N(0, 0.02), biases 0, LayerNorms the identity.
+        head: NEW; COPY: the body's last MLM head, to be trained on; FROZEN: the same, to stay as it is.
+        layers: NEW; COPY: the body's own next layers, to be trained on.
 
     Raises:
-        InputError: the checkpoint has fewer layers than `depth`, or `new_layers` is less than 1.
+        InputError: the checkpoint has fewer layers than `depth`, none to copy, or no MLM head to copy;
+            or nothing is left to train.
     """
     _check_depth(checkpoint, depth)
-    if new_layers < 1:
-        raise InputError(f"{new_layers} new layers: give 1 or more")
+    total = depth + new_layers
+    if new_layers < 0:
+        raise InputError(f"{new_layers} new layers: give 0 or more")
+    if not new_layers and head == FROZEN:
+        raise InputError("no new layers and a frozen head: there is nothing to train")
+    if layers == COPY and total > checkpoint.layers:
+        raise InputError(
+            f"{checkpoint.path} has {checkpoint.layers} layers, and none to copy as layers {depth + 1} "
+            f"to {total}: choose a lower depth, fewer new layers, or --layers {NEW}"
+        )
+    own_head = [name for name in checkpoint.state if name.startswith(HEAD)]
+    if head != NEW and not own_head:
+        raise InputError(f"{checkpoint.path} has no MLM head to copy: give --head {NEW}")
     generator = torch.Generator().manual_seed(seed)
-    state = _bottom(checkpoint.state, depth)
-    dropped = tuple(name for name in checkpoint.state if name not in state)
+    state = _bottom(checkpoint.state, total if layers == COPY else depth)
+    if head != NEW:
+        state |= {name: checkpoint.state[name] for name in own_head}
     kept = tuple(state)
-    for name in dropped:
-        if name.startswith(HEAD):
-            state[name] = fresh(name, checkpoint.state[name], generator)
+    dropped = tuple(name for name in checkpoint.state if name not in state)
+    state |= {
+        name: fresh(name, like, generator)
+        for name, like in _head_like(checkpoint).items()
+        if name not in state
+    }
+    state.setdefault(TIED_PROJECTION, state[EMBEDDING])
     first_layer = [name for name in kept if layer_of(name) == 0]
-    for index in range(depth, depth + new_layers):
+    for index in range(depth, total):
         for name in first_layer:
             new = f"{LAYERS}{index}.{name.removeprefix(f'{LAYERS}0.')}"
-            state[new] = fresh(name, state[name], generator)
+            if new not in state:
+                state[new] = fresh(name, state[name], generator)
     made = tuple(name for name in state if name not in kept)
     report = SurgeryReport(kept=kept, made=made, dropped=dropped)
-    return _plain_model(checkpoint, state, depth + new_layers), report
+    return _plain_model(checkpoint, state, total), report
+
+
+def step_1b(depth: int, head: str) -> str:
+    """The value of --freeze with which a model of `extend` is trained."""
+    return f"{BOTTOM}:{depth}{WITHOUT_HEAD if head == FROZEN else ''}"
+
+
+def _head_like(checkpoint: Checkpoint) -> StateDict:
+    """Empty tensors by the names, shapes and type of an MLM head's, output bias included."""
+    embedding = checkpoint.state[EMBEDDING]
+    vocabulary, width = embedding.shape
+    shapes = checkpoint.family.shapes([], {"V": vocabulary, "P": 0, "d": width, "f": 0})
+    return {
+        name: embedding.new_empty(shape)
+        for name, shape in shapes.items()
+        if name.startswith(HEAD) and name != TIED_PROJECTION
+    }
 
 
 def _plain_model(checkpoint: Checkpoint, state: StateDict, layers: int) -> Checkpoint:

@@ -112,6 +112,7 @@ def masked_lm_flops(
                 matrix is the only product with a weight gradient.
             bottom:N - MiniPost step 1b: all embeddings and the bottom N layers get none, the layers
                 above and every head do, so the backward pass ends at the inputs of layer N + 1.
+                With "-head" the heads get none either.
         auxiliary_head_layers: MLM heads besides the last layer's, each after this layer (1-based).
             All heads read one pass of the body.
         masked_fraction: share of `tokens` that the heads predict.
@@ -139,9 +140,8 @@ def masked_lm_flops(
     for layer in (*auxiliary_head_layers, shape.layers):
         below = trained.output_needs_gradient(layer)
         flops += _linear(masked, d, d, below, trained.heads)
-        # Whatever is frozen, something below the projection is trained: the dense layer at least, or
-        # the embeddings.
-        flops += _linear(masked, d, shape.vocabulary, True, trained.language)
+        inside = below or trained.heads  # not where the output bias alone is trained
+        flops += _linear(masked, d, shape.vocabulary, inside, trained.language)
     return flops
 
 
@@ -212,9 +212,9 @@ class Trained:
 
     @classmethod
     def parse(cls, freeze: str, layers: int) -> "Trained":
-        kind, bottom, _ = parse_freeze(freeze, layers)
+        kind, bottom, _, head_is_trained = parse_freeze(freeze, layers)
         if kind == BOTTOM:  # a bias has no matrix product
-            return cls(False, False, False, frozen_layers=bottom, heads=True)
+            return cls(False, False, False, frozen_layers=bottom, heads=head_is_trained)
         if kind == LANGUAGE:  # the position embeddings are the body's, and are trained
             return cls(False, True, True, frozen_layers=0, heads=True)
         if kind == BODY:

@@ -322,8 +322,10 @@ def _title(checkpoint: Checkpoint) -> str:
     if task == "language_adaptation":
         return f"language side trained over {counted(layers, 'frozen layer')} (language adaptation)"
     if freeze.kind == BOTTOM:
-        new = counted(layers - freeze.layers, "layer")
-        return f"{new} trained on {freeze.layers} frozen ones (MiniPost, step 1b)"
+        new, below = layers - freeze.layers, freeze.layers
+        if not new:
+            return f"MLM head trained on {counted(below, 'frozen layer')} (MiniPost, step 1b)"
+        return f"{counted(new, 'layer')} trained on {below} frozen ones (MiniPost, step 1b)"
     if not _mlm_layers(checkpoint):
         return "body without an MLM head"
     if not _was_trained(checkpoint):
@@ -415,6 +417,8 @@ def _frozen(checkpoint: Checkpoint) -> Fact:
         "body": "everything but the language side",
         BOTTOM: f"{side}, position embeddings, embedding LayerNorm, the bottom {layers}",
     }[freeze.kind]
+    if not freeze.head_is_trained:
+        text += ", the MLM head"
     if find_method(checkpoint.model_config).name != NONE:
         text = "everything but the task module and its heads"
     return Fact("frozen", text, text)

@@ -93,7 +93,8 @@ class MiniModelRobertaConfig(TaskModuleConfig):
         "none",
         "what training does not change: none; language (token embeddings and output bias); body "
         "(everything else); bottom:N (language side, position embeddings, embedding LayerNorm, layers "
-        "1 to N); bottom:N+bias (the same, but for the output bias, which is trained with a new head)",
+        "1 to N); bottom:N+bias (the same, but for the output bias, which is trained with a new head); "
+        "bottom:N-head, bottom:N-head+bias (the MLM heads are not trained either)",
     )
     body_precision: PRECISIONS = option(
         "parameters",
@@ -340,8 +341,8 @@ def check_labels(task: object) -> None:
 def frozen_parameters(model: MiniModelRoberta, freeze: str) -> Iterator[tuple[str, nn.Parameter]]:
     """The parameters, with their names, that a value of --freeze keeps from training."""
     encoder = model.encoder.sentence_encoder
-    kind, bottom, bias_is_trained = parse_freeze(freeze, encoder.num_layers)
-    heads = model.encoder.lm_head, model.encoder.auxiliary_lm_heads
+    kind, bottom, bias_is_trained, head_is_trained = parse_freeze(freeze, encoder.num_layers)
+    heads = [model.encoder.lm_head, model.encoder.auxiliary_lm_heads] if head_is_trained else []
     upper = nn.ModuleList([*encoder.layers[bottom:], *heads])
     above = set(map(id, upper.parameters()))
     for name, parameter in model.named_parameters():

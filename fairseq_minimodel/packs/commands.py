@@ -60,12 +60,21 @@ def truncate(body: Path, depth: int, output: Path, dictionary: Path | None) -> N
 
 
 def extend(
-    body: Path, depth: int, new_layers: int, seed: int, output: Path, dictionary: Path | None
+    body: Path,
+    depth: int,
+    new_layers: int,
+    head: str,
+    layers: str,
+    seed: int,
+    output: Path,
+    dictionary: Path | None,
 ) -> None:
-    """Write the bottom `depth` layers of a body with new layers and a new head (MiniPost, 1b)."""
+    """Write the bottom `depth` layers of a body with more layers and a head (MiniPost, step 1b)."""
     check_file(output, CHECKPOINT, body)
     checkpoint = identified(read_checkpoint(body), dictionary)
-    _write(output, *surgery.extend(checkpoint, depth, new_layers, seed))
+    extended = surgery.extend(checkpoint, depth, new_layers, seed, head=head, layers=layers)
+    _write(output, *extended)
+    print(f"train it with --freeze {surgery.step_1b(depth, head)}")
 
 
 def pack(

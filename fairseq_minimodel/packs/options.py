@@ -19,8 +19,18 @@ class ExtendOptions:
     body: Path = body()
     dictionary: Path | None = dictionary()
     depth: int = option(REQUIRED, "layers to keep")
-    new_layers: int = option(2, "layers to add", metavar="M")
-    seed: int = option(1, "of the new weights")
+    new_layers: int = option(2, "layers on top of them; 0: the head alone", metavar="M")
+    head: str = option(
+        "new",
+        "MLM head: new, a copy of the body's last one, or that one to be frozen in training",
+        choices=("new", "copy", "frozen"),
+    )
+    layers: str = option(
+        "new",
+        "layers on top: new, or copies of the body's own next ones",
+        choices=("new", "copy"),
+    )
+    seed: int = option(1, "of what is new")
     output: Path = output("FILE", "checkpoint")
 
 

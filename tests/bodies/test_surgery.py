@@ -87,10 +87,74 @@ def test_extend_is_repeatable_by_its_seed(body):
     assert any(not torch.equal(tensor, other[name]) for name, tensor in first.items())
 
 
-@pytest.mark.parametrize(("depth", "new"), [(0, 1), (4, 1), (2, 0)])
-def test_extend_refuses_impossible_depths(body, depth, new):
-    with pytest.raises(InputError, match="depth|new layers"):
-        extend(body, depth, new)
+@pytest.mark.parametrize(
+    ("depth", "new", "settings", "sentence"),
+    [
+        (0, 1, {}, "depth 0"),
+        (4, 1, {}, "depth 4"),
+        (2, -1, {}, "-1 new layers: give 0 or more"),
+        (2, 0, {"head": "frozen"}, "nothing to train"),
+        (
+            2,
+            2,
+            {"layers": "copy"},
+            "has 3 layers, and none to copy as layers 3 to 4: .* --layers new",
+        ),
+    ],
+)
+def test_extend_refuses_what_cannot_be(body, depth, new, settings, sentence):
+    with pytest.raises(InputError, match=sentence):
+        extend(body, depth, new, **settings)
+
+
+def test_copies_are_the_bodys_own_layers_and_head(body):
+    extended, report = extend(body, 1, 1, head="copy", layers="copy")
+    assert str(report) == (
+        "kept: language side, position embeddings, embedding LayerNorm, layers 1-2, last MLM head; "
+        "dropped: layer 3, MLM head after layer 2"
+    )
+    assert not report.made
+    for name, tensor in extended.state.items():
+        assert tensor is body.state[name]
+    frozen, _ = extend(body, 1, 1, head="frozen", layers="copy")
+    assert frozen.state.keys() == extended.state.keys()
+    assert all(frozen.state[name] is tensor for name, tensor in extended.state.items())
+    symbols, tokens = symbols_of(body), random_tokens(20, 9)
+    whole, _ = extend(body, 2, 1, head="copy", layers="copy")
+    expected = build_model(body, symbols)(tokens)[0]
+    assert torch.equal(build_model(whole, symbols)(tokens)[0], expected)
+
+
+def test_head_and_layers_are_chosen_apart(body):
+    head = f"{HEAD}dense.weight"
+    layer = "encoder.sentence_encoder.layers.1.fc1.weight"
+    for kind, other in (("new", "copy"), ("copy", "new")):
+        extended, _ = extend(body, 1, 1, head=kind, layers=other)
+        assert torch.equal(extended.state[head], body.state[head]) == (kind == "copy")
+        assert torch.equal(extended.state[layer], body.state[layer]) == (other == "copy")
+
+
+def test_a_head_alone(body):
+    extended, report = extend(body, 2, 0)
+    assert extended.layers == extended.model_config["encoder_layers"] == 2
+    assert str(report).endswith(
+        "made: last MLM head; dropped: layer 3, MLM head after layer 2, last MLM head"
+    )
+    build_model(extended, symbols_of(body))(random_tokens(8))
+
+
+def test_a_body_without_a_head_gets_a_new_one(body):
+    state = {name: one for name, one in body.state.items() if not name.startswith(HEAD)}
+    bare = body.replaced(state)
+    with pytest.raises(InputError, match="has no MLM head to copy: give --head new"):
+        extend(bare, 2, 1, head="copy")
+    extended, _ = extend(bare, 1, 2, seed=7)
+    expected, _ = extend(body, 1, 2, seed=7)
+    bias = f"{HEAD}bias"
+    assert not extended.state[bias].any() and expected.state[bias].any()
+    assert extended.state.keys() == expected.state.keys()
+    for name, tensor in expected.state.items():
+        assert name == bias or torch.equal(extended.state[name], tensor), name
 
 
 def test_source_target_source_gives_identical_logits(body):

@@ -113,7 +113,7 @@ def test_a_head_is_found_again_in_a_model_cut_there(joint_checkpoint, tmp_path):
     verdict = compare(joint_checkpoint, tmp_path / "mini.pt").verdict
     assert "layers 1-2, MLM head after layer 2" in verdict
     assert verdict.endswith("only in A: layer 3, MLM head after layer 3")
-    extend(joint_checkpoint, 2, 2, 1, tmp_path / "extended.pt", None)
+    extend(joint_checkpoint, 2, 2, "new", "new", 1, tmp_path / "extended.pt", None)
     verdict = compare(tmp_path / "mini.pt", tmp_path / "extended.pt").verdict
     assert verdict.endswith(
         "only in A: MLM head after layer 2; only in B: layers 3-4, MLM head after layer 4"

@@ -295,5 +295,19 @@ def test_minipost_and_a_validation_by_accuracy(joint_checkpoint, tmp_path):
     found, texts = facts(altered(joint_checkpoint, tmp_path / "post.pt", post))
     assert found["title"] == "1 layer trained on 2 frozen ones (MiniPost, step 1b)"
     assert texts["frozen"].endswith("embedding LayerNorm, the bottom 2 layers")
+
+    def head_alone(content):
+        post(content)
+        content["cfg"]["model"].update(freeze="bottom:3")
+
+    found, _ = facts(altered(joint_checkpoint, tmp_path / "head.pt", head_alone))
+    assert found["title"] == "MLM head trained on 3 frozen layers (MiniPost, step 1b)"
+
+    def frozen_head(content):
+        post(content)
+        content["cfg"]["model"].update(freeze="bottom:2-head")
+
+    _, texts = facts(altered(joint_checkpoint, tmp_path / "frozen.pt", frozen_head))
+    assert texts["frozen"].endswith("the bottom 2 layers, the MLM head")
     assert found["validation_accuracy"] == {"value": 83.25, "unit": "%"}
     json.dumps(found)

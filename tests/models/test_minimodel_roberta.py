@@ -128,6 +128,16 @@ def test_a_new_heads_bias_can_be_trained():
     assert free - fixed == {"encoder.lm_head.bias"} and fixed <= free
 
 
+def test_a_copied_head_can_stay_frozen():
+    model = make_model(auxiliary_head_layers="3", freeze="bottom:2-head")
+    trained = trainable(model)
+    assert trained == {
+        name for name, _ in model.named_parameters() if ".layers.2." in name or ".layers.3." in name
+    }
+    with_bias = trainable(make_model(auxiliary_head_layers="3", freeze="bottom:2-head+bias"))
+    assert with_bias == trained | {"encoder.lm_head.bias"}
+
+
 def test_freeze_bottom_leaves_the_upper_layers_and_the_heads():
     model = make_model(auxiliary_head_layers="3", freeze="bottom:2")
     trained = trainable(model)
