@@ -75,9 +75,13 @@ def _of_config(path: Path) -> Model:
         kinds = ", ".join(kind for one in FAMILIES for kind in one.model_types)
         raise InputError(f"{path} is of none of the types that can be imported: {kinds}")
     try:
-        settings = {here: int(config[there]) for here, there in family.sizes.items()}
+        settings: dict[str, object] = {
+            here: int(config[there]) for here, there in family.sizes.items()
+        }
         settings["max_positions"] = int(config[family.dimensions["P"]]) - family.position_offset
         vocabulary = int(config[family.dimensions["V"]])
+        name, default = family.layer_norm_eps
+        settings["layer_norm_eps"] = float(config.get(name, default))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error!r}); {AGAIN}") from None
     names = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")

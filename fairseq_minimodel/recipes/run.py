@@ -120,16 +120,26 @@ def _train(step: Step, log: Path) -> int:
     return code
 
 
+def program(name: str, *words: str) -> list[str]:
+    """A command as it is run: that of this environment, whatever is on the PATH."""
+    return [sys.executable, "-m", MODULES[name], *words]
+
+
 @contextmanager
 def _process(step: Step, out: object, errors: object) -> Iterator[subprocess.Popen]:
-    command = [sys.executable, "-m", MODULES[step.command[0]], *step.command[1:]]
     process = subprocess.Popen(
-        command, stdout=out, stderr=errors, text=out is subprocess.PIPE, preexec_fn=_end_with_parent
+        program(*step.command),
+        stdout=out,
+        stderr=errors,
+        text=out is subprocess.PIPE,
+        preexec_fn=_end_with_parent,
     )
     try:
         yield process
     except BaseException:
-        process.send_signal(signal.SIGINT)  # of a terminal it has its own
+        with suppress(subprocess.TimeoutExpired):  # Ctrl-C on a terminal reaches it, too
+            process.wait(timeout=1)
+        process.send_signal(signal.SIGINT)
         process.wait()
         raise
 

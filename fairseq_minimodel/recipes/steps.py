@@ -101,7 +101,7 @@ class Commands:
         """All steps, with so many updates of MiniPost's step 1b and of the language side."""
         trained = method != START
         start = self.root / "packs" / f"{self.language}-start" if trained else self.pack
-        steps = [self._import(), self._split(), self._prepare(), self._start(start)]
+        steps = [self._import(method), self._split(), self._prepare(), self._start(start)]
         base = self.body
         if method == MINIPOST:
             steps += [self._prepare_source(), self._extend(), self._train_post(post_updates)]
@@ -130,17 +130,19 @@ class Commands:
         megabytes = self._weights
         return {"seconds": COMMAND + WEIGHTS * megabytes, "memory": PROCESS + 2e6 * megabytes}
 
-    def _import(self) -> Step | None:
+    def _import(self, method: str) -> Step | None:
         options = self.options
         if self.model.pack:
             return None
         if self.model.body:
             return self._pack(self.body, options.source_language, self.source_pack)
-        counts = ["--text", *options.source_text] * bool(options.source_text)
+        takes, counts = self._of_weights(), []
+        if method == MINIPOST and not self.model.has_head:  # a new head begins with the counts
+            counts = ["--text", *options.source_text]
+            takes["seconds"] += PREPARE * self.material.source_text / 1e6
         return self._ours(
             "import", self.body.parent / BODY, "import-hf", "--model", options.model, "--language",
-            options.source_language, *([] if self.model.has_head else counts),
-            "--output", self.body.parent, **self._of_weights(),
+            options.source_language, *counts, "--output", self.body.parent, **takes,
         )  # fmt: skip
 
     def _pack(self, checkpoint: Path, language: str, pack: Path) -> Step:
@@ -208,7 +210,8 @@ class Commands:
         output = self.root / "extended.pt"
         return self._ours(
             "extend", output, "extend", "--body", self.body, "--depth", self.depth, "--new-layers",
-            self.new, "--output", output, **self._of_weights(),
+            self.new, "--layers", "copy", "--head", "copy", "--output", output,
+            **self._of_weights(),
         )  # fmt: skip
 
     def _plug(self, body: Path, pack: Path) -> Step:
@@ -316,7 +319,7 @@ class Commands:
         output = self.root / "hf" / f"{task.resolve().name}-{self.language}"
         return self._ours(
             f"export-{task.resolve().name}", output, "export-hf", "--model", task, "--pack",
-            self.pack, "--output", output, **self._of_weights(),
+            self.pack, "--like", self.body, "--output", output, **self._of_weights(),
         )  # fmt: skip
 
     def _report(self) -> Step:
