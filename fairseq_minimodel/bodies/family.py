@@ -139,6 +139,7 @@ class Family:
         position_offset: the number of rows before the first real position in Hugging Face's files.
         special_tokens: by the names of their roles in special_tokens_map.json.
         special_there: what those are called in the vocabularies of the family, if not so.
+        pair_separators: how many </s> stand between the two texts of a pair.
         unsupported: options of fairseq's models that this package's model does not have.
         former_names: patterns of names in older checkpoints, and what stands for them now.
         joined: the pattern of tensors that hold several modules, one below the other (group 1: where
@@ -169,6 +170,7 @@ class Family:
     position_offset: int
     special_tokens: Mapping[str, str]
     special_there: Mapping[str, str]
+    pair_separators: int
     unsupported: tuple[str, ...]
     former_names: tuple[tuple[re.Pattern[str], str], ...]
     joined: tuple[re.Pattern[str], tuple[str, ...]]
@@ -315,6 +317,7 @@ ROBERTA = Family(
         "mask_token": "<mask>",
     },
     special_there={},
+    pair_separators=2,
     unsupported=("encoder_normalize_before", "untie_weights_roberta", "encoder_layers_to_keep"),
     # fairseq before its 0.10, when roberta.* and xlmr.* were released
     former_names=(
@@ -360,6 +363,7 @@ BERT = replace(
         "unk_token": "[UNK]",
         "mask_token": "[MASK]",
     },
+    pair_separators=1,
 )
 FAMILIES = (ROBERTA, BERT)
 

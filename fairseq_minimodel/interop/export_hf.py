@@ -40,6 +40,7 @@ from ..vocabulary.tokenizers import (
     UNK,
 )
 from .card import Origin, Statements, model_card, read_scores
+from .import_hf import read_model
 from .tokenizer import fast_tokenizer, lost_pieces, settings, template
 
 NEVER = -1e4  # an output bias so low that the symbol has no probability in any precision
@@ -54,9 +55,11 @@ EXPORTED = FolderForm(
 
 
 def export_hf(
-    body: Path,
+    body: Path | None,
     pack: Path,
     output: Path,
+    model: Path | None = None,
+    like: Path | None = None,
     module: Path | None = None,
     depth: int | None = None,
     labels: Path | None = None,
@@ -70,13 +73,15 @@ def export_hf(
     All heads that the body has go with it, so that the one folder is what `AutoModelForMaskedLM`,
     and `AutoModelForSequenceClassification` or `AutoModelForQuestionAnswering`, load.
 
-    The arguments are those of `ExportHFOptions`.
+    The arguments are those of `ExportHFOptions`: either a body, or a model in Hugging Face's form.
 
     Raises:
         InputError: a file is missing or damaged, the parts do not belong together, or the library
             has no such model.
     """
-    check_folder(output, EXPORTED, body, pack, module, labels, scores)
+    if (body is None) == (model is None) or (like and body):
+        raise InputError("give either --body, or --model, perhaps with --like")
+    check_folder(output, EXPORTED, body, model, like, pack, module, labels, scores)
     statements = Statements(base_model, license, datasets)
     language = load_pack(pack)
     lost = lost_pieces(language)
@@ -84,7 +89,9 @@ def export_hf(
     tokenizer = fast_tokenizer(language, symbols)
     check_tokenizer(language.tokenizer, language.dictionary)
     known_scores = read_scores(scores) if scores else []
-    checkpoint = read_checkpoint(body)
+    imported = read_model(model, like) if model else None
+    origin = body or model
+    checkpoint = imported.body if imported else read_checkpoint(body)
     cost = training_cost(checkpoint)
     task_module = load_module(module) if module else None
     if task_module:
@@ -94,9 +101,10 @@ def export_hf(
     if depth is not None:
         checkpoint = surgery.truncate(checkpoint, depth)[0]
     plugged = plug(checkpoint, language)[0]
-    _check(plugged, body)
+    _check(plugged, origin)
     unfit_packs(checkpoint, [language])
-    head, classes = _classes(plugged, body, labels)
+    known_classes = imported.heads.labels if imported and not task_module else None
+    head, classes = _classes(plugged, origin, labels, known_classes)
     state = _converted(plugged, head, len(lost))
     config = _config(plugged, language, len(symbols), classes)
     task = plugged.config.get("task", {})
@@ -107,7 +115,9 @@ def export_hf(
     card = model_card(
         output.resolve().name,
         config["architectures"],
-        Origin(plugged, body, language.description, task_module and task_module.description, cost),
+        Origin(
+            plugged, origin, language.description, task_module and task_module.description, cost
+        ),
         classes,
         known_scores,
         statements,
@@ -130,8 +140,8 @@ def export_hf(
     print(
         f"{output}: {', '.join(config['architectures'])}, {plugged.layers} layers, "
         f"{language.description.language}, {parameters:,} parameters"
-        + f"; {len(lost):,} pieces that dict.txt lacks have the row of <unk>"
-        * bool(lost)
+        + f"; {len(lost):,} pieces that dict.txt lacks have the row of <unk>" * bool(lost)
+        + "".join(f"; {note}" for note in (imported.notes if imported else ()))
     )
 
 
@@ -163,8 +173,14 @@ def _check(checkpoint: Checkpoint, body: Path) -> None:
             )
 
 
-def _classes(checkpoint: Checkpoint, body: Path, labels: Path | None) -> tuple[str, list[str]]:
-    """Name of the classification head, and its labels in order; none if there is no such head."""
+def _classes(
+    checkpoint: Checkpoint, body: Path, labels: Path | None, known: Sequence[str] | None
+) -> tuple[str, list[str]]:
+    """Name of the classification head, and its labels in order; none if there is no such head.
+
+    Args:
+        labels: dict.txt of them; known: those that the model names itself.
+    """
     task = checkpoint.config.get("task", {})
     kind, head = classification.KIND, classification.head_name(task)
     inner = f"{head_modules(head)[0]}.weight"
@@ -176,6 +192,8 @@ def _classes(checkpoint: Checkpoint, body: Path, labels: Path | None) -> tuple[s
             f"the classification head of {body} is {rows} wide and the body {width}, which the "
             f"library's {checkpoint.family.name} cannot have"
         )
+    if known and not labels:
+        return head, list(known)
     record = find_record(checkpoint, labels, kind)
     return head, classification.Classifier(str(body), checkpoint, record).classes
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 
 import torch
@@ -38,6 +38,7 @@ from ..errors import InputError
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm, check_folder
 from ..files.records import read_record, record, shown
+from ..kinds.classification import LABELS as CLASSES
 from ..models.config import masked_lm_config
 from ..packs.commands import describe
 from ..packs.pack import DICTIONARY, check_language, save_pack, tokenizer_in
@@ -53,20 +54,24 @@ from ..vocabulary.tokenizers import (
     SPECIAL_SYMBOLS,
     TOKENIZER_FILES,
     Vocabulary,
+    tokenizer_file,
     write_dictionary,
 )
 from .added_tokens import add_tokens, read_added_tokens
+from .heads import Heads, take_heads
+from .lineage import Relative, derived, read_relative
 from .output_bias import log_frequencies
 from .tokenizer import of_sentencepiece, renumbered, special_added_tokens, tokens_of
 from .wordpiece import VOCABULARY_FILE, of_vocabulary, special_names, with_symbols
 
 BODY, PACK, CONFIG = "body.pt", "pack", "config.json"
+INPUT = f"input0/{DICTIONARY}"
 WEIGHTS, OLD_WEIGHTS = "model.safetensors", "pytorch_model.bin"
 INDEX = "model.safetensors.index.json"
 IMPORTED = FolderForm(
     "an imported model",
     (BODY, DICTIONARY),
-    (*TOKENIZER_FILES, *(f"{PACK}/{name}" for name in (*FORM.marks, *FORM.files))),
+    (*TOKENIZER_FILES, CLASSES, INPUT, *(f"{PACK}/{name}" for name in (*FORM.marks, *FORM.files))),
     lambda folder: is_without_training(folder / BODY),
 )
 JSON = dict[str, object]
@@ -87,63 +92,139 @@ class Tokens:
     file: Path
 
 
-def import_hf(model: Path, language: str, output: Path, text: Sequence[Path] = ()) -> None:
+@dataclass(frozen=True)
+class Imported:
+    """A model in fairseq's form, in memory.
+
+    Attributes:
+        body: its path is that of the folder that it comes from.
+        symbols: one for each row of its embedding.
+        tokens: its vocabulary.
+        moved: whether rows were put into another order.
+        heads: of tasks.
+        relative: the body that it derives from, whose vocabulary it has; None: not known.
+        has_head: whether its MLM head is its own, and not a new one.
+        notes: what there is to say.
+    """
+
+    body: Checkpoint
+    symbols: list[str]
+    tokens: Tokens
+    moved: bool
+    heads: Heads
+    relative: Relative | None
+    has_head: bool
+    notes: list[str]
+
+
+def import_hf(
+    model: Path,
+    language: str,
+    output: Path,
+    text: Sequence[Path] = (),
+    like: Path | None = None,
+) -> None:
     """Write the folder `output`: body.pt, with its dict.txt and tokenizer, and pack/.
 
-    Tensors are kept as they are, in float32, but for the rows of the vocabulary, which get fairseq's
-    order (<s>, <pad>, </s>, <unk> first; RoBERTa and XLM-R have it already), and the embedding of
-    token types, which fairseq does not have: it is added to the position embeddings. A model without
-    an MLM head gets a new one, drawn as BERT's.
+    Of a model that was fine-tuned for classification or questions, body.pt is a body fine-tuned for
+    that; label/dict.txt has its labels.
 
     Args:
         model: folder with config.json, the weights and the tokenizer.
         language: its name, as the user calls it.
         text: for a model without an MLM head: files whose counts of tokens are the new output bias.
+        like: a body that the model was made of, whose packs are to fit it.
 
     Raises:
-        InputError: a file is missing or damaged, or fairseq cannot express the model.
+        InputError: a file is missing or damaged, fairseq cannot express the model, or its token
+            embeddings are not those of `like`.
     """
     check_language(language)
-    check_folder(output, IMPORTED, model)
-    config = read_record(model / CONFIG, JSON, AGAIN)
-    family = _check_config(config, model)
-    with waiting(f"reading {model}"):  # weights are read where they are converted
-        theirs = _read_weights(model)
-        tokens = _read_tokens(model, config["model_type"], family)
-        state, notes = _converted(theirs, config, family, model)
-    has_head = OUTPUT_BIAS in state
-    if text and has_head:
+    check_folder(output, IMPORTED, model, like)
+    found = read_model(model, like)
+    if text and (like or found.has_head):
         raise InputError(
-            f"--text is for models without an MLM head, and {model} has one: leave --text out"
+            f"--text is for models without an MLM head, and {model} has one"
+            + (f", that of {like}" if like else "")
+            + ": leave --text out"
         )
-    if not has_head:
-        state |= _fresh_head(state[EMBEDDING])
-        notes.append("a new MLM head, as the model has none: train it before it predicts words")
-    symbols, order = _symbols(tokens, len(state[EMBEDDING]), model, family)
-    for name in (EMBEDDING, OUTPUT_BIAS):
-        state[name] = state[name][order].contiguous()
-    state[TIED_PROJECTION] = state[EMBEDDING]
-    moved = order != sorted(order)
-    if moved:
-        notes.append("rows of the vocabulary put into fairseq's order")
+    heads, settings, notes = found.heads, found.body.config, found.notes
+    data = {"data": str(output.resolve())}
+    settings = {**settings, "task": {**settings["task"], **data}}
     with atomic_folder(output, IMPORTED) as folder:
-        _write_vocabulary(folder, symbols, tokens, moved)
+        if found.relative:
+            shutil.copyfile(found.relative.dictionary, folder / DICTIONARY)
+            tokenizer = found.relative.tokenizer
+            shutil.copyfile(tokenizer, folder / tokenizer_file(tokenizer))
+        else:
+            _write_vocabulary(folder, found.symbols, found.tokens, found.moved)
+        state = dict(found.body.state)
         if text:
             vocabulary = Vocabulary(tokenizer_in(folder), folder / DICTIONARY)
-            state[OUTPUT_BIAS], count = log_frequencies(vocabulary, len(symbols), text)
+            state[OUTPUT_BIAS], count = log_frequencies(vocabulary, len(found.symbols), text)
             notes.append(f"output bias from the counts of {count:,} tokens")
-        state, settings = with_present_names(state, family), _settings(config, family, output)
-        body = Checkpoint(folder / BODY, state, settings, 0, family=family)
+        body = replace(found.body, path=folder / BODY, state=state, config=settings)
         body = identified(body, folder / DICTIONARY)
         write_checkpoint(folder / BODY, body)
-        description, side = describe(body, language, symbols), body.language_side()
+        if heads.labels:  # where fairseq's task looks for the dictionaries
+            for file in (CLASSES, INPUT):
+                (folder / file).parent.mkdir()
+            write_dictionary(folder / CLASSES, heads.labels, [0] * len(heads.labels))
+            shutil.copyfile(folder / DICTIONARY, folder / INPUT)
+        description, side = describe(body, language, found.symbols), body.language_side()
         dictionary, tokenizer = folder / DICTIONARY, tokenizer_in(folder)
         save_pack(folder / PACK, side, description, dictionary, tokenizer)
+    if heads.kind:
+        notes = [f"head for {heads.kind.pipeline}", *notes]
+        if not like:
+            notes.append("a lineage of its own (--like BODY, if packs of BODY are to fit)")
     print(
         f"{output}: {BODY}, {body.layers} layers, and {PACK}, {language}, "
         f"{side.vocabulary_size} x {side.width}, lineage {description.lineage}"
         + "".join(f"; {note}" for note in notes)
     )
+
+
+def read_model(model: Path, like: Path | None = None) -> Imported:
+    """A model in Hugging Face's form, as a body of fairseq's form.
+
+    Tensors are kept as they are, in float32, but for the rows of the vocabulary, which get fairseq's
+    order (<s>, <pad>, </s>, <unk> first; RoBERTa and XLM-R have it already), and the embedding of
+    token types, which fairseq does not have: it is added to the position embeddings. A model without
+    an MLM head gets that of `like`, or a new one, drawn as BERT's.
+
+    Arguments and errors as in `import_hf`.
+    """
+    config = read_record(model / CONFIG, JSON, AGAIN)
+    family = _check_config(config, model)
+    relative = read_relative(like) if like else None
+    with waiting(f"reading {model}"):  # weights are read where they are converted
+        theirs = _with_present_names(_read_weights(model), family)
+        tokens = _read_tokens(model, config["model_type"], family)
+        heads = take_heads(theirs, config, family, model)
+        state, notes = _converted(theirs, config, family, model)
+    has_head = OUTPUT_BIAS in state
+    if not has_head and not relative:
+        state |= _fresh_head(state[EMBEDDING])
+        notes.append("a new MLM head, as the model has none: train it before it predicts words")
+    symbols, order = _symbols(tokens, len(state[EMBEDDING]), model, family)
+    for name in {EMBEDDING, OUTPUT_BIAS} & state.keys():
+        state[name] = state[name][order].contiguous()
+    state[TIED_PROJECTION] = state[EMBEDDING]
+    moved = order != sorted(order)
+    if moved:
+        notes.append("rows of the vocabulary put into fairseq's order")
+    state = with_present_names(state | heads.state, family)
+    settings = _settings(config, family, model)
+    if heads.kind:
+        positions = settings["model"]["max_positions"]
+        settings["model"]["pooler_activation_fn"] = family.pooler_activation
+        settings["task"] = heads.settings(model / FAST_TOKENIZER_FILE, positions, family)
+    body = Checkpoint(model, state, settings, 0, family=family)
+    if relative:
+        body, symbols = derived(body, symbols, relative), list(relative.symbols)
+        notes.append(f"lineage of {like}, whose token embeddings it has")
+    return Imported(body, symbols, tokens, moved, heads, relative, has_head, [*heads.notes, *notes])
 
 
 def _check_config(config: JSON, model: Path) -> Family:
@@ -208,7 +289,6 @@ def _converted(
     theirs: StateDict, config: JSON, family: Family, model: Path
 ) -> tuple[StateDict, list[str]]:
     """The state dict under fairseq's names, in float32, and what there is to say about it."""
-    theirs = _with_present_names(theirs, family)
     count = config[family.sizes["encoder_layers"]]
     names = family.names_there([count - 1])  # first of one layer: the file may say a billion
     of_head = [name for here, name in names.items() if here.startswith(HEAD)]

@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..options import REQUIRED, body, labels, option, output
+from ..options import REQUIRED, labels, option, output
+
+
+def like() -> Path | None:
+    help = "body that the model was fine-tuned from, token embeddings frozen: its packs fit"
+    return option(None, help, metavar="BODY")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,12 +21,17 @@ class ImportHFOptions:
         metavar="FILE",
         nargs="+",
     )
+    like: Path | None = like()
     output: Path = output(help="of body.pt and pack/")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportHFOptions:
-    body: Path = body()
+    body: Path | None = option(None, "checkpoint", group="required")
+    model: Path | None = option(
+        None, "instead: a model in Hugging Face's form", metavar="FOLDER", group="required"
+    )
+    like: Path | None = like()
     pack: Path = option(REQUIRED, metavar="FOLDER")
     module: Path | None = option(None, "task module to merge", metavar="FOLDER", group="change")
     depth: int | None = option(
