@@ -1,4 +1,4 @@
-"""Training speed of a language side over a frozen body, beside what a user would use instead.
+"""Training speed over a frozen body, or frozen bottom layers, beside what a user would use instead.
 
     python benchmarks/adaptation.py [--quick] [--json FILE]
 
@@ -43,6 +43,9 @@ VARIANTS = {
     "fairseq, 4 layers, 512 tokens": ("fairseq", {"layers": 4, "length": 512}),
     "ours, 4 layers, 512 tokens": ("ours", {"layers": 4, "length": 512}),
     "ours, 4 layers, 512 tokens, bf16": ("ours", {"layers": 4, "length": 512, "bfloat16": True}),
+    "step 1b, fairseq": ("fairseq", {"layers": 6, "bottom": 4}),
+    "step 1b, ours": ("ours", {"layers": 6, "bottom": 4}),
+    "step 1b, ours, bf16": ("ours", {"layers": 6, "bottom": 4, "bfloat16": True}),
     "pretraining, 12 layers": ("pretraining", {"layers": 12}),
     "MiniJoint pretraining": ("pretraining", {"layers": 12, "auxiliary": 4}),
     "pretraining, V 50,000": ("pretraining", {"layers": 12, "vocabulary": 50_000}),
@@ -72,6 +75,8 @@ RATIOS = {
         "fairseq, 4 layers, 512 tokens",
         None,
     ),
+    "post_step": ("step 1b, ours, bf16", "step 1b, fairseq", 1.8),
+    "post_step_fp32": ("step 1b, ours", "step 1b, fairseq", None),
 }
 # of time, not of speed: (variant, compared with, at most)
 TIME_RATIOS = {
@@ -182,13 +187,17 @@ def fairseq_step(
     layers: int,
     vocabulary: int = 8000,
     length: int = 128,
+    bottom: int | None = None,
 ) -> Callable[[], None]:
-    """fairseq's own model, criterion and optimiser, with the body frozen by hand."""
+    """fairseq's own model, criterion and optimiser, frozen by hand: the body or its `bottom` layers."""
     arguments = ["--arch", "roberta", "--criterion", "masked_lm", "--optimizer", "adam"]
 
     def freeze(model: object) -> None:
         for name, parameter in model.named_parameters():
             trained = name.endswith(("embed_tokens.weight", "lm_head.weight", "lm_head.bias"))
+            if bottom is not None:  # MiniPost's step 1b
+                upper = tuple(f".layers.{layer}." for layer in range(bottom, layers))
+                trained = not trained and ("lm_head" in name or any(one in name for one in upper))
             parameter.requires_grad_(trained)
 
     return trainer_step(folder, layers, vocabulary, length, arguments, freeze)
@@ -200,13 +209,15 @@ def our_step(
     vocabulary: int = 8000,
     length: int = 128,
     bfloat16: bool = False,
+    bottom: int | None = None,
 ) -> Callable[[], None]:
-    """The step of the task language_adaptation."""
+    """The step of the task language_adaptation; with `bottom` layers frozen, MiniPost's step 1b."""
     from fairseq_minimodel.nn.cpu import prepare_process
 
     prepare_process()
     arguments = [
-        *("--arch", "minimodel_roberta", "--freeze", "body", "--criterion", "joint_masked_lm"),
+        *("--arch", "minimodel_roberta", "--criterion", "joint_masked_lm"),
+        *("--freeze", "body" if bottom is None else f"bottom:{bottom}"),
         *("--optimizer", "fused_adam"),
         *("--body-precision", "bfloat16" if bfloat16 else "parameters"),
     ]
@@ -237,8 +248,9 @@ def trainer_step(
     from fairseq.logging import metrics
     from fairseq.trainer import Trainer
 
-    import fairseq_minimodel  # noqa: F401  registers the model
+    import fairseq_minimodel
 
+    fairseq_minimodel.register()
     symbols = vocabulary - 5  # <s>, <pad>, </s>, <unk>, <mask>
     (folder / "dict.txt").write_text("".join(f"w{i} 1\n" for i in range(symbols)))
     sizes = {"layers": layers, "embed-dim": WIDTH, "ffn-embed-dim": FFN, "attention-heads": HEADS}

@@ -20,6 +20,7 @@ from .flops import (
     masked_lm_flops,
     span_flops,
 )
+from .freezing import NONE
 from .memory import Memory, parameter_count, training_memory
 
 MOST_TOKENS, LONGEST_NUMBER = 10**15, 15  # no run has had more
@@ -239,8 +240,8 @@ class Plan:
             "auxiliary_head_layers": auxiliary_head_layers,
             "masked_fraction": run.masked_fraction,
         }
-        # A frozen body skips what nobody asked for in its last layer (nn/frozen_body.py).
-        skips = freeze == "body"
+        # A frozen body skips what nobody asked for in the last layer (nn/frozen_body.py).
+        skips = freeze != NONE
         per_token = masked_lm_flops(shape, 1, length, **options, predictions_only=skips).total
         heads = len(auxiliary_head_layers)
         trained, _ = parameter_count(shape, length, freeze=freeze, auxiliary_heads=heads)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..bodies.identity import encode, new_lineage
-from ..cost.freezing import BODY
+from ..cost.freezing import BODY, BOTTOM, parse_freeze
 from ..modules.method import parse_layers
 from ..nn.cross_entropy import linear_cross_entropy
 from ..nn.lm_head import LMHeadTransform
@@ -32,8 +32,8 @@ class MiniModelEncoder(RobertaEncoder):
         for module in self.modules():
             if isinstance(module, norms):
                 module.eps = cfg.layer_norm_eps
-        only_last = cfg.freeze == BODY and not self.auxiliary_lm_heads
-        self.frozen = FrozenEncoder(cfg) if only_last else None
+        is_lean = parse_freeze(cfg.freeze).kind in (BODY, BOTTOM) and not self.auxiliary_lm_heads
+        self.frozen = FrozenEncoder(cfg) if is_lean else None
         self.register_buffer("lineage", encode(new_lineage()))
         self.register_buffer("vocabulary", encode(fingerprint(dictionary.symbols)))
 
@@ -115,7 +115,7 @@ class MiniModelEncoder(RobertaEncoder):
     def _lean_output(
         self, hidden: Tensor, matrix: Tensor, target: Tensor | None
     ) -> tuple[Tensor | None, dict]:
-        """The output of `forward`, from what a frozen body computed."""
+        """The output of `forward`, from what the frozen encoder computed."""
         layer, bias = self.sentence_encoder.num_layers, self.lm_head.bias
         # In float16 the gradient of the logits needs the loss scale before it is multiplied, and
         # linear_cross_entropy learns that scale only afterwards.

@@ -1,5 +1,8 @@
 """Runs fairseq's encoder through the frozen body of `nn/frozen_body.py`."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from fairseq import utils
 from fairseq.models.roberta.model import RobertaLMHead
@@ -17,11 +20,15 @@ LAYER_PARTS = (  # of fairseq's layer, in the order of `Layer.prepare`
 )  # fmt: skip
 
 
-class FrozenEncoder:
-    """The body of a model whose language side alone is trained.
+Part = TypeVar("Part")
 
-    The weights stay where they are, in the modules of the model. What is prepared from them is kept,
-    and prepared again when they have changed: after a checkpoint was loaded, or on another device.
+
+class FrozenEncoder:
+    """The encoder of a model of which the language side, or upper layers and the head, are trained.
+
+    The weights stay where they are, in the modules of the model. What is prepared from frozen ones is
+    kept, and prepared again when they have changed: after a checkpoint was loaded, on another device.
+    What is prepared from others belongs to one pass.
     """
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -31,8 +38,8 @@ class FrozenEncoder:
         gelu = cfg.activation_fn == "gelu"
         self.activation = functional.gelu if gelu else utils.get_activation_fn(cfg.activation_fn)
         self.heads = cfg.encoder_attention_heads
-        self.prepared_from: list[tuple[int, int]] = []
-        self.body: FrozenBody | None = None
+        # what is kept of each part, and of which weights it was prepared
+        self.kept: dict[str, tuple[list[tuple[int, int]], object]] = {}
 
     def __call__(
         self, encoder: TransformerEncoder, head: RobertaLMHead, tokens: Tensor, predicted: Tensor
@@ -53,43 +60,45 @@ class FrozenEncoder:
         rows, matrix = tied_embedding(encoder.embed_tokens.weight, tokens[real])
         rates = self.rates if encoder.training else DropoutRates()
         with torch.autocast(tokens.device.type, enabled=False):
-            return self._prepared(encoder, head)(rows, real, predicted, rates), matrix
+            return self._body(encoder, head)(rows, real, predicted, rates), matrix
 
-    def _prepared(self, encoder: TransformerEncoder, head: RobertaLMHead) -> FrozenBody:
-        weights = [
-            *encoder.embed_positions.parameters(),
-            *encoder.layernorm_embedding.parameters(),
-            *encoder.layers.parameters(),
-            *head.dense.parameters(),
-            *head.layer_norm.parameters(),
-        ]
-        signature = [(weight.data_ptr(), weight._version) for weight in weights]
-        if signature != self.prepared_from:
-            self.body = self._prepare(encoder, head)
-            self.prepared_from = signature
-        return self.body
-
-    def _prepare(self, encoder: TransformerEncoder, head: RobertaLMHead) -> FrozenBody:
-        positions = encoder.embed_positions
-        dtype = torch.bfloat16 if self.bfloat16 else positions.weight.dtype
-        layers = [
-            Layer.prepare(
-                *(_affine(layer.get_submodule(name)) for name in LAYER_PARTS),
-                heads=self.heads,
-                dtype=dtype,
-            )
-            for layer in encoder.layers
-        ]
+    def _body(self, encoder: TransformerEncoder, head: RobertaLMHead) -> FrozenBody:
         return FrozenBody(
-            # rows up to the padding's do not belong to positions
-            positions=positions.weight.detach()[positions.padding_idx + 1 :].to(dtype),
-            embedding_norm=_affine(encoder.layernorm_embedding).to(dtype),
-            layers=layers,
-            head_dense=_affine(head.dense).to(dtype),
-            head_norm=_affine(head.layer_norm).to(dtype),
+            positions=self._once("positions", encoder.embed_positions, self._positions),
+            embedding_norm=self._once("norm", encoder.layernorm_embedding, self._affine),
+            layers=[
+                self._once(f"layer {number}", layer, self._layer)
+                for number, layer in enumerate(encoder.layers)
+            ],
+            head_dense=self._once("head", head.dense, self._affine),
+            head_norm=self._once("head norm", head.layer_norm, self._affine),
             heads=self.heads,
             activation=self.activation,
         )
+
+    def _once(self, name: str, module: nn.Module, prepare: Callable[[nn.Module], Part]) -> Part:
+        """What is prepared from a module: what is kept, if its weights are frozen and the same."""
+        weights = list(module.parameters())
+        if any(weight.requires_grad for weight in weights):
+            return prepare(module)
+        signature = [(weight.data_ptr(), weight._version) for weight in weights]
+        if name not in self.kept or self.kept[name][0] != signature:
+            self.kept[name] = signature, prepare(module)
+        return self.kept[name][1]
+
+    def _positions(self, module: nn.Embedding) -> Tensor:
+        # rows up to the padding's do not belong to positions
+        return module.weight[module.padding_idx + 1 :].to(self._type(module))
+
+    def _affine(self, module: nn.Linear | nn.LayerNorm) -> Affine:
+        return _affine(module).to(self._type(module))
+
+    def _layer(self, module: nn.Module) -> Layer:
+        parts = (_affine(module.get_submodule(name)) for name in LAYER_PARTS)
+        return Layer.prepare(*parts, heads=self.heads, dtype=self._type(module))
+
+    def _type(self, module: nn.Module) -> torch.dtype:
+        return torch.bfloat16 if self.bfloat16 else next(module.parameters()).dtype
 
 
 def _affine(module: nn.Linear | nn.LayerNorm) -> Affine:

@@ -98,8 +98,9 @@ class MiniModelRobertaConfig(TaskModuleConfig):
     )
     body_precision: PRECISIONS = option(
         "parameters",
-        "how a frozen body computes (--freeze body): in the type of its parameters, or in bfloat16, "
-        "over parameters, gradients and optimiser that stay as they are",
+        "how a frozen body computes (--freeze body; with bottom:N, the layers above too): in the type "
+        "of its parameters, or in bfloat16, over parameters, gradients and optimiser that stay as they "
+        "are",
     )
     load_checkpoint_heads: bool = option(False, "register and load heads when loading checkpoints")
 

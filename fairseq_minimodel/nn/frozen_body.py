@@ -1,10 +1,11 @@
-"""A frozen transformer encoder, prepared once for training the embeddings below and above it.
+"""A transformer encoder of which all or the bottom is frozen, for training what is not on masked words.
 
-The mathematics is that of a RoBERTa encoder: post-norm layers, learned positions, dropout. As the
-weights never change, they are converted and rearranged ahead of time; and as only the embeddings
-are trained and only masked positions predicted, three things are not computed at all:
+The mathematics is that of a RoBERTa encoder: post-norm layers, learned positions, dropout. Weights that
+never change are converted and rearranged ahead of time, the others in each pass; and as only masked
+positions are predicted, three things are not computed at all:
 
-- no gradient of a weight, and no copy of an activation kept for one;
+- no gradient of a frozen weight, and no copy of an activation kept for one; where nothing below is
+  trained (MiniPost's step 1b), no gradient at all;
 - nothing for padding but its attention scores: the batch is a list of tokens without gaps;
 - in the last layer, for positions that are not predicted, nothing but keys and values.
 """
@@ -28,7 +29,7 @@ class Affine:
     eps: float = 1e-5
 
     def to(self, dtype: torch.dtype) -> "Affine":
-        return Affine(self.weight.detach().to(dtype), self.bias.detach().to(dtype), self.eps)
+        return Affine(self.weight.to(dtype), self.bias.to(dtype), self.eps)
 
     def linear(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.weight, self.bias)
@@ -58,11 +59,14 @@ class Layer:
         heads: int,
         dtype: torch.dtype,
     ) -> "Layer":
-        """Join the projections, the scale of attention scores included, and convert everything."""
+        """Join the projections, the scale of attention scores included, and convert everything.
+
+        Gradients flow through, to the weights that want them.
+        """
         scale = (len(query.bias) // heads) ** -0.5
         joined = Affine(
-            torch.cat([query.weight.detach() * scale, key.weight.detach(), value.weight.detach()]),
-            torch.cat([query.bias.detach() * scale, key.bias.detach(), value.bias.detach()]),
+            torch.cat([query.weight * scale, key.weight, value.weight]),
+            torch.cat([query.bias * scale, key.bias, value.bias]),
         )
         return cls(joined.to(dtype), *(other.to(dtype) for other in others))
 

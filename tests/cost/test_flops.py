@@ -36,7 +36,10 @@ SHAPES = {
 # Two scores per token count for something in the smallest of models only: 8 % of the forward pass.
 SMALLEST = (Shape(3, 1, 1, 1, 24), 2, 1)
 
-FREEZE = ["none", "language", "body", "bottom:0", "bottom:2", "bottom:3"]
+FREEZE = [
+    "none", "language", "body", "bottom:0", "bottom:2", "bottom:3", "bottom:2-head",
+    "bottom:3-head+bias",
+]  # fmt: skip
 
 
 def build_model(
@@ -104,7 +107,7 @@ def test_masked_lm_agrees_with_pytorch(name, freeze):
         length,
         freeze=freeze,
         masked_fraction=fraction,
-        predictions_only=freeze == "body",
+        predictions_only=freeze == "body" or freeze.startswith("bottom"),
     )
     assert_close(ours, reference)
 

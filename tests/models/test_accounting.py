@@ -27,7 +27,7 @@ def counted(model: torch.nn.Module, **batch: torch.Tensor) -> int:
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize("freeze", ["none", "language", "body", "bottom:2"])
+@pytest.mark.parametrize("freeze", ["none", "language", "body", "bottom:2", "bottom:4-head+bias"])
 @pytest.mark.parametrize("lengths", [(20, 20, 20), (24, 9, 4)], ids=["full", "padded"])
 def test_a_batch_is_charged_what_it_computes(freeze, lengths):
     model = make_model(freeze=freeze, encoder_embed_dim=32, encoder_ffn_embed_dim=96).train()

@@ -17,9 +17,15 @@ from fairseq_minimodel.nn import frozen_body
 PAD, MASK = 1, 44
 
 
-def make_frozen_model(dtype=torch.float64, seed=2, **settings):
+# What the lean path serves: adaptation, and MiniPost's step 1b down to a head alone.
+FREEZE = [
+    "body", "bottom:0", "bottom:2", "bottom:2-head", "bottom:3+bias", "bottom:4", "bottom:4-head+bias",
+]  # fmt: skip
+
+
+def make_frozen_model(dtype=torch.float64, seed=2, freeze="body", **settings):
     """Random weights everywhere, so that no bias is 0, no norm the identity, no layer near it."""
-    model = make_model(freeze="body", **settings).to(dtype)
+    model = make_model(freeze=freeze, **settings).to(dtype)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -60,9 +66,15 @@ BATCHES = {
 }
 
 
-def language_gradients(model):
-    encoder = model.encoder
-    return encoder.sentence_encoder.embed_tokens.weight.grad, encoder.lm_head.bias.grad
+def trained(model):
+    return {name: one for name, one in model.named_parameters() if one.requires_grad}
+
+
+def gradients(model):
+    """Of everything that is trained; nothing else has one."""
+    found = {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
+    assert found.keys() == trained(model).keys()
+    return found
 
 
 def check_equal(found, expected):
@@ -77,7 +89,7 @@ def check_logits_loss_and_gradients(model, tokens, chosen):
     everywhere = reference(tokens)[0]
     loss = functional.cross_entropy(everywhere[chosen], answers[chosen], reduction="sum")
     loss.backward()
-    expected = language_gradients(reference)
+    expected = gradients(reference)
 
     found = model(tokens, masked_tokens=chosen, targets=answers)
     assert found[0] is None
@@ -86,20 +98,21 @@ def check_logits_loss_and_gradients(model, tokens, chosen):
     (found_loss,) = head_losses.values()
     found_loss.backward()
     torch.testing.assert_close(found_loss.double(), loss.detach(), rtol=1e-6, atol=1e-6)
-    check_equal(language_gradients(model), expected)
+    check_equal(gradients(model), expected)
 
     model.zero_grad()
     logits = model(tokens, masked_tokens=chosen)[0]
     check_equal(logits, everywhere[chosen])
     functional.cross_entropy(logits, answers[chosen], reduction="sum").backward()
-    check_equal(language_gradients(model), expected)
+    check_equal(gradients(model), expected)
 
 
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("freeze", FREEZE)
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
-def test_the_lean_path_is_fairseqs(batch, training):
+def test_the_lean_path_is_fairseqs(batch, freeze, training):
     rates = {"dropout": 0.0, "attention_dropout": 0.0} if training else {}
-    model = make_frozen_model(**rates).train(training)
+    model = make_frozen_model(freeze=freeze, **rates).train(training)
     check_logits_loss_and_gradients(model, *make_batch(*batch))
 
 
@@ -111,6 +124,8 @@ def test_the_lean_path_is_fairseqs(batch, training):
         {"encoder_layers": 7, "encoder_attention_heads": 1},
         {"activation_fn": "relu"},
         {"activation_fn": "tanh", "encoder_layers": 1},
+        {"activation_fn": "relu", "freeze": "bottom:1"},
+        {"encoder_layers": 1, "freeze": "bottom:0"},
     ],
     ids=str,
 )
@@ -121,9 +136,11 @@ def test_so_it_is_at_any_depth_and_with_any_activation(settings):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
-def test_so_it_is_on_a_gpu(batch):
+@pytest.mark.parametrize("freeze", ["body", "bottom:2"])
+def test_so_it_is_on_a_gpu(freeze, batch):
     tokens, chosen = make_batch(*batch)
-    check_logits_loss_and_gradients(make_frozen_model().cuda(), tokens.cuda(), chosen.cuda())
+    model = make_frozen_model(freeze=freeze).cuda()
+    check_logits_loss_and_gradients(model, tokens.cuda(), chosen.cuda())
 
 
 def test_the_last_head_is_among_all_heads():
@@ -133,13 +150,14 @@ def test_the_last_head_is_among_all_heads():
     assert list(extra["head_logits"]) == [2] and extra["head_logits"][2] is logits
 
 
-def test_a_batch_without_predictions_has_no_loss_and_changes_nothing():
-    model = make_frozen_model(dropout=0.1).train()
+@pytest.mark.parametrize("freeze", FREEZE)
+def test_a_batch_without_predictions_has_no_loss_and_changes_nothing(freeze):
+    model = make_frozen_model(dropout=0.1, freeze=freeze).train()
     tokens, chosen = make_batch(*BATCHES["nothing predicted"])
     loss = model(tokens, masked_tokens=chosen, targets=tokens)[1]["head_losses"][4]
     loss.backward()
     assert loss == 0
-    for gradient in language_gradients(model):
+    for gradient in gradients(model).values():
         assert not gradient.any()
 
 
@@ -159,13 +177,12 @@ def test_predictions_at_padding_are_left_to_fairseq():
 
 def test_what_is_not_masked_language_modelling_is_left_to_fairseq():
     model = make_frozen_model()
-    model.encoder.frozen.body = None
     tokens, chosen = make_batch(*BATCHES["padding"])
     model(tokens)
     model(tokens, masked_tokens=chosen, features_only=True)
     states = model(tokens, masked_tokens=chosen, return_all_hiddens=True)[1]["inner_states"]
     assert len(states) == 5
-    assert model.encoder.frozen.body is None  # nothing was prepared
+    assert not model.encoder.frozen.kept  # nothing was prepared
 
 
 def stand_in(x, p):
@@ -195,11 +212,11 @@ def no_randomness(monkeypatch):
     monkeypatch.setattr(frozen_body, "add_dropout", lambda x, y, p: x + stand_in(y, p))
 
 
-@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize(("layers", "freeze"), [(1, "body"), (3, "body"), (3, "bottom:1")])
 @pytest.mark.parametrize("batch", ["no padding", "padding", "some rows not predicted"])
-def test_dropout_is_at_fairseqs_places_with_fairseqs_rates(batch, layers, no_randomness):
+def test_dropout_is_at_fairseqs_places_with_fairseqs_rates(batch, layers, freeze, no_randomness):
     rates = {"dropout": 0.1, "attention_dropout": 0.2, "activation_dropout": 0.35}
-    model = make_frozen_model(encoder_layers=layers, **rates).train()
+    model = make_frozen_model(encoder_layers=layers, freeze=freeze, **rates).train()
     tokens, chosen = make_batch(*BATCHES[batch])
     check_logits_loss_and_gradients(model, tokens, chosen)
     # and the stand-in is seen: each rate changes the result
@@ -220,28 +237,42 @@ def test_dropout_is_random_in_training_and_absent_in_evaluation():
 
 
 def prepared(model):
-    """The prepared weights that a pass uses."""
+    """The ids of the prepared weights that are kept after a pass, by the part of the model."""
     tokens, chosen = make_batch(*BATCHES["padding"])
     model(tokens, masked_tokens=chosen)
-    return model.encoder.frozen.body
+    return {name: id(part) for name, (_, part) in model.encoder.frozen.kept.items()}
 
 
-def test_weights_are_prepared_once():
-    model = make_frozen_model().train()
-    first = prepared(model)
-    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1)
+def update(model):
+    """One step of an optimiser; returns what there was before."""
+    before = copy.deepcopy(model.state_dict())
     tokens, chosen = make_batch(*BATCHES["padding"])
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.1)
     model(tokens, masked_tokens=chosen, targets=tokens)[1]["head_losses"][4].backward()
     optimiser.step()
+    return before
+
+
+@pytest.mark.parametrize(
+    ("freeze", "parts"), [("body", 8), ("bottom:3", 5), ("bottom:1-head", 5), ("bottom:4", 6)]
+)
+def test_frozen_weights_are_prepared_once(freeze, parts):
+    model = make_frozen_model(freeze=freeze).train()
+    first = prepared(model)
+    assert len(first) == parts
+    update(model)
     model.eval()
-    assert prepared(model) is first
+    assert prepared(model) == first
+    # and trained ones are not kept: the next pass sees the update
+    model.zero_grad()
+    check_logits_loss_and_gradients(model, *make_batch(*BATCHES["padding"]))
 
 
 def test_weights_are_prepared_again_when_a_checkpoint_was_loaded():
     model, other = make_frozen_model(), make_frozen_model(seed=3)
     before = prepared(model)
     model.load_state_dict(other.state_dict())
-    assert prepared(model) is not before
+    assert prepared(model) != before
     check_logits_loss_and_gradients(model, *make_batch(*BATCHES["padding"]))
 
 
@@ -261,66 +292,82 @@ def test_weights_are_prepared_again_when_any_of_them_changed(part):
     before = prepared(model)
     with torch.no_grad():
         model.encoder.get_parameter(part).mul_(1.5)
-    assert prepared(model) is not before
+    assert prepared(model) != before
     check_logits_loss_and_gradients(model, *make_batch(*BATCHES["padding"]))
 
 
 def test_weights_are_prepared_again_in_another_type():
     model = make_frozen_model(dtype=torch.float32)
-    assert prepared(model).positions.dtype == torch.float32
+    prepared(model)
+    assert model.encoder.frozen.kept["positions"][1].dtype == torch.float32
     model.double()
-    assert prepared(model).positions.dtype == torch.float64
     check_logits_loss_and_gradients(model, *make_batch(*BATCHES["padding"]))
 
 
-def test_frozen_tensors_have_no_gradient_and_do_not_change():
-    model = make_frozen_model(dtype=torch.float32).train()
-    before = copy.deepcopy(model.state_dict())
-    tokens, chosen = make_batch(*BATCHES["padding"])
-    optimiser = torch.optim.AdamW(model.parameters(), lr=0.1)
-    model(tokens, masked_tokens=chosen, targets=tokens)[1]["head_losses"][4].backward()
-    optimiser.step()
-    for name, parameter in model.named_parameters():
-        assert (parameter.grad is not None) == is_language_side(name), name
+@pytest.mark.parametrize(
+    ("freeze", "is_trained"),
+    [
+        ("body", is_language_side),
+        ("bottom:3", lambda name: ".layers.3." in name or is_body_head(name)),
+        ("bottom:3-head", lambda name: ".layers.3." in name),
+        ("bottom:3+bias", lambda name: ".layers.3." in name or is_body_head(name) or is_bias(name)),
+        ("bottom:4+bias", lambda name: is_body_head(name) or is_bias(name)),
+        ("bottom:4-head+bias", lambda name: is_bias(name)),
+    ],
+)
+def test_what_is_trained_changes_and_what_is_frozen_does_not(freeze, is_trained):
+    model = make_frozen_model(dtype=torch.float32, freeze=freeze).train()
+    before = update(model)
+    assert gradients(model)
     for name, tensor in model.state_dict().items():
-        trained = is_language_side(name)
-        assert torch.equal(tensor, before[name]) != trained, name
+        assert torch.equal(tensor, before[name]) != is_trained(name), name
 
 
-def test_a_body_in_bfloat16_leaves_parameters_gradients_and_optimiser_in_float32():
+def is_body_head(name):
+    return name.startswith("encoder.lm_head.") and not is_language_side(name)
+
+
+def is_bias(name):
+    return name == "encoder.lm_head.bias"
+
+
+@pytest.mark.parametrize("freeze", ["body", "bottom:2"])
+def test_a_body_in_bfloat16_leaves_parameters_gradients_and_optimiser_in_float32(freeze):
     lengths = (24, 20, 17, 9)
     tokens, chosen = make_batch(lengths, [range(1, length, 3) for length in lengths])
-    losses, gradients = [], []
+    losses, both = [], []
     for precision in ("parameters", "bfloat16"):
-        model = make_frozen_model(torch.float32, body_precision=precision)
+        model = make_frozen_model(torch.float32, freeze=freeze, body_precision=precision)
         optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
         loss = model(tokens, masked_tokens=chosen, targets=tokens)[1]["head_losses"][4]
         loss.backward()
-        gradients.append(torch.cat([gradient.flatten() for gradient in language_gradients(model)]))
+        both.append(torch.cat([gradient.flatten() for gradient in gradients(model).values()]))
         losses.append(loss.item())
         optimiser.step()
-        tensors = [*model.parameters(), *language_gradients(model), loss]
+        tensors = [*model.parameters(), *gradients(model).values(), loss]
         tensors += [x for state in optimiser.state.values() for x in state.values()]
         assert {tensor.dtype for tensor in tensors} == {torch.float32}
         computes_in = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        assert model.encoder.frozen.body.layers[0].ffn_input.weight.dtype == computes_in
+        layer = model.encoder.frozen.kept["layer 0"][1]
+        assert layer.ffn_input.weight.dtype == computes_in
     assert losses[1] != losses[0] and losses[1] == pytest.approx(losses[0], rel=0.01)
-    assert functional.cosine_similarity(*gradients, dim=0) > 0.99
-    assert gradients[1].norm() == pytest.approx(gradients[0].norm().item(), rel=0.02)
+    assert functional.cosine_similarity(*both, dim=0) > 0.99
+    assert both[1].norm() == pytest.approx(both[0].norm().item(), rel=0.02)
 
 
+@pytest.mark.parametrize("freeze", ["body", "bottom:2"])
 @pytest.mark.parametrize("masked", [((0, 3), (0, 5), (1, 2)), ()], ids=["masked", "none masked"])
-def test_both_criterions_have_the_loss_of_the_ordinary_path(masked):
+def test_both_criterions_have_the_loss_of_the_ordinary_path(masked, freeze):
     sample = make_sample(masked)
     task = SimpleNamespace(target_dictionary=make_dictionary())
     plain = MaskedLmLoss(MaskedLmConfig(tpu=False), task)
     results = []
     for criterion in (plain, make_criterion()):
-        lean = make_frozen_model(torch.float32, encoder_layers=3)
+        lean = make_frozen_model(torch.float32, encoder_layers=3, freeze=freeze)
         for model in (ordinary(lean), lean):
             loss, sample_size, log = criterion(model, sample)
             loss.backward()
-            results.append((loss.detach(), log["loss"], sample_size, *language_gradients(model)))
+            results.append((loss.detach(), log["loss"], sample_size, gradients(model)))
     assert results[0][2] == len(masked) and (results[0][0] > 0) == bool(masked)
     for found in results[1:]:
         torch.testing.assert_close(found, results[0], rtol=2e-5, atol=2e-5)
