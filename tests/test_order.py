@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "fairseq_minimodel"
 ROOMS = (
     "terminal.text", "errors", "options", "terminal", "files", "cost", "vocabulary", "nn", "modules",
-    "kinds", "bodies", "packs", "corpus",
+    "kinds", "bodies", "corpus", "packs",
     "plugin.compat", "models", "criterions", "tasks", "plugin", "tasks.register",
     "inference", "evaluation", "interop", "inspect", "report", "recipes", "cli", "__main__",
 )  # fmt: skip

@@ -108,6 +108,16 @@ VERBS = (
         "--checkpoint checkpoints/de/checkpoint_last.pt --language de --output packs/de",
     ),
     Verb(
+        "start",
+        "packs.commands:start",
+        "packs.options:StartOptions",
+        "write a pack that starts a language on a body, without training",
+        "--body bodies/en/body.pt --data data/de --language de --initialise aligned --parallel "
+        "en.txt de.txt --dictionary en-de.tsv --output packs/de",
+        "Writes the language side with which adaptation (fairseq-train, task language_adaptation) "
+        "would begin. Where there are translations (--initialise aligned), it is of use as it is.",
+    ),
+    Verb(
         "plug",
         "packs.commands:plug",
         "packs.options:PlugOptions",

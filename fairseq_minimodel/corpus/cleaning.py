@@ -2,7 +2,7 @@
 
 import hashlib
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sacremoses import MosesPunctNormalizer
@@ -10,8 +10,21 @@ from sacremoses import MosesPunctNormalizer
 from ..files.rows import json_text
 from ..files.text import LARGEST_DOCUMENT, cut_position, decode
 from .options import PrepareOptions
+from .record import RECORD_NAME, read_prepared
 
 KEY_BYTES = 16
+
+
+def cleaning_of(folder: Path) -> Callable[[str], str]:
+    """What `prepare` did to the text of the data in a folder, before the vocabulary's normalisation.
+
+    Raises InputError if the folder's prepare.json is damaged. Where there is none, nothing was done.
+    """
+    if not (folder / RECORD_NAME).is_file():
+        return str
+    done = read_prepared(folder / RECORD_NAME)["options"]
+    names = ("unicode_normalisation", "moses_punctuation")
+    return Cleaner(PrepareOptions(**{name: done[name] for name in names if name in done})).clean
 
 
 class Cleaner:
@@ -33,14 +46,14 @@ class Cleaner:
             InputError: broken UTF-8, broken JSON, or an object without the field.
         """
         if not json_lines:
-            yield self._clean(decode(raw, path, line))
+            yield self.clean(decode(raw, path, line))
             return
         data = json_text(raw, self._options.field, path, line).encode()
         while len(data) > LARGEST_DOCUMENT:
             end = cut_position(data, LARGEST_DOCUMENT)
-            yield self._clean(data[:end].decode("utf-8"))
+            yield self.clean(data[:end].decode("utf-8"))
             data = data[end:]
-        yield self._clean(data.decode("utf-8"))
+        yield self.clean(data.decode("utf-8"))
 
     def key(self, text: bytes) -> bytes:
         """The document's place in the shuffled corpus: BLAKE2b of the seed and the clean text.
@@ -50,7 +63,8 @@ class Cleaner:
         """
         return hashlib.blake2b(text, digest_size=KEY_BYTES, key=self._key).digest()
 
-    def _clean(self, text: str) -> str:
+    def clean(self, text: str) -> str:
+        """The lines of a text, stripped and normalised; what is empty then is left out."""
         if self._options.unicode_normalisation != "none":
             text = unicodedata.normalize(self._options.unicode_normalisation, text)
         lines = [stripped for line in text.split("\n") if (stripped := line.strip())]

@@ -8,6 +8,7 @@ tokens (int32 each) and their offsets in the .bin file in bytes (int64 each), al
 import os
 import shutil
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,16 @@ def read_sizes(prefix: Path) -> tuple[np.dtype, np.ndarray]:
             f"{_AGAIN}"
         )
     return kind, sizes
+
+
+def read_items(prefix: Path) -> Iterator[np.ndarray]:
+    """The tokens of each item of a dataset (tokens,), as they are read. Raises as `read_sizes`."""
+    kind, sizes = read_sizes(prefix)
+    ends = np.cumsum(sizes, dtype=np.int64)
+    tokens = mapped(
+        prefix.with_name(f"{prefix.name}{TOKENS}"), kind, int(ends[-1]) if len(ends) else 0
+    )
+    return (tokens[end - size : end] for end, size in zip(ends, sizes, strict=True))
 
 
 def check_dataset(prefix: Path, symbols: int | None) -> None:

@@ -12,6 +12,8 @@ from ..options import REQUIRED, option, output
 LABELLED = ("xnli", "multinli", "snli", "snli-counterfactual", "pawsx", "sib200")
 ANSWERED = ("squad", "mlqa", "xquad", "tydiqa-goldp")
 NORMALISATION_RULES = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity")
+CASES = FOLD, KEEP = "fold", "keep"
+FOLDING = "_cf"  # the end of the rules that fold case
 _DEFAULT_LENGTH = 512
 _FRAME = 2  # tokens of a sequence that are not text: <s> and </s>
 _MARKUP = ("<s>", "</s>", "<pad>", "<unk>", "<mask>")
@@ -107,6 +109,19 @@ class PrepareOptions:
         return self.sequence_length - _FRAME
 
 
+def with_case(options: dict[str, Any], case: str | None) -> dict[str, Any]:
+    """The options with the normalisation rule that folds case, if that is asked. Raises InputError."""
+    rule = options.get("normalisation_rule", PrepareOptions.normalisation_rule)
+    folded = rule if rule.endswith(FOLDING) else rule + FOLDING
+    if case is None or (case == FOLD) == (rule == folded):
+        return options
+    if case == KEEP:
+        raise InputError(f"--normalisation-rule {rule} folds case, and --case is keep: give one.")
+    if folded not in NORMALISATION_RULES:
+        raise InputError(f"--normalisation-rule {rule} has no form that folds case: give another.")
+    return {**options, "normalisation_rule": folded}
+
+
 def sequence_length_of(options: dict[str, Any], max_line_tokens: int | None) -> dict[str, Any]:
     """The options with the sequence length that the older name asks for. Raises InputError."""
     if max_line_tokens is None:
@@ -142,6 +157,15 @@ class _Sources:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareVerbOptions(PrepareOptions, _Sources):
+    case: str | None = option(
+        None,
+        "fold: the vocabulary makes capitals small (--normalisation-rule with _cf); keep: it does not "
+        "(default: keep, or what the rule or --body says)",
+        choices=CASES,
+    )
+    body: Path | None = option(
+        None, "checkpoint that the language is for: fold case if its tokenizer does"
+    )
     max_line_tokens: int | None = option(None, f"older name for --sequence-length N + {_FRAME}")
 
 

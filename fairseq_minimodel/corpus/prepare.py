@@ -26,12 +26,12 @@ import numpy as np
 from ..errors import InputError
 from ..files.refusals import cause_of
 from ..terminal.progress import Progress
-from ..vocabulary.tokenizers import Vocabulary
+from ..vocabulary.tokenizers import TOKENIZER_FILES, Vocabulary, folds_case, load_tokenizer
 from .assemble import assemble, shard_folders
 from .buckets import distribute
 from .encode import encode_bucket
 from .indexed import token_type
-from .options import PrepareOptions, sequence_length_of
+from .options import FOLD, KEEP, PrepareOptions, sequence_length_of, with_case
 from .run import Run
 from .splits import SPLITS, BucketPlan, plan_splits
 from .vocabulary import make_vocabulary, warn_about_export, warn_about_joiners
@@ -46,6 +46,8 @@ def prepare(
     sentencepiece_model: str | Path | None = None,
     dictionary: str | Path | None = None,
     max_line_tokens: int | None = None,
+    case: str | None = None,
+    body: str | Path | None = None,
     **options: Any,
 ) -> None:
     """Write fairseq's training and validation data for the given text files to a folder.
@@ -57,18 +59,29 @@ def prepare(
         sentencepiece_model: use this model instead of training one.
         dictionary: use this dict.txt with the model instead of making one.
         max_line_tokens: older name for `sequence_length`, less <s> and </s>.
+        case: "fold" or "keep", what the vocabulary does with capitals (default: keep, or what
+            `normalisation_rule` or `body` says).
+        body: checkpoint that the language is for: the vocabulary folds case if its tokenizer does.
         options: fields of `PrepareOptions`.
 
     Raises:
         InputError: bad options or files, or `output` holds something else.
     """
+    if sentencepiece_model is not None and (case or body):
+        raise InputError(
+            "--case and --body are for a vocabulary that is trained here, but "
+            f"--sentencepiece-model {sentencepiece_model} has been: give one of the two."
+        )
+    if case is None and body is not None:
+        case = case_of(body)
+    options = with_case(sequence_length_of(options, max_line_tokens), case)
     run = Run(
         sources=sorted(set(map(_resolved, text))),
         output=_resolved(output),
         workers=usable_cores() if workers is None else workers,
         given_model=None if sentencepiece_model is None else Path(sentencepiece_model),
         given_dictionary=None if dictionary is None else Path(dictionary),
-        options=PrepareOptions(**sequence_length_of(options, max_line_tokens)),
+        options=PrepareOptions(**options),
     )
     run.check()
     with locked_work(run):
@@ -93,6 +106,19 @@ def prepare(
                 remove_work(run.work)
             raise
         remove_work(run.work)
+
+
+def case_of(body: str | Path) -> str:
+    """What the tokenizer of a body does with capitals: `FOLD` or `KEEP`.
+
+    Raises:
+        InputError: there is no body, or no tokenizer for it.
+    """
+    from ..bodies.checkpoint import read_checkpoint  # which imports torch
+    from ..bodies.training_files import find_training_file
+
+    tokenizer = find_training_file(read_checkpoint(body), *TOKENIZER_FILES)
+    return FOLD if folds_case(load_tokenizer(tokenizer)) else KEEP
 
 
 def _resolved(path: str | Path) -> Path:

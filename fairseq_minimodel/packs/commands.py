@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,7 +25,7 @@ from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm, check_file, check_folder
 from ..kinds import CLASSIFICATION
 from ..kinds.registry import RECORDS, kind_of
-from ..vocabulary.symbols import fingerprint
+from ..vocabulary.symbols import fingerprint, read_symbols
 from ..vocabulary.tokenizers import TOKENIZER_FILES
 from .module import MODULE, load_module, merge_module, plug_module, save_module
 from .pack import (
@@ -35,8 +36,11 @@ from .pack import (
     check_tokenizer,
     load_pack,
     save_pack,
+    tokenizer_in,
 )
 from .plug import plug as plug_language
+from .start import StartSettings, check_settings
+from .start.language import start_language
 from .trained_language import unfit_packs
 
 MODEL = "model.pt"  # the checkpoint's name in a plugged folder, as fairseq's from_pretrained has it
@@ -111,6 +115,49 @@ def pack(
         )
 
 
+def start(
+    body: Path,
+    data: Path,
+    language: str,
+    output: Path,
+    initialise: str,
+    depth: int | None,
+    source_dict: Path | None,
+    seed: int,
+    **settings: Any,
+) -> None:
+    """Write the language side with which a language starts on a body as a language pack.
+
+    Args:
+        settings: those of the rules (`settings.py`).
+    """
+    check_language(language)
+    check_folder(output, PACK, body)
+    given = StartSettings(**settings)
+    check_settings(initialise, given)
+    base = read_checkpoint(body)
+    if depth is not None and depth > base.layers:
+        raise InputError(f"--depth {depth}: {body} has {base.layers} layers")
+    dictionary, tokenizer = data / DICTIONARY, tokenizer_in(data)
+    check_tokenizer(tokenizer, dictionary)
+    side, report = start_language(base, data, initialise, given, seed, source_dict)
+    description = Description(
+        language=language,
+        lineage=lineage_of(base.state),
+        vocabulary=fingerprint(read_symbols(dictionary)),
+        vocabulary_size=side.vocabulary_size,
+        width=side.width,
+        depth=depth or base.layers,
+        updates=0,
+        tokens=0,
+        seconds=0.0,
+        flops=0,
+        versions=_versions(),
+    )
+    save_pack(output, side, description, dictionary, tokenizer)
+    print(f"{output}: {language}, {side.vocabulary_size} x {side.width}, {report}")
+
+
 def describe(checkpoint: Checkpoint, language: str, symbols: Sequence[str]) -> Description:
     """What is known of the language side of a checkpoint."""
     side, cost = checkpoint.language_side(), training_cost(checkpoint)
@@ -126,12 +173,16 @@ def describe(checkpoint: Checkpoint, language: str, symbols: Sequence[str]) -> D
         seconds=cost.seconds,
         flops=cost.flops,
         validation_loss=checkpoint.extra_state.get("val_loss"),
-        versions={
-            "fairseq_minimodel": __version__,
-            "fairseq": _version("fairseq-fixed", "fairseq"),
-            "torch": torch.__version__,
-        },
+        versions=_versions(),
     )
+
+
+def _versions() -> dict[str, str | None]:
+    return {
+        "fairseq_minimodel": __version__,
+        "fairseq": _version("fairseq-fixed", "fairseq"),
+        "torch": torch.__version__,
+    }
 
 
 def _version(*names: str) -> str | None:

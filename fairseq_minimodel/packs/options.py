@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..options import REQUIRED, body, dictionary, labels, module, option, output
+from .settings import AlignedSettings, ClpSettings
+
+RULES = ("random", "overlap", "mean", "clp", "focus", "aligned")  # without a wait for torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,31 @@ class PackOptions:
     sentencepiece_model: Path | None = option(
         None, "tokenizer (default: the one in the checkpoint's data folder)"
     )
+
+
+@dataclass(kw_only=True)
+class _Start:
+    body: Path = body()
+    data: Path = option(REQUIRED, "of `prepare`, in the new language", metavar="FOLDER")
+    language: str = option(REQUIRED, 'its name, as you call it ("de")')
+    output: Path = output(help="the pack")
+    initialise: str = option(
+        "mean",
+        "where the rows come from; clp and aligned have settings of their own",
+        choices=RULES,
+    )
+    depth: int | None = option(
+        None, "layers that the language is for (default: all of the body)", at_least=1
+    )
+    source_dict: Path | None = option(
+        None, "dict.txt of the body (default: beside it, or in its data folder)"
+    )
+    seed: int = option(1, "of what is drawn", at_least=0)
+
+
+@dataclass(kw_only=True)  # not frozen: fairseq fills in the settings
+class StartOptions(ClpSettings, AlignedSettings, _Start):
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """Step 2 of mini-model adaptation: learn a language side over a frozen, truncated body."""
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from argparse import ArgumentParser
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Optional
 
@@ -19,21 +19,18 @@ from ..bodies.checkpoint import Checkpoint, read_checkpoint
 from ..bodies.identity import lineage_of, with_identity
 from ..bodies.language_side import LanguageSide, with_language_side
 from ..bodies.surgery import truncate
-from ..bodies.training_files import find_training_file, symbols_of
 from ..errors import InputError
 from ..models.accounting import record_waiting
 from ..nn import cpu
 from ..packs.start import (
     DEFAULT,
     RULES,
-    Pair,
-    Run,
     StartSettings,
     check_settings,
     help_of_rules,
 )
+from ..packs.start.language import start_language
 from ..plugin.compat.run_folder import restored_path
-from ..vocabulary.matching import spelled_out
 from ..vocabulary.symbols import fingerprint
 from .architecture import check_architecture
 from .masked_blocks import MaskedBlocks, masking_of
@@ -80,6 +77,15 @@ class LanguageAdaptationTask(MaskedLMTask):
 
     cfg: LanguageAdaptationConfig
 
+    @classmethod
+    def add_args(cls, parser: ArgumentParser) -> None:
+        """fairseq's options, where a list is one text of Python; not so those that are added before."""
+        for one in fields(StartSettings):
+            if argument := one.metadata["argument"]:
+                name, help = one.name.replace("_", "-"), one.metadata["help"]
+                parser.add_argument(f"--{name}", help=help, **argument)
+        super().add_args(parser)
+
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
         """Build the truncated model over the base checkpoint, with a new language side.
 
@@ -120,28 +126,13 @@ class LanguageAdaptationTask(MaskedLMTask):
     def _initial_side(self, base: Checkpoint) -> LanguageSide:
         """The language side with which the target language starts."""
         is_resumed = self._resumed.exists()  # then the trainer loads other weights over these
-        rule = RULES["random" if is_resumed else self.cfg.initialise]
-        source_dict = self.cfg.source_dict or find_training_file(base, "dict.txt")
-        target_dict = Path(self.cfg.data.split(":")[0]) / "dict.txt"
-        source, target = symbols_of(base, source_dict), self.source_dictionary.symbols
-        if rule.compares_tokens:
-            source, target = spelled_out(source, source_dict), spelled_out(target, target_dict)
-        pair = Pair.of(base.language_side(), source, target)
-        generator = torch.Generator().manual_seed(self.cfg.seed)
-        side, report = rule.for_run(pair, Run(self.cfg, generator, self._training_text)).start()
+        initialise = "random" if is_resumed else self.cfg.initialise
+        side, report = start_language(
+            base, self.cfg.data, initialise, self.cfg, self.cfg.seed, self.cfg.source_dict
+        )
         if not is_resumed:
             logger.info("%s", report)
         return side
-
-    def _training_text(self) -> tuple[Iterator[np.ndarray], str]:
-        """The ids of its lines, of several shards those of the first; and its path."""
-        path = Path(self.cfg.data.split(":")[0]) / "train"
-        dataset = data_utils.load_indexed_dataset(str(path), self.source_dictionary)
-        if dataset is None:
-            raise InputError(
-                f"there is no {path}.bin: --initialise {self.cfg.initialise} needs the training text"
-            )
-        return (dataset[index].numpy() for index in range(len(dataset))), str(path)
 
     @property
     def _resumed(self) -> Path:

@@ -10,9 +10,10 @@ Tokens are compared by their text, with a space before what begins a word.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from ..files.records import read_json
@@ -24,16 +25,43 @@ NUMBERS = 0.9  # share of numbers from which on symbols are taken for the ids of
 BPE_FILES = ("encoder.json", "vocab.json")  # GPT-2's own name for it, and Hugging Face's
 
 
-def matches(symbols: Sequence[str], others: Sequence[str]) -> dict[int, int]:
+def matches(
+    symbols: Sequence[str],
+    others: Sequence[str],
+    becomes: Callable[[str], str] | None = None,
+) -> dict[int, int]:
     """The rows of `symbols` that are also in `others`, each with its row there.
 
     Special symbols are matched by symbol, all others by their text. A text that `others` has twice
     counts where it comes first.
+
+    Args:
+        becomes: what the tokenizer of `others` makes of a text (`normalised_by`): where others lack a
+            text, they may have that one, as of "House" an uncased model has "house".
     """
     rows: dict[str, int] = {}
     for row, text in enumerate(texts(others)):
         rows.setdefault(text, row)
-    return {row: rows[text] for row, text in enumerate(texts(symbols)) if text in rows}
+    found = {}
+    for row, text in enumerate(texts(symbols)):
+        if text not in rows and becomes is not None:
+            text = becomes(text)
+        if text in rows:
+            found[row] = rows[text]
+    return found
+
+
+def normalised_by(tokenizer: Any) -> Callable[[str], str]:
+    """What a tokenizer, of either kind, makes of the text of a symbol before it cuts it.
+
+    A space at the beginning stays, whatever the tokenizer writes for it.
+    """
+
+    def normalise(text: str) -> str:
+        words = tokenizer.normalize(text.strip()).replace(SENTENCEPIECE, " ").strip()
+        return f" {words}" if text.startswith(" ") else words
+
+    return normalise
 
 
 def texts(symbols: Sequence[str]) -> list[str]:

@@ -111,6 +111,11 @@ def load_tokenizer(path: str | Path) -> sentencepiece.SentencePieceProcessor | F
     return FastTokenizer(path, special) if fast else load_sentencepiece(path)
 
 
+def folds_case(tokenizer: sentencepiece.SentencePieceProcessor | FastTokenizer) -> bool:
+    """Whether capitals and small letters are the same to a tokenizer."""
+    return tokenizer.normalize("A") == tokenizer.normalize("a")
+
+
 def load_sentencepiece(path: str | Path) -> sentencepiece.SentencePieceProcessor:
     """Load a SentencePiece model. Raises InputError if the file is missing or damaged."""
     try:

@@ -20,6 +20,7 @@ from fairseq.data import Dictionary, indexed_dataset
 from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 from fairseq_cli import preprocess
 from support.generated_text import contents, make_documents
+from support.huggingface_models import train_sentencepiece
 
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus import assemble, buckets, encode
@@ -28,7 +29,12 @@ from fairseq_minimodel.corpus.encode import encode_lines
 from fairseq_minimodel.corpus.prepare import prepare
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.files import text as reading
-from fairseq_minimodel.vocabulary.tokenizers import Vocabulary
+from fairseq_minimodel.vocabulary.tokenizers import (
+    SENTENCEPIECE_FILE,
+    Vocabulary,
+    folds_case,
+    load_tokenizer,
+)
 
 PACKAGE = Path(module.__file__).parents[2]
 
@@ -354,6 +360,58 @@ def test_the_vocabulary_has_the_normalisation_rule(tmp_path, capsys, rule):
     assert len(warnings) == (not kept)
     assert kept or re.search("zero-width non-joiners .*--normalisation-rule nfkc", warnings[0])
     assert model.normalize("A") == ("\u2581a" if rule.endswith("cf") else "\u2581A")
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"case": "fold"}, "nmt_nfkc_cf"),
+        ({"case": "keep"}, "nmt_nfkc"),
+        ({"case": "fold", "normalisation_rule": "nfkc"}, "nfkc_cf"),
+        ({"case": "fold", "normalisation_rule": "nfkc_cf"}, "nfkc_cf"),
+        ({"body": "nmt_nfkc_cf"}, "nmt_nfkc_cf"),
+        ({"body": "nmt_nfkc"}, "nmt_nfkc"),
+        ({"body": "nmt_nfkc_cf", "case": "keep"}, "nmt_nfkc"),
+    ],
+)
+def test_case_is_folded_where_it_is_asked_or_the_body_does(
+    text, joint_checkpoint, tmp_path, options, rule
+):
+    if body := options.get("body"):  # a checkpoint with a tokenizer of that rule beside it
+        shutil.copy(joint_checkpoint, tmp_path / "body.pt")
+        train_sentencepiece(
+            tmp_path / SENTENCEPIECE_FILE, ["a b"] * 9, 9, normalization_rule_name=body
+        )
+        options = {**options, "body": tmp_path / "body.pt"}
+    prepare([text], tmp_path / "data", workers=1, **options)
+    record = json.loads((tmp_path / "data/prepare.json").read_text())
+    assert record["options"]["normalisation_rule"] == rule
+    assert folds_case(load_tokenizer(tmp_path / "data" / SENTENCEPIECE_FILE)) == rule.endswith(
+        "_cf"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"case": "fold", "normalisation_rule": "identity"},
+            "identity has no form that folds case",
+        ),
+        (
+            {"case": "keep", "normalisation_rule": "nfkc_cf"},
+            "nfkc_cf folds case, and --case is keep",
+        ),
+        (
+            {"case": "fold", "sentencepiece_model": "a.model"},
+            "--case and --body are for a vocabulary",
+        ),
+        ({"body": "absent.pt"}, "no checkpoint absent.pt"),
+    ],
+)
+def test_case_that_cannot_be_had_is_refused(text, tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        prepare([text], tmp_path / "data", workers=1, **options)
 
 
 def test_user_defined_symbols_are_single_pieces(text, prepared, tmp_path, capsys):

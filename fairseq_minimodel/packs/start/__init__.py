@@ -7,6 +7,7 @@ their settings, the checks of what belongs together and the table in docs/initia
 from dataclasses import Field, field, fields, make_dataclass
 
 from ...errors import InputError
+from .aligned import Aligned
 from .clp import Clp
 from .focus import Focus
 from .mean import Mean
@@ -16,7 +17,8 @@ from .rule import Pair, Rule, Run, StartReport
 
 __all__ = ["RULES", "Pair", "Rule", "Run", "StartReport", "StartSettings", "check_settings"]
 
-RULES: dict[str, type[Rule]] = {rule.name: rule for rule in (Random, Overlap, Mean, Clp, Focus)}
+_RULES = (Random, Overlap, Mean, Clp, Focus, Aligned)
+RULES: dict[str, type[Rule]] = {rule.name: rule for rule in _RULES}
 DEFAULT = Mean.name
 
 
@@ -34,14 +36,16 @@ def make_settings() -> type:
     return make_dataclass(
         "StartSettings",
         [
-            (name, one.type, field(default=one.default, metadata={"help": _help_of(one)}))
+            (name, one.type, field(default=one.default, metadata=_metadata_of(one)))
             for name, one in own.items()
         ],
     )
 
 
-def _help_of(setting: Field) -> str:
-    return f"for --initialise {' and '.join(rules_with(setting.name))}: {setting.metadata['help']}"
+def _metadata_of(setting: Field) -> dict[str, object]:
+    rules = " and ".join(rules_with(setting.name))
+    help = f"for --initialise {rules}: {setting.metadata['help']}"
+    return {**setting.metadata, "help": help}
 
 
 StartSettings = make_settings()

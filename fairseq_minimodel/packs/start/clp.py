@@ -1,47 +1,16 @@
 """CLP-Transfer: rows weighted by how near tokens are in a helper model."""
 
-from dataclasses import dataclass, field
-from typing import Optional
-
 import torch
 from torch import Tensor
 
 from ...errors import InputError
+from ..settings import ClpSettings
 from .helper import read_helper
 from .rule import Pair, Run
 from .vectors import TokenVectors
 from .weighted import Weigh, WeightedMeans
 
 COVERED = 0.5  # share of the target vocabulary that a helper has at least
-
-
-@dataclass
-class Settings:
-    helper: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "a model in the target vocabulary; a fairseq checkpoint of a masked language "
-            "model, a language pack, or a folder in Hugging Face's form"
-        },
-    )
-    helper_dict: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "dict.txt of a helper that is a checkpoint (default: beside it, or in its data "
-            "folder)"
-        },
-    )
-    initialise_top_k: Optional[int] = field(
-        default=None,
-        metadata={"help": "only so many nearest tokens count (default: all, the paper's rule)"},
-    )
-    initialise_temperature: Optional[float] = field(
-        default=None,
-        metadata={
-            "help": "weights are the softmax of cosine / temperature (default: the cosine itself, "
-            "the paper's rule)"
-        },
-    )
 
 
 class Clp(WeightedMeans):
@@ -61,7 +30,7 @@ class Clp(WeightedMeans):
     name = "clp"
     other_rows = "mean of the copied rows, weighted by a helper model"
     needs = "a small model in the target vocabulary"
-    Settings = Settings
+    Settings = ClpSettings
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...bodies.language_side import LanguageSide
 from ...vocabulary.matching import matches
 from ...vocabulary.symbols import SPECIAL_SYMBOLS
+from .translations import Reader
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,20 @@ class Pair:
 
     @classmethod
     def of(
-        cls, source: LanguageSide, source_symbols: Sequence[str], symbols: Sequence[str]
+        cls,
+        source: LanguageSide,
+        source_symbols: Sequence[str],
+        symbols: Sequence[str],
+        becomes: Callable[[str], str] | None = None,
     ) -> "Pair":
+        """The pair of a source and a target.
+
+        Args:
+            becomes: what the source's tokenizer makes of a text before it cuts it.
+        """
         rows = torch.cat([source.embedding, source.bias.unsqueeze(1)], dim=1).float()
         special, common = {}, {}
-        for row, there in matches(symbols, source_symbols).items():
+        for row, there in matches(symbols, source_symbols, becomes).items():
             (special if symbols[row] in SPECIAL_SYMBOLS else common)[row] = there
         return cls(rows, symbols, special, common)
 
@@ -54,11 +64,13 @@ class Run:
         settings: has an attribute for each setting of each rule.
         generator: of what is drawn, with the run's seed.
         text: gives the ids of the training text, (tokens,) for each line, and its name for messages.
+        readers: gives what reads text of the source language and of the target.
     """
 
     settings: object
     generator: torch.Generator
     text: Callable[[], tuple[Iterable[np.ndarray], str]]
+    readers: Callable[[], tuple[Reader, Reader]]
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,7 @@ class StartReport:
 
     Attributes:
         special, copied: rows of special symbols and other rows, copied from the source.
+        aligned: rows that are means of the source rows of their translations.
         drawn: rows drawn at random, for whatever reason.
         combined: rows that are means of source rows.
         without_vector, cancelled: drawn because there is no vector for the token, or because its
@@ -77,12 +90,15 @@ class StartReport:
     special: int
     copied: int
     drawn: int = 0
+    aligned: int | None = None
     combined: int | None = None
     without_vector: int | None = None
     cancelled: int | None = None
 
     def __str__(self) -> str:
         counts = [f"{self.special} special symbols copied", f"{self.copied} other rows copied"]
+        if self.aligned is not None:
+            counts.append(f"{self.aligned} rows aligned")
         if self.combined is not None:
             counts.append(f"{self.combined} rows combined")
         counts.append(f"{self.drawn} rows drawn")
@@ -133,16 +149,21 @@ class Rule(ABC):
         Raises:
             InputError: what the rule was given does not belong to the two vocabularies.
         """
-        pair, rows = self.pair, self.make_rows()
-        common = pair.common if self.compares_tokens else {}
+        pair, rows, common = self.pair, self.make_rows(), self.common()
         copied = {**pair.special, **common}
         rows[list(copied)] = pair.rows[list(copied.values())]
         missing = [row for row in range(len(pair.symbols)) if row not in copied]
         report = StartReport(self.name, len(pair.special), len(common))
         report = self.fill(rows, missing, report)
-        report = replace(report, drawn=len(missing) - (report.combined or 0))
+        report = replace(
+            report, drawn=len(missing) - (report.aligned or 0) - (report.combined or 0)
+        )
         # .contiguous(): columns of one matrix would be saved with the whole of it
         return LanguageSide(rows[:, :-1].contiguous(), rows[:, -1].contiguous()), report
+
+    def common(self) -> dict[int, int]:
+        """The rows that are copied besides special symbols, each with its row in the source."""
+        return self.pair.common if self.compares_tokens else {}
 
     @abstractmethod
     def make_rows(self) -> Tensor:

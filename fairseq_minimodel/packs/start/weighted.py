@@ -54,12 +54,13 @@ class WeightedMeans(Rule):
         return source.mean(0) + source.std(0, correction=0) * drawn
 
     def fill(self, rows: Tensor, missing: Sequence[int], report: StartReport) -> StartReport:
-        """Put weighted means of the common rows into the missing ones that have one.
+        """Put weighted means of the rows that are there into the missing ones that have one.
 
         Raises:
-            InputError: there are no common rows with a vector.
+            InputError: there are no such rows with a vector.
         """
-        near = [row for row in self.pair.common if row in self.places]
+        apart = {*self.pair.special, *missing}
+        near = [row for row in range(len(rows)) if row in self.places and row not in apart]
         if not near:
             raise InputError(
                 f"the target vocabulary has {report.copied} tokens in common with the source, "

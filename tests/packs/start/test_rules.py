@@ -260,7 +260,7 @@ def test_a_new_rule_is_a_class_and_an_entry(source, monkeypatch):
     with pytest.raises(InputError, match="--first-token is for --initialise first, not for .* clp"):
         check_settings("clp", settings)
 
-    run = Run(settings, torch.Generator(), text=None)
+    run = Run(settings, torch.Generator(), text=None, readers=None)
     side, report = RULES["first"].for_run(Pair.of(source, SOURCE, TARGET), run).start()
     assert torch.equal(side.embedding[TARGET.index("x")], source.embedding[SOURCE.index("b")])
     assert (report.special, report.copied, report.drawn) == (5, 2, 2001)
