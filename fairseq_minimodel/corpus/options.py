@@ -86,7 +86,7 @@ class PrepareOptions:
             "sequence_length": (self.sequence_length > _FRAME, f"at least {_FRAME + 1}"),
             "shards": (self.shards is None or 1 <= self.shards <= 1000, "between 1 and 1000"),
         }
-        for one in fields(self):
+        for one in fields(PrepareOptions):
             if choices := one.metadata["argument"].get("choices"):
                 words = f"{', '.join(choices[:-1])} or {choices[-1]}"
                 allowed[one.name] = getattr(self, one.name) in choices, words
