@@ -115,6 +115,7 @@ class Material:
 
     Attributes:
         text, source_text: bytes, about.
+        lines, source_lines: whether each line is a document: no blank line stands between them.
         pairs: of sentences.
         words: entries of the dictionary.
     """
@@ -123,6 +124,8 @@ class Material:
     source_text: float
     pairs: int
     words: int
+    lines: bool = False
+    source_lines: bool = False
 
 
 def read_material(options: AdaptOptions) -> Material:
@@ -136,6 +139,8 @@ def read_material(options: AdaptOptions) -> Material:
         _bytes_of(options.source_text),
         sum(1 for paths in options.parallel for _ in read_pairs(*paths)),
         words,
+        not any(map(_has_documents, options.text)),
+        not any(map(_has_documents, options.source_text)),
     )
 
 
@@ -145,6 +150,11 @@ def _bytes_of(paths: Sequence[Path]) -> float:
         with TextFile(path) as file:
             size += path.stat().st_size * (COMPRESSION if file.is_compressed else 1)
     return size
+
+
+def _has_documents(path: Path) -> bool:
+    with TextFile(path) as file:
+        return file.is_json_lines or b"\n\n" in file.head.replace(b"\r", b"")
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,7 @@ class Commands:
         sample = min(size, MOST_FOR_VOCABULARY)
         return self._ours(
             "prepare", self.data, "prepare", "--text", *self.options.text, "--body", self.body,
+            *["--document-per-line"] * self.material.lines,
             "--vocabulary-size", self.vocabulary, "--sequence-length", self.length,
             "--valid-megabytes", 0.2, "--output", self.data,
             seconds=COMMAND + PREPARE * size + VOCABULARY * sample,
@@ -187,6 +188,7 @@ class Commands:
         return self._ours(
             "prepare-source", self.source_data, "prepare", "--text", *self.options.source_text,
             "--sentencepiece-model", files[0], "--dict", self.source_pack / "dict.txt",
+            *["--document-per-line"] * self.material.source_lines,
             "--sequence-length", self.length, "--valid-megabytes", 0.2,
             "--output", self.source_data,
             seconds=COMMAND + PREPARE * self.material.source_text / 1e6,
