@@ -40,7 +40,8 @@ html_copy_source = html_show_sphinx = html_show_copyright = False
 NAVIGATION = {
     "Start": {"install": "", "concepts": "", "tutorial": "Tutorial: XLM-R learns Maltese"},
     "How to": {
-        "method": "", "prepare": "Preparing text", "training": "Training", "compute": "Compute",
+        "adapt": "One command", "method": "", "prepare": "Preparing text",
+        "training": "Training", "compute": "Compute",
         "evaluate": "Evaluating", "questions": "", "initialise": "", "task_modules": "",
         "meta_training": "", "huggingface": "Hugging Face", "recipes": "Recipes of the paper",
     },

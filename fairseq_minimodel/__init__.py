@@ -2,7 +2,8 @@
 
 Importing this package changes nothing and imports nothing else. `--user-dir` with this folder, or
 `register()`, makes its models, tasks, criterions and optimisers known to fairseq.
-`fairseq_minimodel.load` is the Python interface (`inference/model.py`).
+`fairseq_minimodel.load` is the Python interface (`inference/model.py`), `fairseq_minimodel.adapt` the
+verb of that name (`recipes/adapt.py`).
 """
 
 __version__ = "0.1.0"
@@ -25,4 +26,8 @@ def __getattr__(name: str) -> object:
         from .inference.model import load
 
         return load
+    if name == "adapt":
+        from .recipes.adapt import adapt
+
+        return adapt
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ ROOMS = (
     "terminal.text", "errors", "options", "terminal", "files", "cost", "vocabulary", "nn", "modules",
     "kinds", "bodies", "corpus", "packs",
     "plugin.compat", "models", "criterions", "tasks", "plugin", "tasks.register",
-    "inference", "evaluation", "interop", "inspect", "report", "cli", "__main__",
+    "inference", "evaluation", "interop", "inspect", "report", "recipes", "cli", "__main__",
 )  # fmt: skip
 OF_FAIRSEQ = ("plugin", "models", "criterions", "tasks")  # the rooms that may import fairseq
 WITHOUT_TORCH = ("terminal", "errors", "options", "files", "cost", "vocabulary", "corpus", "cli")

@@ -24,6 +24,17 @@ class Verb(NamedTuple):
 
 VERBS = (
     Verb(
+        "adapt",
+        "recipes.adapt:adapt",
+        "recipes.options:AdaptOptions",
+        "a model in a new language, by one command, which prints the commands that it runs",
+        "--model roberta-base --text german.txt --language de --parallel english.txt german.txt "
+        "--output outputs/de",
+        "Imports the model, prepares the text, starts the language from pairs, a word list or the "
+        "text alone, trains it where that pays, packs it, scores it without labels, and writes "
+        "models for transformers and a report. The same command goes on after an interruption.",
+    ),
+    Verb(
         "prepare",
         "corpus.prepare:prepare",
         "corpus.options:PrepareVerbOptions",
@@ -59,6 +70,13 @@ VERBS = (
         "--sentencepiece-model data/en/sentencepiece.bpe.model --output data/questions",
         "Files are JSON in the form of SQuAD v1.1, as MLQA, XQuAD and TyDiQA-GoldP are published "
         "in, each perhaps compressed.",
+    ),
+    Verb(
+        "split-pairs",
+        "corpus.pairs:split_pairs",
+        "corpus.options:SplitPairsOptions",
+        "hold the last of line-aligned sentence pairs out, to test on",
+        "--parallel english.txt german.txt --test 500 --output data/pairs",
     ),
     Verb(
         "toy",
@@ -148,8 +166,9 @@ VERBS = (
         "needed)",
         "--body checkpoints/en/checkpoint_last.pt --source-pack packs/en --pack packs/de --data "
         "tatoeba",
-        "For each sentence of Tatoeba in a pack's language, looks for its English translation "
-        "among all, and the other way: the sentence whose mean hidden state is the most similar.",
+        "For each sentence of Tatoeba in a pack's language, or of two line-aligned files, looks for "
+        "its English translation among all, and the other way: the sentence whose mean hidden state "
+        "is the most similar.",
     ),
     Verb(
         "perplexity",

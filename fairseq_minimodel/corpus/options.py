@@ -243,3 +243,14 @@ class ToyOptions:
     output: Path = output()
     seed: int = option(1, "of the random draws")
     sentences: int = option(30000, "sentences of running text in each language")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitPairsOptions:
+    parallel: list[tuple[Path, Path]] = option(
+        REQUIRED,
+        "sentences and their translations, line by line, perhaps compressed; repeat it for more",
+        metavar=("SOURCE", "TARGET"),
+    )
+    test: int = option(500, "pairs to hold out: the last ones, all different", at_least=1)
+    output: Path = output()

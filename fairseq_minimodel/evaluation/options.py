@@ -71,7 +71,16 @@ class RetrieveOptions:
         metavar="PACK",
         action="append",
     )
-    data: Path = option(REQUIRED, "Tatoeba as LASER publishes it", metavar="FOLDER")
+    data: Path | None = option(
+        None, "Tatoeba as LASER publishes it", metavar="FOLDER", group="data, required"
+    )
+    parallel: tuple[Path, Path] | None = option(
+        None,
+        "sentences in the language of --source-pack and their translations, line by line, which are "
+        "the test of every --pack",
+        metavar=("SOURCE", "TARGET"),
+        group="data, required",
+    )
     layer: int | None = option(
         None,
         "compare the hidden states after this layer, from 1; 0: the embeddings (default: the one "

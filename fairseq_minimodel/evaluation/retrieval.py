@@ -5,6 +5,8 @@ from pathlib import Path
 
 from ..bodies.checkpoint import read_checkpoint
 from ..corpus.benchmarks.read import read_benchmark
+from ..corpus.benchmarks.retrieval import Translation
+from ..corpus.pairs import read_pairs
 from ..errors import InputError
 from ..files.atomic import write_json
 from ..files.outputs import check_file, json_form
@@ -13,6 +15,7 @@ from ..inference.solve import speaker_of
 from ..kinds import SIMILARITIES
 from ..kinds.batches import Batches
 from ..kinds.kind import Row
+from ..kinds.rows import Split
 from ..kinds.scores import row_of
 from ..kinds.vectors import (
     CSLS,
@@ -36,13 +39,14 @@ def retrieve(
     body: str | Path,
     source_pack: str | Path,
     packs: Sequence[str | Path],
-    data: str | Path,
+    data: str | Path | None = None,
     layer: int | None = None,
     similarities: Sequence[str] = SIMILARITIES,
     neighbours: int = RetrieveOptions.neighbours,
     max_tokens: int = RetrieveOptions.max_tokens,
     device: str | None = None,
     output: str | Path | None = None,
+    parallel: tuple[str | Path, str | Path] | None = None,
 ) -> list[Row]:
     """Find translations by a body's hidden states in the language of each pack; print a table.
 
@@ -65,9 +69,11 @@ def retrieve(
     for pack in (source, *targets):
         plug(checkpoint, pack)  # what does not fit is refused before the work begins
     unfit_packs(checkpoint, [source, *targets])
-    splits = read_benchmark(
-        "tatoeba", data, "test", list(dict.fromkeys(pack.description.language for pack in targets))
-    )
+    languages = list(dict.fromkeys(pack.description.language for pack in targets))
+    if parallel:
+        splits = _of_files(parallel, languages)
+    else:
+        splits = read_benchmark("tatoeba", data, "test", languages)
     for split in splits.values():
         if CSLS in similarities and not 1 <= neighbours <= len(split.rows):
             raise InputError(
@@ -94,6 +100,17 @@ def retrieve(
     if output:
         write_json(output, rows, SCORES)
     return rows
+
+
+def _of_files(
+    parallel: tuple[str | Path, str | Path], languages: Sequence[str]
+) -> dict[str, Split]:
+    """The same pairs for each language: its packs differ in their training."""
+    rows = tuple(Translation(target, source) for source, target in read_pairs(*parallel))
+    if not rows:
+        raise InputError(f"{parallel[0]} and {parallel[1]} have no pair of lines with text")
+    files = (str(parallel[1]), str(parallel[0]))  # as Tatoeba's: English last
+    return {language: Split(language, files, rows, {}) for language in languages}
 
 
 def _table(rows: Sequence[Row]) -> str:

@@ -175,6 +175,24 @@ def test_the_same_language_twice_is_found_and_another_is_not(
     assert row.count("100.0 (95.4 to 100.0)") == 4 and "1.25" in row
 
 
+def test_the_pairs_of_two_files_are_the_test_of_every_pack(
+    joint_checkpoint, packs, tatoeba, tmp_path
+):
+    english, foreign = (str(tatoeba / f"tatoeba.deu-eng.{code}") for code in ("eng", "deu"))
+    common = ["--body", str(joint_checkpoint), "--source-pack", str(packs / "en")]
+    both = ["--pack", str(packs / "de"), "--pack", str(packs / "xx")]
+    scores = tmp_path / "scores.json"
+    assert (
+        main(["retrieve", *common, *both, "--parallel", english, foreign, f"--json={scores}"]) == 0
+    )
+    german, other = json.loads(scores.read_text())
+    assert german["data"] == f"{foreign}, {english}" and german["pairs"] == 80
+    assert german["accuracies"] == other["accuracies"]  # the same language side, by another name
+    assert main(["retrieve", *common, *both[:2], "--data", str(tatoeba), f"--json={scores}"]) == 0
+    (known,) = json.loads(scores.read_text())
+    assert known["accuracies"] == german["accuracies"]
+
+
 @pytest.mark.parametrize("layer", [0, 3])
 def test_the_options_choose_layer_and_similarity(
     layer, joint_checkpoint, packs, source_data, tatoeba, tmp_path, capsys

@@ -174,6 +174,29 @@ def tutorial_folder(folder, tmp_path_factory):
     return tutorial
 
 
+@pytest.fixture(scope="module")
+def adapt_folder(folder, tmp_path_factory):
+    """A tiny RoBERTa and a classifier with its token embeddings, text, and pairs of lines."""
+    from support import huggingface_models as models
+
+    transformers = pytest.importorskip("transformers")
+    place = tmp_path_factory.mktemp("adapt")
+    text = {name: (folder / f"text/{side}/mono.txt").read_text()
+            for name, side in (("english", "source"), ("german", "target"))}  # fmt: skip
+    for name, code in (("english", "en"), ("german", "de")):
+        (place / f"{name}.txt").write_text(text[name])
+        lines = [line for line in text[name].split("\n") if line]
+        (place / f"pairs.{code}").write_text("\n".join(lines[:300]) + "\n")
+    lines = list(filter(None, text["english"].split("\n")))
+    _, tokenizer = models.make_model(place / "roberta-base", "roberta fast", lines)
+    classifier = transformers.RobertaForSequenceClassification
+    classifier.from_pretrained(place / "roberta-base", num_labels=4).save_pretrained(
+        place / "topics"
+    )
+    tokenizer.save_pretrained(place / "topics")
+    return place
+
+
 def write_topics(sentences, path):
     """Sentences in the form of SIB-200, with its topics in turn."""
     rows = [
@@ -259,6 +282,29 @@ def test_the_tutorial(tutorial_folder):
     rows = re.findall(r"^\| (en|mt) ", printed, re.MULTILINE)
     assert rows == ["en", "mt", "en"]  # the last one is the control
     assert any(f"'label': '{topic}'" in printed for topic in TOPICS)
+
+
+@pytest.mark.slow
+def test_the_page_of_one_command(adapt_folder):
+    printed = [run_block(kind, text, adapt_folder) for kind, text in blocks("docs/adapt.md")]
+    first, dry, tasks, python = printed
+    assert "because training adds to a start from 300 pairs" in first
+    assert "| post " in dry and not (adapt_folder / "outputs/de-minipost").exists()
+    assert "export-topics" in tasks and tasks.count(": done before") == 11
+    assert python.count(": done before") == 12 and "perplexity" not in tasks.partition("[8/")[0]
+    for name in (
+        "packs/de-start",
+        "hf/roberta-base-de",
+        "hf/topics-de",
+        "started",
+        "pairs",
+        "data",
+    ):
+        assert (adapt_folder / "outputs/de" / name).is_dir()
+    page = (ROOT / "docs/adapt.md").read_text(encoding="utf-8")
+    table = page.partition("| step | command |")[2].partition("\n\n")[0]
+    for step in re.findall(r"^\[\d+/11\] ([\w-]+)", first, re.MULTILINE):
+        assert f"`{step}`" in table, step
 
 
 def test_the_plan_of_the_tutorial_is_what_flops_prints(capsys):

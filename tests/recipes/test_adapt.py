@@ -1,0 +1,389 @@
+"""The verb `adapt`: what it plans, what it does again, what it refuses, and once all of it."""
+
+import fcntl
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import fairseq_minimodel
+from fairseq_minimodel.cli import build_parser, main
+from fairseq_minimodel.cost.flops import Shape, masked_lm_flops
+from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.recipes import adapt as verb
+from fairseq_minimodel.recipes import run as runner
+from fairseq_minimodel.recipes.adapt import adapt
+from fairseq_minimodel.recipes.given import Machine, Material, Model, read_model
+from fairseq_minimodel.recipes.options import AdaptOptions
+from fairseq_minimodel.recipes.plan import choose, make_plan, seconds_of
+
+SHAPE = Shape(layers=6, width=384, ffn=1536, heads=12, vocabulary=30_522)
+SETTINGS = {
+    "encoder_layers": 6, "encoder_embed_dim": 384, "encoder_ffn_embed_dim": 1536,
+    "encoder_attention_heads": 12, "max_positions": 512, "layer_norm_eps": 1e-12,
+}  # fmt: skip
+MACHINE = Machine(has_gpu=False, rate=3e11, bfloat16=True)
+TEXT = 5e6
+
+
+def model(has_head=True):
+    return Model(None, None, SHAPE, SETTINGS, has_head)
+
+
+def options(**changes):
+    given = {"model": "bert", "text": [Path("de.txt")], "language": "de", "output": Path("out")}
+    return AdaptOptions(**given | changes)
+
+
+def material(pairs=0, words=0, source_text=0.0, text=TEXT):
+    return Material(text, source_text, pairs, words)
+
+
+# ---- the plan
+
+
+@pytest.mark.parametrize(
+    ("has_head", "source", "pairs", "words", "method", "why"),
+    [
+        (True, False, 2_000, 0, "standard", "2,000 pairs"),
+        (True, True, 0, 3_000, "standard", "a word list"),
+        (True, False, 30_000, 0, "start", "adds little to a start from 30,000 pairs"),
+        (True, False, 0, 0, "standard", "nothing else to learn from"),
+        (False, True, 2_000, 0, "minipost", "2,000 pairs"),
+        (False, False, 2_000, 0, "start", "no MLM head"),
+        (False, True, 0, 0, "start", "adds nothing to a start without pairs"),
+    ],
+)
+def test_what_was_measured_decides_whether_to_train(has_head, source, pairs, words, method, why):
+    given = options(source_text=[Path("en.txt")] if source else [])
+    chosen, reason = choose(given, model(has_head), material(pairs, words))
+    assert chosen == method and why in reason
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("1.5h", 5400), ("1d", 86_400)],
+)
+def test_a_budget_is_a_time(given, seconds):
+    assert seconds_of(given) == seconds
+
+
+@pytest.mark.parametrize("method", ["standard", "minipost"])
+def test_training_takes_what_the_budget_leaves(method):
+    """Its FLOPs over the rate, and the other steps, are the budget; a longer one adds training."""
+    given = {"method": method, "source_text": [Path("en.txt")]}
+    amount = material(pairs=2_000, source_text=1e9, text=1e9)
+    plans = {
+        minutes: make_plan(options(**given, budget=f"{minutes}m"), model(), amount, MACHINE)
+        for minutes in (20 + 1700, 30 + 1700)  # so much text takes long to prepare
+    }
+    for minutes, plan in plans.items():
+        assert plan.method == method
+        assert 60 * minutes - 5 < plan.seconds <= 60 * minutes
+    short, long = ([step for step in plan.steps if step.updates] for plan in plans.values())
+    assert len(short) == len(long) == (2 if method == "minipost" else 1)
+    for one, other in zip(short, long, strict=True):
+        assert other.updates > one.updates
+        command = " ".join(one.command)
+        assert f"--max-update {one.updates} " in command and "--tokens-per-sample 128 " in command
+        assert "--batch-size 16 " in command
+    shape = Shape(6 if method == "standard" else 4, 384, 1536, 12, 32_000)
+    token = masked_lm_flops(shape, 1, 128, freeze="body", predictions_only=True).total
+    assert short[-1].flops == pytest.approx(token * 16 * 128 * short[-1].updates)
+
+
+def test_a_small_text_is_not_read_more_often_than_is_of_use():
+    plan = make_plan(options(budget="10h"), model(), material(pairs=2_000), MACHINE)
+    [training] = [step for step in plan.steps if step.updates]
+    assert training.updates == int(10 * TEXT / 4 / (16 * 128))
+
+
+def test_a_budget_that_is_too_short_for_training_gives_a_start():
+    plan = make_plan(options(budget="1m"), model(), material(pairs=2_000), MACHINE)
+    assert plan.method == "start" and "enough for 0 updates of standard" in plan.why
+    with pytest.raises(InputError, match="--budget than 1m"):
+        make_plan(options(budget="1m", method="standard"), model(), material(), MACHINE)
+
+
+def test_tasks_do_not_change_the_training():
+    with_task = options(tasks=[Path("topics")])
+    plans = [
+        make_plan(given, model(), material(pairs=2_000), MACHINE)
+        for given in (options(), with_task)
+    ]
+    commands = [[step.line for step in plan.steps] for plan in plans]
+    [new] = [line for line in commands[1] if line not in commands[0]]
+    assert new.startswith("fairseq-minimodel export-hf --model topics --pack out/packs/de ")
+
+
+@pytest.mark.parametrize("has_head", [False, True])
+def test_every_command_of_a_plan_is_one(has_head):
+    """The verbs take their options; what fairseq takes, the run of all of it shows."""
+    given = options(
+        source_text=[Path("en.txt")], parallel=[(Path("a"), Path("b"))], dictionary=Path("words"),
+        tasks=[Path("topics")], method="minipost",
+    )  # fmt: skip
+    plan = make_plan(given, model(has_head), material(2_000, 10, 1e6), MACHINE)
+    outputs = [step.output for step in plan.steps]
+    assert len(set(outputs)) == len(outputs)
+    for step in plan.steps:
+        words = shlex.split(step.line)
+        if words[0] == "fairseq-minimodel":
+            build_parser(words[1]).parse_args(words[1:])
+        else:
+            assert words[0] == "fairseq-train"
+
+
+# ---- a tiny model and text
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """A folder with a tiny RoBERTa, text in its language and another, and pairs of lines."""
+    from support.huggingface_models import make_model
+
+    pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("given")
+    assert main(["toy", "--output", str(folder / "toy"), "--sentences", "2000"]) == 0
+    for name, side in (("en", "source"), ("de", "target")):
+        text = (folder / f"toy/{side}/mono.txt").read_text()
+        (folder / f"{name}.txt").write_text(text)
+        lines = [line for line in text.split("\n") if line]
+        (folder / f"pairs.{name}").write_text("\n".join(lines[:400]) + "\n")
+        if name == "en":
+            make_model(folder / "tiny", "roberta fast", lines, size=400)
+    return folder
+
+
+def arguments(given, place, **changes):
+    return {
+        "model": str(given / "tiny"), "text": given / "de.txt", "language": "de", "output": place,
+        "parallel": [(given / "pairs.en", given / "pairs.de")], "budget": "2m",
+    } | changes  # fmt: skip
+
+
+def command_line(options):
+    words = []
+    for name, value in options.items():
+        words.append(f"--{name.replace('_', '-')}")
+        for one in value if isinstance(value, list) else [value]:
+            words += map(str, one if isinstance(one, tuple) else [one])
+    return words
+
+
+def test_what_a_model_is_told_by_its_files(given, joint_checkpoint):
+    tiny = read_model(str(given / "tiny"))
+    assert tiny.has_head and tiny.shape.layers == 3 and tiny.shape.width == 32
+    assert tiny.settings["max_positions"] == 64 and tiny.settings["layer_norm_eps"] == 1e-5
+    body = read_model(str(joint_checkpoint))
+    assert body.body == joint_checkpoint and body.has_head and body.shape.layers == 3
+
+
+def test_a_dry_run_prints_commands_and_writes_nothing(given, tmp_path, capsys):
+    words = command_line(arguments(given, tmp_path / "out"))
+    assert main(["adapt", *words, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("method: standard, because training adds to a start from 400 pairs\n")
+    assert re.search(r"\| trained +\| +[\d.]+ GFLOP \| +\d+ s \| +0\.\d GB \|\n", printed)
+    commands = printed.partition("\n\nfairseq-minimodel import-hf ")[2].splitlines()
+    assert "fairseq-train" in commands[5] and len(commands) == 11
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """The names of the steps that are run, by a runner that makes their outputs; `ran.fail` says where
+    it is killed: before the output of a step is there, or after, before it is recorded."""
+
+    class Ran(list):
+        fail = None
+
+    names = Ran()
+
+    def fake(step, log):
+        if names.fail == (step.name, "before"):
+            raise KeyboardInterrupt
+        names.append(step.name)
+        step.output.parent.mkdir(parents=True, exist_ok=True)
+        step.output.touch()
+        if step.name in ("retrieve", "perplexity"):
+            step.output.write_text("[]")
+        if names.fail == (step.name, "after"):
+            raise KeyboardInterrupt
+        return 0
+
+    monkeypatch.setattr(runner, "_print", fake)
+    monkeypatch.setattr(runner, "_train", fake)
+    monkeypatch.setattr(verb, "measure", lambda shape: MACHINE)
+    return names
+
+
+def test_a_killed_run_goes_on_with_the_step_that_was_not_done(given, tmp_path, ran, capsys):
+    adapted = adapt(**arguments(given, tmp_path / "whole"))
+    names = list(ran)
+    assert names[:3] == ["import", "split-pairs", "prepare"] and names[-1] == "report"
+    assert adapted.pack == tmp_path / "whole/packs/de" and adapted.models[0].name == "tiny-de"
+    for place in ("before", "after"):
+        for index, name in enumerate(names):
+            ran.clear()
+            ran.fail = name, place
+            output = tmp_path / f"{place}-{name}"
+            with pytest.raises(KeyboardInterrupt):
+                adapt(**arguments(given, output))
+            ran.clear()
+            ran.fail = None
+            adapt(**arguments(given, output))
+            assert ran == names[index:]
+    ran.clear()
+    adapt(**arguments(given, output))
+    assert ran == []
+    capsys.readouterr()
+    (output / "report.html").unlink()  # what is gone is made again
+    adapt(**arguments(given, output))
+    printed = capsys.readouterr().out
+    assert ran == ["report"] and printed.count(": done before\n") == len(names) - 1
+    assert "$ fairseq-minimodel report " in printed
+
+
+def test_a_faster_machine_changes_nothing_of_a_run_that_was_begun(
+    given, tmp_path, ran, monkeypatch
+):
+    adapt(**arguments(given, tmp_path / "out"))
+    ran.clear()
+    monkeypatch.setattr(verb, "measure", lambda shape: Machine(False, 1e15, False))
+    adapt(**arguments(given, tmp_path / "out"))
+    assert ran == []
+
+
+def test_a_task_can_be_added(given, tmp_path, ran):
+    adapt(**arguments(given, tmp_path / "out"))
+    ran.clear()
+    adapted = adapt(**arguments(given, tmp_path / "out", tasks=[given / "tiny"]))
+    assert ran == ["export-tiny"]
+    assert len(adapted.models) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"budget": "1h"}, r'begun with another --budget \("2m"\): give another --output'),
+        ({"method": "start"}, r'begun with another --method \("auto"\)'),
+        ({"parallel": []}, "begun with another --parallel"),
+    ],
+)
+def test_a_changed_option_is_refused(changes, sentence, given, tmp_path, ran):
+    adapt(**arguments(given, tmp_path / "out"))
+    with pytest.raises(InputError, match=sentence):
+        adapt(**arguments(given, tmp_path / "out", **changes))
+
+
+def test_a_changed_text_is_refused(given, tmp_path, ran):
+    text = tmp_path / "text.txt"
+    text.write_bytes((given / "de.txt").read_bytes())
+    adapt(**arguments(given, tmp_path / "out", text=text))
+    with open(text, "a") as file:
+        file.write("Noch ein Satz.\n")
+    with pytest.raises(InputError, match=r"begun with another .*text\.txt: give another --output"):
+        adapt(**arguments(given, tmp_path / "out", text=text))
+
+
+def test_one_process_at_a_time(given, tmp_path, ran):
+    adapt(**arguments(given, tmp_path / "out"))
+    with open(tmp_path / "out/.lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another process is at work in"):
+            adapt(**arguments(given, tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model": "absent/model/here"}, "there is no absent/model/here: check the path"),
+        ({"model": "."}, "there is no config.json"),
+        ({"language": "en"}, "--language en is the language of the model"),
+        ({"language": "../de"}, "language"),
+        ({"budget": "30"}, "--budget 30 is not a time: give 90s, 30m"),
+        ({"budget": "1s", "method": "standard"}, "enough for 0 updates of standard: give a longer"),
+        ({"method": "minipost"}, "give text in it .--source-text"),
+        ({"text": "absent.txt"}, "absent.txt"),
+        ({"parallel": [("{given}/pairs.en", "{given}/de.txt")]}, "de.txt has more lines than"),
+        ({"tasks": ["{given}/toy"]}, "toy has no config.json"),
+        ({"tasks": ["{given}/tiny", "{given}/toy/../tiny"]}, "two of --tasks are called tiny"),
+        ({"dictionary": "absent.tsv"}, "absent.tsv"),
+        ({"output": "{given}/toy"}, "holds source, target: only an empty folder is replaced"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(changes, sentence, given, tmp_path, capsys):
+    def filled(value):
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(filled, value))
+        return value.format(given=given)
+
+    changes = {name: filled(value) for name, value in changes.items()}
+    words = command_line(arguments(given, tmp_path / "out", **changes))
+    assert main(["adapt", *words]) == 2
+    printed = capsys.readouterr()
+    assert re.search(f"^fairseq-minimodel: error: .*{sentence}.*\n$", printed.err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_of_the_hub_without_a_network_is_refused(given, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    words = command_line(arguments(given, tmp_path / "out", model="nobody/nothing"))
+    assert main(["adapt", *words]) == 2
+    sentence = capsys.readouterr().err
+    assert "there is no folder or file nobody/nothing, and the Hub does not give" in sentence
+    assert sentence.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_a_step_that_fails_ends_the_run_with_a_sentence(given, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(
+        runner, "program", lambda *words: [sys.executable, "-c", "print('so far'); exit(3)"]
+    )
+    assert main(["adapt", *command_line(arguments(given, tmp_path / "out"))]) == 2
+    printed = capfd.readouterr()
+    assert "the step import has failed (exit code 3; what it printed: " in printed.err
+    assert "so far\n" in printed.out
+    assert (tmp_path / "out/logs/import.log").read_text() == "so far\n"
+    assert json.loads((tmp_path / "out/adapt.json").read_text())["done"] == {}
+
+
+# ---- all of it
+
+
+@pytest.mark.slow
+def test_a_tiny_model_in_another_language(given, tmp_path, capfd):
+    """The real command, killed in the middle of its training, and then again to the end."""
+    output = tmp_path / "out"
+    words = command_line(arguments(given, output))
+    command = [sys.executable, "-m", "fairseq_minimodel", "adapt", *words]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    log = output / "logs/trained.log"
+    while process.poll() is None and not (log.exists() and '"num_updates"' in log.read_text()):
+        time.sleep(0.1)
+    assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    adapted = fairseq_minimodel.adapt(**arguments(given, output))
+    printed = capfd.readouterr().out
+    assert printed.count(": done before") == 5 and "updates" in printed
+    start, trained = [row for row in adapted.scores if row["kind"] == "retrieval"]
+    assert start["pack"].endswith("de-start") and trained["pairs"] == 40
+    assert adapted.report.is_file()
+
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    [folder] = adapted.models
+    tokenizer, loaded = (
+        kind.from_pretrained(folder) for kind in (AutoTokenizer, AutoModelForMaskedLM)
+    )
+    ours = fairseq_minimodel.load(adapted.body, adapted.pack)
+    sentence = (given / "de.txt").read_text().split("\n")[0]
+    assert tokenizer(sentence)["input_ids"]
+    assert loaded.config.vocab_size == len(tokenizer) and ours
