@@ -74,6 +74,15 @@ def pairs(values: Mapping[str, object]) -> str:
     return joined(*(f"{name} {value}" for name, value in kept.items())) or "none"
 
 
+def flat(settings: Mapping[str, object], before: str = "") -> dict[str, object]:
+    """The leaves of nested settings, each with its path: "optimization.lr"."""
+    leaves = {}
+    for name, value in settings.items():
+        inner = isinstance(value, dict)
+        leaves |= flat(value, f"{before}{name}.") if inner else {f"{before}{name}": value}
+    return leaves
+
+
 def shares(counts: Mapping[str, int]) -> str:
     """What a number is the sum of: "language side 1,000, body 2,000"."""
     return joined(*(f"{name} {count:,}" for name, count in counts.items()))

@@ -44,6 +44,7 @@ from .facts import (
     Fact,
     counted,
     files_fact,
+    flat,
     loss_facts,
     pairs,
     precision_fact,
@@ -243,17 +244,9 @@ def _model(
     counts = _count(weights, lambda _, tensor: str(tensor.dtype).removeprefix("torch."))
     facts = [*facts, precision_fact(counts), files_fact(path)]
     identity = settings.pop("lineage"), settings.pop("vocabulary", None)
-    settings = {**_flat(settings), "precision": ", ".join(counts)}
+    settings = {**flat(settings), "precision": ", ".join(counts)}
     warnings = [*warnings, *_not_finite(weights)]
     return Model(path, kind, title, facts, warnings, *identity, settings, weights)
-
-
-def _flat(settings: Mapping[str, object], before: str = "") -> dict[str, object]:
-    flat = {}
-    for name, value in settings.items():
-        inner = isinstance(value, dict)
-        flat |= _flat(value, f"{before}{name}.") if inner else {f"{before}{name}": value}
-    return flat
 
 
 # ---- weights

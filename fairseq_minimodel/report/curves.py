@@ -283,12 +283,9 @@ def draw_score_against_flops(
     for place, curve in enumerate(curves):
         shown = slice(curve.flops[0] == 0 and log_x, None)
         scores = (curve.scores, curve.lows, curve.highs)
-        y, lows, highs = ([100 * score for score in some[shown]] for some in scores)
-        x = [flops / size for flops in curve.flops[shown]]
-        lines.append(Line(curve.name, style(place), x, y, lows, highs))
-    heights = [
-        (f"{name}, {100 * score:.1f}", 100 * score) for name, score in (references or {}).items()
-    ]
+        sides = ([100 * score for score in some[shown]] for some in scores)
+        lines.append(Line(curve.name, style(place), [x / size for x in curve.flops[shown]], *sides))
+    named = (references or {}).items()
+    heights = [(f"{name}, {100 * score:.1f}", 100 * score) for name, score in named]
     x_label = f"training compute ({unit})"
-    panel = Panel(f"{score_label} (%)", x_label, lines, heights, log_x=log_x)
-    draw_png([panel], path, title, 1)
+    draw_png(Panel(f"{score_label} (%)", x_label, lines, heights, log_x=log_x), path, title)
