@@ -45,10 +45,8 @@ from .facts import (
     counted,
     files_fact,
     flat,
+    in_words,
     loss_facts,
-    pairs,
-    precision_fact,
-    shares,
     training_fact,
     vocabulary_fact,
 )
@@ -138,15 +136,15 @@ def describe_checkpoint(path: Path) -> Model:
     vocabulary = None if vocabulary is None else decode(vocabulary)
     loss = checkpoint.extra_state.get("val_loss")
     facts = [
-        Fact("sizes", _sizes(sizes), sizes),
-        Fact("parameters", f"{total:,}: {shares(counts)}", {"all": total, **counts}),
+        Fact("sizes", sizes),
+        Fact("parameters", {"all": total, **counts}, f"{total:,}: {in_words(counts)}"),
         _vocabulary(checkpoint, vocabulary, warnings),
-        Fact("MLM heads", places, layers),
+        Fact("MLM heads", layers, places),
         *_task(checkpoint, warnings),
-        Fact("lineage", f"{lineage}{note}", lineage),
+        Fact("lineage", lineage, f"{lineage}{note}"),
         _frozen(checkpoint),
         *_origin(checkpoint),
-        training_fact(cost.updates, cost.tokens, cost.flops, cost.seconds, _epoch(checkpoint)),
+        training_fact(cost, _epoch(checkpoint)),
         *_validation(checkpoint, loss),
         *_options(checkpoint),
     ]
@@ -168,16 +166,15 @@ def describe_pack(folder: Path) -> Model:
     weights = {EMBEDDING: side.embedding, OUTPUT_BIAS: side.bias}
     count = sum(tensor.numel() for tensor in weights.values())
     sizes = {"vocabulary": about.vocabulary_size, "width": about.width, "parameters": count}
-    text = f"{about.vocabulary_size:,} symbols x width {about.width}: {count:,} parameters"
     files = {"tokenizer": pack.tokenizer.name}
     facts = [
-        Fact("sizes", text, sizes),
+        Fact("sizes", sizes),
         vocabulary_fact(about.vocabulary_size, about.vocabulary, pack.symbols, files),
-        Fact("lineage", about.lineage, about.lineage),
-        Fact("trained over", counted(about.depth, "layer"), about.depth),
-        training_fact(about.updates or 0, about.tokens, about.flops, about.seconds),
+        Fact("lineage", about.lineage),
+        Fact("trained over", about.depth, counted(about.depth, "layer")),
+        training_fact(about),
         *loss_facts(about.validation_loss, KINDS[MASKED].loss_unit),
-        Fact("versions", pairs(about.versions), about.versions),
+        Fact("versions", about.versions),
     ]
     title = f"language pack: {about.language}"
     return _model(folder, "language pack", title, facts, asdict(about), weights)
@@ -188,15 +185,14 @@ def describe_module(folder: Path) -> Model:
     module = load_module(folder, finite=False)
     about, kind, labels = module.description, module.method.name, folder / LABELS
     body = {"digest": about.body, "layers": about.layers, "width": about.width}
-    text = f"{about.body}: {counted(about.layers, 'layer')}, width {about.width}"
     facts = [
-        Fact("settings", pairs(about.settings), about.settings),
-        Fact("parameters", f"{about.parameters:,}", about.parameters),
+        Fact("settings", about.settings),
+        Fact("parameters", about.parameters),
         _heads(about.heads, read_dictionary(labels) if labels.is_file() else []),
-        Fact("lineage", about.lineage, about.lineage),
-        Fact("body", text, body),
-        training_fact(about.updates, None, None, None),
-        Fact("versions", pairs(about.versions), about.versions),
+        Fact("lineage", about.lineage),
+        Fact("body", body),
+        training_fact(about),
+        Fact("versions", about.versions),
     ]
     title = f"task module ({kind}){_purpose(about.task.get('_name'), about.heads)}"
     return _model(folder, "task module", title, facts, asdict(about), module.tensors)
@@ -219,12 +215,12 @@ def describe_hugging_face(folder: Path) -> Description:
                 tensor = file.get_slice(name)
                 counts[tensor.get_dtype()] += prod(tensor.get_shape())
     total = sum(counts.values()) if counts else None
-    text = f"{total:,}" if counts else "not counted: there is no .safetensors file"
+    text = "" if counts else "not counted: there is no .safetensors file"
     facts = [
-        Fact("architectures", ", ".join(names) or "not named", names),
-        Fact("sizes", pairs(sizes), sizes),
-        Fact("parameters", text, total),
-        *([precision_fact(counts)] if counts else []),
+        Fact("architectures", names, "" if names else "not named"),
+        Fact("sizes", sizes),
+        Fact("parameters", total, text),
+        *([_precision(counts)] if counts else []),
         files_fact(folder),
     ]
     title = f"model in Hugging Face's form: {config.model_type or 'of no named type'}"
@@ -242,11 +238,16 @@ def _model(
 ) -> Model:
     """With the facts and warnings that only the weights and the files say."""
     counts = _count(weights, lambda _, tensor: str(tensor.dtype).removeprefix("torch."))
-    facts = [*facts, precision_fact(counts), files_fact(path)]
+    facts = [*facts, _precision(counts), files_fact(path)]
     identity = settings.pop("lineage"), settings.pop("vocabulary", None)
     settings = {**flat(settings), "precision": ", ".join(counts)}
     warnings = [*warnings, *_not_finite(weights)]
     return Model(path, kind, title, facts, warnings, *identity, settings, weights)
+
+
+def _precision(counts: Mapping[str, int]) -> Fact:
+    """The types of the parameters, with their numbers where there are several."""
+    return Fact("precision", dict(counts), in_words(counts if len(counts) > 1 else list(counts)))
 
 
 # ---- weights
@@ -338,15 +339,6 @@ def _mlm_layers(checkpoint: Checkpoint) -> list[int]:
     return head_layers(checkpoint) if f"{HEAD}dense.weight" in checkpoint.state else []
 
 
-def _sizes(sizes: Mapping[str, object]) -> str:
-    return (
-        f"{counted(sizes['encoder_layers'], 'layer')}, width {sizes['encoder_embed_dim']}, "
-        f"feed-forward {sizes['encoder_ffn_embed_dim']}, "
-        f"{counted(sizes['encoder_attention_heads'], 'attention head')}, "
-        f"{counted(sizes['max_positions'], 'position')}, {sizes['activation_fn']}"
-    )
-
-
 def _vocabulary(checkpoint: Checkpoint, fingerprint: str | None, warnings: list[str]) -> Fact:
     dictionary, symbols = _find(checkpoint, "dict.txt"), []
     if dictionary:
@@ -374,8 +366,8 @@ def _task(checkpoint: Checkpoint, warnings: list[str]) -> list[Fact]:
         used = method.settings()
         value = {**used, "body": body}
         others = {name: setting for name, setting in used.items() if name != "task_module"}
-        text = f"{method.name}: {pairs(others)}; over the body {body}"
-        facts.append(Fact("task module", text, value))
+        text = f"{method.name}: {in_words(others)}; over the body {body}"
+        facts.append(Fact("task module", value, text))
     if heads:
         file = _find(checkpoint, LABELS)
         if not file and SPAN_HEAD not in heads:
@@ -393,12 +385,12 @@ def _heads(heads: Mapping[str, int], labels: Sequence[str]) -> Fact:
         kind = "first and last token of an answer" if name == SPAN_HEAD else classes
         texts.append(f"{name} ({kind})")
     value = {"outputs": dict(heads), "labels": list(labels)}
-    return Fact("task heads", "; ".join(texts) or "none", value)
+    return Fact("task heads", value, "; ".join(texts) or "none")
 
 
 def _frozen(checkpoint: Checkpoint) -> Fact:
     if not _was_trained(checkpoint):
-        return Fact("frozen", "not known: no training wrote this file", None)
+        return Fact("frozen", None, "not known: no training wrote this file")
     freeze = parse_freeze(checkpoint.model_config.get("freeze"))
     side = "token embeddings" if freeze.bias_is_trained else "language side"
     layers = counted(freeze.layers, "layer")
@@ -410,7 +402,7 @@ def _frozen(checkpoint: Checkpoint) -> Fact:
     }[freeze.kind]
     if find_method(checkpoint.model_config).name != NONE:
         text = "everything but the task module and its heads"
-    return Fact("frozen", text, text)
+    return Fact("frozen", text)
 
 
 def _origin(checkpoint: Checkpoint) -> list[Fact]:
@@ -423,9 +415,9 @@ def _origin(checkpoint: Checkpoint) -> list[Fact]:
             f"language side by --initialise {task.get('initialise')}"
         )
         names = {name: task.get(name) for name in ("initialise", "helper")}
-        return [Fact("started from", text, {"checkpoint": base, "depth": depth, **names})]
+        return [Fact("started from", {"checkpoint": base, "depth": depth, **names}, text)]
     start = given.get("finetune_from_model")
-    return [Fact("started from", str(start), {"checkpoint": start})] if start else []
+    return [Fact("started from", {"checkpoint": start}, str(start))] if start else []
 
 
 def _epoch(checkpoint: Checkpoint) -> str:
@@ -463,7 +455,7 @@ def _options(checkpoint: Checkpoint) -> list[Fact]:
     given = (
         f"--{name}" if value is True else f"--{name} {value}" for name, value in options.items()
     )
-    return [Fact("options", " ".join(given), options)]
+    return [Fact("options", options, " ".join(given))]
 
 
 def _layers(numbers: Sequence[int]) -> str:
