@@ -15,7 +15,7 @@ from typing import NamedTuple, TextIO
 import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from ..files.atomic import atomic_file
 from ..files.outputs import PICTURE
@@ -25,6 +25,7 @@ from ..files.outputs import PICTURE
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b8578f", "#b98100", "#3d93c9")
 INK, GREY = "#444441", "#7f7d77"
 _DASHES = ("-", "--", ":", "-.")
+_STEPS = (1, 2, 2.5, 5, 10)  # of the numbers at an axis
 _MOST_MARKERS = 12  # on a line
 _MOST_POINTS = 300  # of a line
 _WIDTH, _HEIGHT, _DOTS = 4, 2.5, 250  # inches, and dots an inch of a PNG
@@ -88,7 +89,6 @@ class Panel:
     lines: Sequence[Line]
     references: Sequence[tuple[str, float]] = ()  # names and heights of horizontal lines
     y_range: tuple[float, float] | None = None  # None: as the curves need it
-    log_x: bool = False
 
     @property
     def description(self) -> str:
@@ -154,17 +154,12 @@ def _draw(panel: Panel, file: Path | TextIO, form: str, title: str = "", salt: s
         axes.set(title=panel.title, xlabel=panel.x_label)
         if panel.y_range:
             axes.set_ylim(*panel.y_range)
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        if panel.log_x:
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(LogFormatter())
-            axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
-        else:
-            axes.set_xlim(left=min(0, axes.get_xlim()[0]))
-            whole = all(float(x).is_integer() for line in panel.lines for x in line.x)
-            axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=whole))
-            if axes.get_xlim()[1] >= 1000:
-                axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+        axes.set_xlim(left=min(0, axes.get_xlim()[0]))
+        whole = all(float(x).is_integer() for line in panel.lines for x in line.x)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=_STEPS, integer=whole))
+        if axes.get_xlim()[1] >= 1000:
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         columns = max(1, int(_WIDTH / (0.55 + 0.08 * max(map(len, names)))))
         rows = math.ceil(len(names) / columns)
         figure.legend(names.values(), names.keys(), loc="outside lower left", ncols=columns)

@@ -33,11 +33,9 @@ def summarise(scores: Sequence[Score]) -> Summary:
 
 
 def score_curve(name: str, points: Iterable[tuple[float, float]], control: float | None) -> Curve:
-    """A variant's score over the FLOPs of its adaptation.
+    """A variant's score, 0 to 1, over the FLOPs of its adaptation; `points` in any order.
 
-    Args:
-        points: FLOPs of a pack's training and the pack's score, 0 to 1, in any order.
-        control: score of a language side that was not trained, which stands at 0 FLOPs; None: of none.
+    `control` is the score of a language side that was not trained, which stands at 0 FLOPs.
     """
     points = sorted([*([] if control is None else [(0, control)]), *points])
     return Curve(name, [flops for flops, _ in points], [score for _, score in points])

@@ -198,10 +198,6 @@ def test_mean_curve_over_the_flops_that_all_runs_have():
             "fraction 1.5 of the best",
         ),
         (lambda: draw_score_against_flops([], "x.png"), "0 curves"),
-        (
-            lambda: draw_score_against_flops([Curve("A", [0], [0.5])], "x.png", log_x=True),
-            "ends at 0 FLOPs",
-        ),
     ],
 )
 def test_values_that_cannot_be_are_refused(call, words):
@@ -209,8 +205,7 @@ def test_values_that_cannot_be_are_refused(call, words):
         call()
 
 
-@pytest.mark.parametrize("log_x", [False, True])
-def test_picture_shows_every_curve_and_cuts_nothing_off(tmp_path, log_x):
+def test_picture_shows_every_curve_and_cuts_nothing_off(tmp_path):
     path = tmp_path / "curves.png"
     variants = [
         STANDARD,
@@ -218,7 +213,7 @@ def test_picture_shows_every_curve_and_cuts_nothing_off(tmp_path, log_x):
         Curve("MiniPost with a long name", [0, 60, 299], [0.2, 0.4, 0.7]),
     ]
     references = {"untrained control": 0.21, "chance": 0.2, "source language, English": 0.9}
-    draw_score_against_flops(variants, path, references=references, title="Title", log_x=log_x)
+    draw_score_against_flops(variants, path, references=references, title="Title")
 
     pixels = imread(path)[:, :, :3]
     assert pixels.shape[1] == 1000 and pixels.shape[0] > 600
@@ -228,12 +223,11 @@ def test_picture_shows_every_curve_and_cuts_nothing_off(tmp_path, log_x):
         assert (edge == 1).all()
 
 
-@pytest.mark.parametrize("log_x", [False, True])
-def test_a_mean_curve_has_a_band(tmp_path, log_x):
+def test_a_mean_curve_has_a_band(tmp_path):
     runs = [Curve("A", [0, 50, 100], [0.2, 0.4, top]) for top in (0.5, 0.9)]
     shades = []
     for name, curves in (("mean", [mean_curve(runs)]), ("single", runs[:1])):
-        draw_score_against_flops(curves, tmp_path / f"{name}.png", log_x=log_x)
+        draw_score_against_flops(curves, tmp_path / f"{name}.png")
         pixels = imread(tmp_path / f"{name}.png")[:, :, :3]
         shade = 1 - 0.15 * (1 - np.array(to_rgb("#0072B2")))
         shades.append((np.abs(pixels - shade).max(axis=2) < 0.01).sum())
