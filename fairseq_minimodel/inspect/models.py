@@ -1,13 +1,12 @@
 """What a checkpoint, a language pack, a task module or a model in Hugging Face's form is."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, make_dataclass
 from math import prod
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ..bodies.checkpoint import Checkpoint, read_checkpoint
 from ..bodies.cost import training_cost
@@ -88,18 +87,12 @@ SHOWN_TENSORS = 3  # of those that hold NaN or infinities
 
 @dataclass(frozen=True)
 class Model(Description):
-    """A checkpoint, language pack or task module, with what a comparison needs.
+    """A checkpoint, language pack or task module, with what a comparison needs."""
 
-    Attributes:
-        lineage, vocabulary: identifiers; None: not known.
-        settings: by name, those in others as "optimizer.lr".
-        weights: by name, as a checkpoint has them.
-    """
-
-    lineage: str | None = None
-    vocabulary: str | None = None
-    settings: Mapping[str, object] = field(default_factory=dict)
-    weights: StateDict = field(default_factory=dict)
+    lineage: str | None = None  # an identifier; None: not known
+    vocabulary: str | None = None  # likewise
+    settings: Mapping[str, object] = field(default_factory=dict)  # those in others: "optimizer.lr"
+    weights: StateDict = field(default_factory=dict)  # by name, as a checkpoint has them
 
 
 def describe_checkpoint(path: Path) -> Model:
@@ -110,15 +103,14 @@ def describe_checkpoint(path: Path) -> Model:
     """
     path = next((path / name for name in CHECKPOINTS if (path / name).is_file()), path)
     checkpoint = read_checkpoint(path, finite=False)
-    given = {name: checkpoint.model_config.get(name) for name in checkpoint.family.unsupported}
+    unsupported = checkpoint.family.unsupported
+    given = {name: checkpoint.model_config.get(name) for name in unsupported}
     warnings = [
         f"trained with {name}={value}, which minimodel_roberta does not have"
         for name, value in given.items()
         if value
     ]
-    supported = checkpoint.replaced(
-        checkpoint.state, **dict.fromkeys(checkpoint.family.unsupported)
-    )
+    supported = checkpoint.replaced(checkpoint.state, **dict.fromkeys(unsupported))
     try:
         sizes, cost = supported.body_settings(), training_cost(supported)
     except (KeyError, ValueError):
@@ -127,7 +119,7 @@ def describe_checkpoint(path: Path) -> Model:
             "settings that go with it"
         ) from None
     weights = _weights(checkpoint)
-    counts = _count(weights, lambda name, _: GROUPS.get(part_of(name).split()[0], "other"))
+    counts = _count((GROUPS.get(part_of(name).split()[0], "other") for name in weights), weights)
     total = sum(counts.values())
     layers = _mlm_layers(checkpoint)
     places = f"after {_layers(layers)} (the last)" if layers else "none"
@@ -237,7 +229,8 @@ def _model(
     warnings: Sequence[str] = (),
 ) -> Model:
     """With the facts and warnings that only the weights and the files say."""
-    counts = _count(weights, lambda _, tensor: str(tensor.dtype).removeprefix("torch."))
+    types = (str(tensor.dtype).removeprefix("torch.") for tensor in weights.values())
+    counts = _count(types, weights)
     facts = [*facts, _precision(counts), files_fact(path)]
     identity = settings.pop("lineage"), settings.pop("vocabulary", None)
     settings = {**flat(settings), "precision": ", ".join(counts)}
@@ -269,11 +262,11 @@ def _weights(checkpoint: Checkpoint) -> StateDict:
     }
 
 
-def _count(weights: StateDict, key: Callable[[str, Tensor], str]) -> dict[str, int]:
-    """How many parameters there are for each key."""
+def _count(keys: Iterable[str], weights: StateDict) -> dict[str, int]:
+    """How many parameters there are for each key; a key for each tensor."""
     counts: Counter[str] = Counter()
-    for name, tensor in weights.items():
-        counts[key(name, tensor)] += tensor.numel()
+    for key, tensor in zip(keys, weights.values(), strict=True):
+        counts[key] += tensor.numel()
     return dict(counts)
 
 
