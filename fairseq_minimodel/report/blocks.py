@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from .charts import Panel, Style, control_style, style
+from .curves import VARIANTS
 from .gather import Label
-from .scores import VARIANTS
 
 _CONTROL = "untrained"
 _KNOWN = [name for name in VARIANTS if name != _CONTROL]

@@ -9,9 +9,16 @@ from ..kinds.scores import Score
 from ..terminal.table import flops_unit, format_flops
 from .blocks import Block, Cell, Charts, Section, Table, in_order, label_styles, shown
 from .charts import Line, Panel, with_room
-from .curves import NEARLY, Curve, compute_to_match, compute_to_match_over_seeds
+from .curves import (
+    NEARLY,
+    Curve,
+    Summary,
+    compute_to_match,
+    compute_to_match_over_seeds,
+    score_curve,
+    summarise,
+)
 from .gather import Item, Label, Run
-from .scores import Summary, score_curve, summarise
 
 _LEFT_OUT = (
     "Compute to match is left out: it needs scores of packs along the way, and the packs were scored "
@@ -147,6 +154,7 @@ def _table(task: Task) -> Table:
     note = f"Means of {seeds} seeds; small: the lowest to the highest."
     if counts == [1]:
         note = "Small: the 95 % interval over the items."
+    note += " A pack of no variant stands in all columns of its run." if common else ""
     headers = ["", "items", *map(shown, columns)]
     return Table(task.title(task.score.measure), headers, rows, note)
 

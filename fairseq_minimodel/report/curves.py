@@ -1,17 +1,26 @@
 """Score against compute: the picture, and how much less compute a variant needs for a score."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy
 
 from ..errors import InputError
+from ..kinds.scores import Score
 from ..terminal.table import flops_unit
 from .charts import Line, Panel, draw_png, style
 
+# How the examples call the variants, and how they are shown.
+VARIANTS = {
+    "standard": "Standard",
+    "minijoint": "MiniJoint",
+    "minipost": "MiniPost",
+    "untrained": "untrained control",
+}
 NEARLY = 0.95  # of a reference's best score: where curves are flat, noise decides about the rest
 
 
@@ -176,6 +185,15 @@ def compute_to_match_over_seeds(
     )
 
 
+def score_curve(name: str, points: Iterable[tuple[float, float]], control: float | None) -> Curve:
+    """A variant's score, 0 to 1, over the FLOPs of its adaptation; `points` in any order.
+
+    `control` is the score of a language side that was not trained, which stands at 0 FLOPs.
+    """
+    points = sorted([*([] if control is None else [(0, control)]), *points])
+    return Curve(name, [flops for flops, _ in points], [score for _, score in points])
+
+
 def mean_curve(curves: Sequence[Curve]) -> Curve:
     """The mean score over runs, at the first run's evaluations, with the range of the runs' scores.
 
@@ -243,6 +261,22 @@ def _flops_to_reach(score: float, curve: Curve) -> float | None:
             return flops + (next_flops - flops) * (score - best) / (next_score - best)
         flops, best = next_flops, max(best, next_score)
     return None
+
+
+class Summary(NamedTuple):
+    """A score over seeds: mean, and the lowest and highest; of one seed its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def summarise(scores: Sequence[Score]) -> Summary:
+    """The mean over seeds with their range; of a single seed the score with its own interval."""
+    if len(scores) == 1:
+        return Summary(scores[0].value, scores[0].low, scores[0].high)
+    values = [score.value for score in scores]
+    return Summary(fmean(values), min(values), max(values))
 
 
 def draw_score_against_flops(

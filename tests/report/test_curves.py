@@ -4,6 +4,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.kinds.scores import read_score
 from fairseq_minimodel.report import charts
 from fairseq_minimodel.report.curves import (
     Curve,
@@ -11,6 +12,8 @@ from fairseq_minimodel.report.curves import (
     compute_to_match_over_seeds,
     draw_score_against_flops,
     mean_curve,
+    score_curve,
+    summarise,
 )
 
 STANDARD = Curve("Standard", [0, 100, 200, 300], [0.2, 0.4, 0.8, 0.6])
@@ -248,3 +251,20 @@ def test_failed_drawing_leaves_the_former_picture(tmp_path, monkeypatch):
         draw_score_against_flops([STANDARD], path)
     assert path.read_bytes() == former
     assert list(tmp_path.iterdir()) == [path]
+
+
+ACCURACY = {
+    "accuracy": 0.5, "low": 0.4, "high": 0.6, "examples": 99, "chance": 0.125, "majority": 0.25,
+}  # fmt: skip
+
+
+def test_over_seeds_the_mean_and_the_range_alone_the_interval():
+    first, second = read_score(ACCURACY), read_score({**ACCURACY, "accuracy": 0.8})
+    assert summarise([first]) == (50, 40, 60)
+    assert summarise([first, second]) == (65, 50, 80)
+
+
+def test_a_curve_begins_with_the_control():
+    curve = score_curve("MiniPost", [(20, 0.5), (10, 0.3)], 0.2)
+    assert (curve.flops, curve.scores) == ([0, 10, 20], [0.2, 0.3, 0.5])
+    assert score_curve("MiniPost", [(20, 0.5)], None).flops == [20]
