@@ -20,13 +20,14 @@ from fairseq_minimodel.files.atomic import write_json
 from fairseq_minimodel.packs.pack import load_pack
 from fairseq_minimodel.report.curves import (
     NEARLY,
+    VARIANTS,
     ComputeToMatch,
     Curve,
     compute_to_match,
     draw_score_against_flops,
+    score_curve,
 )
 from fairseq_minimodel.report.logs import read_figures
-from fairseq_minimodel.report.scores import VARIANTS, score_curve
 from fairseq_minimodel.terminal.table import format_flops, format_seconds, format_table
 
 SCORE = "zero-shot accuracy"

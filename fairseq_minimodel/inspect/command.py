@@ -98,24 +98,16 @@ def _load(name: str) -> Callable:
 
 
 def _reader_of(path: Path) -> str:
+    """The function that describes a path: of a folder by what is in it, of a file by how it begins."""
     if path.is_dir():
-        return _reader_of_folder(path)
+        for patterns, reader in FOLDERS:
+            if all(any(path.glob(one)) for one in patterns.split()):
+                return reader
+        names = sorted(file.name for file in path.glob("*.pt"))[:4]
+        hint = f" (name one of its checkpoints: {', '.join(names)})" if names else ""
+        raise InputError(f"{path} is not a folder that inspect knows{hint}; give {KNOWN}")
     if not path.is_file():
         raise InputError(f"there is no {path}: check the path")
-    return _reader_of_file(path)
-
-
-def _reader_of_folder(folder: Path) -> str:
-    for patterns, reader in FOLDERS:
-        if all(any(folder.glob(one)) for one in patterns.split()):
-            return reader
-    checkpoints = sorted(path.name for path in folder.glob("*.pt"))
-    hint = f" (name one of its checkpoints: {', '.join(checkpoints[:4])})" if checkpoints else ""
-    raise InputError(f"{folder} is not a folder that inspect knows{hint}; give {KNOWN}")
-
-
-def _reader_of_file(path: Path) -> str:
-    """By how the file begins and ends."""
     try:
         with open(path, "rb") as file:
             start = file.read(2)

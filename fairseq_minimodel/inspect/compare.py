@@ -49,9 +49,7 @@ class Comparison:
 
     a: Model
     b: Model
-    settings: Sequence[
-        tuple[str, object, object]
-    ]  # name, value in A, value in B; None: it has none
+    settings: Sequence[tuple[str, object, object]]  # name; value in A and in B, None: it has none
     parts: Sequence[Part]  # in the model's order
 
     @property
@@ -134,20 +132,20 @@ def _parts(a: Model, b: Model) -> list[Part]:
             if one is None or other is None:
                 part.only_a += other is None
                 part.only_b += one is None
-                continue
-            if one.shape != other.shape:
+            elif one.shape != other.shape:
                 part.reshaped.append((list(one.shape), list(other.shape)))
-                continue
-            sums = squares.setdefault(part.name, [0.0, 0.0])
-            sums[1] += float(one.float().norm()) ** 2
-            if _same_bits(one, other):
-                part.equal += 1
-                continue
-            part.changed += 1
-            difference = one.float() - other.float()
-            largest = float(difference.abs().max())
-            part.largest = largest if math.isnan(largest) else max(part.largest, largest)
-            sums[0] += float(difference.norm()) ** 2
+            else:
+                sums = squares.setdefault(part.name, [0.0, 0.0])
+                sums[1] += float(one.float().norm()) ** 2
+                same = _same_bits(one, other)
+                part.equal += same
+                part.changed += not same
+                if not same:
+                    difference = one.float() - other.float()
+                    sums[0] += float(difference.norm()) ** 2
+                    # torch's maximum is NaN where one of two is
+                    largest = torch.maximum(difference.abs().max(), torch.tensor(part.largest))
+                    part.largest = float(largest)
     for name, (difference, size) in squares.items():
         parts[name].relative = math.sqrt(difference / size) if size else math.nan
     return sorted(parts.values(), key=lambda part: place_of(part.name))

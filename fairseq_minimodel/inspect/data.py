@@ -1,8 +1,8 @@
 """What binarised data, a dictionary or a tokenizer is; read with numpy alone."""
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,8 +28,6 @@ from .facts import (
     counted,
     files_fact,
     format_bytes,
-    joined,
-    pairs,
     vocabulary_fact,
 )
 
@@ -37,35 +35,30 @@ CHUNK = 1 << 22  # tokens read at a time
 DICTIONARY, LABEL, INPUTS = "dict.txt", "label", ("input0", "input1")
 
 
-class Dataset:
-    """One split of binarised data: `PREFIX.idx` and `PREFIX.bin` (`corpus/indexed.py`).
+class Split(NamedTuple):
+    """One split of binarised data, `PREFIX.idx` and `PREFIX.bin` (`corpus/indexed.py`)."""
 
-    `sizes` are the tokens of each item, (items,). Raises InputError as `read_sizes` does.
-    """
+    path: Path  # PREFIX.bin
+    sizes: np.ndarray  # tokens of each item (items,)
+    tokens: np.ndarray  # of all items, one after another (tokens,); not in memory
 
-    def __init__(self, prefix: Path) -> None:
-        self.path = prefix.with_name(f"{prefix.name}{TOKENS}")
-        self._type, self.sizes = read_sizes(prefix)
-        self.tokens = int(self.sizes.sum(dtype=np.int64))
-        files = self.path, prefix.with_name(f"{prefix.name}{INDEX}")
-        self.bytes = sum(file.stat().st_size for file in files)
 
-    def read(self) -> np.ndarray:
-        """The tokens of all items, one after another (tokens,); not in memory."""
-        return mapped(self.path, self._type, self.tokens)
+def splits_in(folder: Path) -> dict[str, Split]:
+    """The splits in a folder by their names, the training data first; errors as in `read_sizes`."""
+    names = {path.stem for end in (INDEX, TOKENS) for path in folder.glob(f"*{end}")}
+    splits = {}
+    for name in sorted(names, key=lambda name: (not name.startswith("train"), name)):
+        kind, sizes = read_sizes(folder / name)
+        path = folder / f"{name}{TOKENS}"
+        splits[name] = Split(path, sizes, mapped(path, kind, int(sizes.sum(dtype=np.int64))))
+    return splits
 
-    def pairs(self, of: "Dataset") -> np.ndarray:
-        """Two tokens for each item of another dataset, as labels and spans are: (items, 2)."""
-        if len(self.sizes) != len(of.sizes):
-            raise InputError(
-                f"{of.path} has {len(of.sizes):,} items and {self.path} {len(self.sizes):,}: they "
-                "belong together; prepare the data again"
-            )
-        if (self.sizes != 2).any():
-            raise InputError(
-                f"{self.path} has items of other lengths than two tokens; prepare the data again"
-            )
-        return self.read().reshape(-1, 2)
+
+def shards_in(folder: Path) -> list[Path]:
+    """The folders that hold binarised data, in order: the folder itself, or those in it."""
+    if any(folder.glob(f"*{INDEX}")):
+        return [folder]
+    return sorted({path.parent for path in folder.glob(f"[!.]*/*{INDEX}")})  # a dot: unfinished
 
 
 def describe_text(folder: Path) -> Description:
@@ -76,24 +69,23 @@ def describe_text(folder: Path) -> Description:
     """
     path, shards = folder / RECORD_NAME, shards_in(folder)
     record = read_prepared(path) if path.is_file() else {"counts": {}}
-    splits = {shard.name: splits_in(shard) for shard in shards}
+    splits = [splits_in(shard) for shard in shards]
     facts, warnings = [], []
-    for name in dict.fromkeys(chain.from_iterable(splits.values())):
-        parts = [found[name] for found in splits.values() if name in found]
+    for name in dict.fromkeys(name for found in splits for name in found):
         told = record["counts"].get(name, {})
-        fact = _text_fact(name, parts, told.get("documents"), told.get("unknown_share"))
+        fact = _text_fact(name, [found[name] for found in splits if name in found], told)
         if told and told.get("tokens") != fact.value["tokens"]:
             warnings.append(
                 f"{RECORD_NAME} is of other data: it says {told.get('tokens')} tokens of {name}"
             )
         facts.append(fact)
-    sizes = {shard: sum(split.bytes for split in found.values()) for shard, found in splits.items()}
     if len(shards) > 1:
-        text = joined(*(f"{shard} {format_bytes(size)}" for shard, size in sizes.items()))
-        facts.append(Fact("shards", text, sizes))
+        sizes = {shard.name: _size(shard, f"*{INDEX}", f"*{TOKENS}") for shard in shards}
+        text = ", ".join(f"{shard} {format_bytes(size)}" for shard, size in sizes.items())
+        facts.append(Fact("shards", sizes, text))
     tokenizer = next((name for name in TOKENIZER_FILES if (shards[0] / name).is_file()), None)
     facts.append(_vocabulary(shards[0] / DICTIONARY, {"tokenizer": tokenizer}))
-    facts += [*_prepared(record), _size(folder)]
+    facts += [*_prepared(record), _files(folder)]
     title = f"data for masked language modelling, {counted(len(shards), 'shard')}"
     return Description(folder, "data", title, facts, warnings)
 
@@ -105,26 +97,23 @@ def describe_classification(folder: Path) -> Description:
         InputError: as in `describe_text`.
     """
     labels = read_dictionary(folder / LABEL / DICTIONARY)
-    inputs = [name for name in INPUTS if (folder / name).is_dir()]
-    texts = {name: splits_in(folder / name) for name in inputs}
+    texts = {name: splits_in(folder / name) for name in INPUTS if (folder / name).is_dir()}
     facts = []
     for name, answers in splits_in(folder / LABEL).items():
         parts = {key: splits[name] for key, splits in texts.items() if name in splits}
-        pairs_of = [answers.pairs(part) for part in (answers, *parts.values())]
-        classes = pairs_of[0][:, 0].astype(np.int64) - len(SPECIAL_SYMBOLS)
+        for part in (answers, *parts.values()):
+            found = _two_tokens(answers, part)
+        classes = found[:, 0].astype(np.int64) - len(SPECIAL_SYMBOLS)
         counts = np.bincount(classes[classes >= 0], minlength=len(labels)).tolist()
         value = {
             "examples": len(answers.sizes),
             "labels": dict(zip(labels, counts, strict=False)),
             **{key: _counts([part]) for key, part in parts.items()},
         }
-        words = [f"{key} {_counts_text(value[key], 'text')}" for key in parts]
-        examples = counted(value["examples"], "example")
-        text = joined(examples, *words, f"labels {pairs(value['labels'])}", by="; ")
-        facts.append(Fact(name, text, value))
-    facts.append(Fact("labels", ", ".join(labels), labels))
-    facts += [_vocabulary(folder / inputs[0] / DICTIONARY, {}), _size(folder)]
-    kind = "sentences" if len(inputs) == 1 else "sentence pairs"
+        facts.append(Fact(name, value))
+    facts.append(Fact("labels", labels))
+    facts += [_vocabulary(folder / INPUTS[0] / DICTIONARY), _files(folder)]
+    kind = "sentences" if len(texts) == 1 else "sentence pairs"
     title = f"{kind} for classification ({counted(len(labels), 'class', 'classes')})"
     return Description(folder, "data", title, facts)
 
@@ -135,27 +124,22 @@ def describe_questions(folder: Path) -> Description:
     Raises:
         InputError: as in `describe_text`.
     """
-    spans = splits_in(folder / SPANS)
-    facts = []
+    spans, facts = splits_in(folder / SPANS), []
     for name, split in splits_in(folder / WINDOWS).items():
         if name not in spans:
             raise InputError(f"{folder / SPANS} has no {name}: prepare the questions again")
-        answered = int((spans[name].pairs(split) != NO_ANSWER).any(axis=1).sum())
+        answered = int((_two_tokens(spans[name], split) != NO_ANSWER).any(axis=1).sum())
         value = {"windows": len(split.sizes), "with_answer": answered, **_counts([split])}
-        text = (
-            f"{counted(len(split.sizes), 'window')}, {answered:,} of them with the answer; "
-            f"{_counts_text(value, 'window')}"
-        )
-        facts.append(Fact(name, text, value))
-    facts += [_vocabulary(folder / DICTIONARY, {}), _size(folder)]
+        facts.append(Fact(name, value))
+    facts += [_vocabulary(folder / DICTIONARY), _files(folder)]
     return Description(folder, "data", "questions for span_qa", facts)
 
 
 def describe_dictionary(path: Path) -> Description:
     """A dict.txt of fairseq. Raises InputError as `read_dictionary` does."""
-    own, vocabulary = len(read_dictionary(path)), _vocabulary(path, {})
+    own, vocabulary = len(read_dictionary(path)), _vocabulary(path)
     added = vocabulary.value["size"] - own
-    lines = Fact("lines", f"{own:,}; fairseq adds {added} special symbols", own)
+    lines = Fact("lines", own, f"{own:,}; fairseq adds {added} special symbols")
     facts = [lines, vocabulary, files_fact(path)]
     return Description(path, "dictionary", "dictionary of fairseq", facts)
 
@@ -168,89 +152,76 @@ def describe_tokenizer(path: Path) -> Description:
     text = f"{len(model):,}, {len(pieces):,} of them for dict.txt, the first {' '.join(first)}"
     value = {"all": len(model), "for_dictionary": len(pieces), "first_pieces": first}
     kind = "tokenizer.json" if path.suffix == ".json" else "SentencePiece model"
-    return Description(path, "tokenizer", kind, [Fact("pieces", text, value), files_fact(path)])
+    return Description(path, "tokenizer", kind, [Fact("pieces", value, text), files_fact(path)])
 
 
-def shards_in(folder: Path) -> list[Path]:
-    """The folders that hold binarised data, in order: the folder itself, or those in it."""
-    if any(folder.glob(f"*{INDEX}")):
-        return [folder]
-    return sorted({path.parent for path in folder.glob(f"[!.]*/*{INDEX}")})  # a dot: unfinished
-
-
-def splits_in(folder: Path) -> dict[str, Dataset]:
-    """The splits in a folder by their names, the training data first."""
-    names = {path.stem for end in (INDEX, TOKENS) for path in folder.glob(f"*{end}")}
-    names = sorted(names, key=lambda name: (not name.startswith("train"), name))
-    return {name: Dataset(folder / name) for name in names}
-
-
-def _text_fact(
-    name: str, parts: Sequence[Dataset], documents: int | None, unknown: float | None
-) -> Fact:
+def _text_fact(name: str, parts: Sequence[Split], told: Mapping) -> Fact:
     """What a split of running text holds, over all its shards. A line is an item of two tokens or
     more; the items of one token, </s>, stand between documents."""
-    items = sum(len(part.sizes) for part in parts)
     between = sum(int((part.sizes == 1).sum()) for part in parts)
-    if between:
-        documents = between + len(parts)
-    counts = {"documents": documents, "lines": items - between, **_counts(parts, unknown)}
-    known = "" if documents is None else counted(documents, "document")
-    text = joined(known, counted(counts["lines"], "line"), _counts_text(counts, "line"))
-    return Fact(name, text, counts)
+    documents = between + len(parts) if between else told.get("documents")
+    lines = sum(len(part.sizes) for part in parts) - between
+    counts = _counts(parts, told.get("unknown_share"))
+    return Fact(name, {"documents": documents, "lines": lines, **counts})
 
 
-def _counts(parts: Sequence[Dataset], unknown: float | None = None) -> dict[str, object]:
+def _two_tokens(split: Split, of: Split) -> np.ndarray:
+    """Two tokens for each item of another split, as labels and spans are: (items, 2)."""
+    if len(split.sizes) != len(of.sizes):
+        raise InputError(
+            f"{of.path} has {len(of.sizes):,} items and {split.path} {len(split.sizes):,}: they "
+            "belong together; prepare the data again"
+        )
+    if (split.sizes != 2).any():
+        raise InputError(
+            f"{split.path} has items of other lengths than two tokens; prepare the data again"
+        )
+    return split.tokens.reshape(-1, 2)
+
+
+def _counts(parts: Sequence[Split], unknown: float | None = None) -> dict[str, object]:
     """Tokens, </s> included; the share of <unk> among the others; tokens of the longest item."""
     return {
-        "tokens": sum(part.tokens for part in parts),
+        "tokens": sum(len(part.tokens) for part in parts),
         "unknown_share": _unknown_share(parts) if unknown is None else unknown,
-        "longest": max((int(part.sizes.max(initial=0)) for part in parts), default=0),
+        "longest": max(int(part.sizes.max(initial=0)) for part in parts),
     }
 
 
-def _unknown_share(parts: Sequence[Dataset]) -> float:
+def _unknown_share(parts: Sequence[Split]) -> float:
     unknown = pieces = 0
-    total = sum(part.read().nbytes for part in parts)
+    total = sum(part.tokens.nbytes for part in parts)
     with Progress("counting unknown tokens", total) as progress:
         for part in parts:
-            tokens = part.read()
-            for start in range(0, len(tokens), CHUNK):
-                chunk = tokens[start : start + CHUNK]
+            for start in range(0, len(part.tokens), CHUNK):
+                chunk = part.tokens[start : start + CHUNK]
                 unknown += int((chunk == UNK).sum())
                 pieces += int((chunk != EOS).sum())
                 progress.update(chunk.nbytes)
     return round(unknown / max(pieces, 1), 8)
 
 
-def _counts_text(counts: Mapping[str, object], item: str) -> str:
-    return (
-        f"{counted(counts['tokens'], 'token')}, {100 * counts['unknown_share']:.3g} % unknown, "
-        f"longest {item} {counts['longest']:,}"
-    )
-
-
-def _vocabulary(dictionary: Path, files: Mapping[str, str | None]) -> Fact:
+def _vocabulary(dictionary: Path, files: Mapping[str, str | None] | None = None) -> Fact:
     """The symbols of a dict.txt, with <mask>, as a masked language model has it."""
     symbols = read_symbols(dictionary)
-    return vocabulary_fact(len(symbols), fingerprint(symbols), symbols, files)
+    return vocabulary_fact(len(symbols), fingerprint(symbols), symbols, files or {})
 
 
 def _prepared(record: Mapping) -> list[Fact]:
     """What was read, and what was left out of it, as `prepare` wrote it down."""
-    inputs = [entry["name"] for entry in record.get("inputs", [])]
     names = ("documents", "too_short", "duplicates", "text_bytes")
-    documents, short, duplicates, size = counts = [record["counts"].get(name) for name in names]
-    if None in counts:
+    counts = {name: record["counts"].get(name) for name in names}
+    if None in counts.values():
         return []
-    text = (
-        f"{', '.join(inputs)}: {counted(documents, 'document')}, of which {short:,} too short and "
-        f"{duplicates:,} duplicates are left out; {format_bytes(size)} of text"
-    )
-    value = dict(zip(names, counts, strict=True))
-    return [Fact("prepared from", text, {"files": inputs, **value})]
+    files = [entry["name"] for entry in record.get("inputs", [])]
+    return [Fact("prepared from", {"files": files, **counts})]
 
 
-def _size(folder: Path) -> Fact:
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Fact("files", format_bytes(size), size)
+def _files(folder: Path) -> Fact:
+    size = _size(folder, "**/*")
+    return Fact("files", size, format_bytes(size))
+
+
+def _size(folder: Path, *patterns: str) -> int:
+    paths = (path for pattern in patterns for path in folder.glob(pattern))
+    return sum(path.stat().st_size for path in paths if path.is_file())

@@ -3,7 +3,9 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..terminal.table import format_flops, format_seconds
 from ..vocabulary.tokenizers import SPECIAL_SYMBOLS
@@ -14,11 +16,16 @@ FIRST_PIECES = 5  # of a vocabulary that are shown
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that is known of a file: its name, a text with units, and the value for JSON."""
+    """One thing that is known of a file: its name, the value for JSON, and perhaps own words for it."""
 
     name: str
-    text: str
     value: object
+    words: str = ""
+
+    @property
+    def text(self) -> str:
+        """The value for a reader, with units."""
+        return self.words or in_words(self.value)
 
 
 @dataclass(frozen=True)
@@ -68,15 +75,13 @@ def joined(*texts: str, by: str = ", ") -> str:
     return by.join(filter(None, texts))
 
 
-def pairs(values: Mapping[str, object]) -> str:
-    """Names with their values, "a 1, b 2", without those that are None or empty."""
-    kept = {name: value for name, value in values.items() if value not in (None, "")}
-    return joined(*(f"{name} {value}" for name, value in kept.items())) or "none"
-
-
-def shares(counts: Mapping[str, int]) -> str:
-    """What a number is the sum of: "language side 1,000, body 2,000"."""
-    return joined(*(f"{name} {count:,}" for name, count in counts.items()))
+def flat(settings: Mapping[str, object], before: str = "") -> dict[str, object]:
+    """The leaves of nested settings, each with its path: "optimization.lr"."""
+    leaves = {}
+    for name, value in settings.items():
+        inner = isinstance(value, dict)
+        leaves |= flat(value, f"{before}{name}.") if inner else {f"{before}{name}": value}
+    return leaves
 
 
 def format_bytes(size: int) -> str:
@@ -85,6 +90,47 @@ def format_bytes(size: int) -> str:
         if size >= divisor:
             return f"{size / divisor:.1f} {unit}"
     return counted(size, "byte")
+
+
+# How the values of facts are said, by their keys.
+PHRASES = {
+    **{
+        key: partial(counted, noun=noun)
+        for key, noun in {
+            "documents": "document", "lines": "line", "examples": "example", "windows": "window",
+            "tokens": "token", "duplicates": "duplicate", "updates": "update", "layers": "layer",
+            "parameters": "parameter", "vocabulary": "symbol", "encoder_layers": "layer",
+            "encoder_attention_heads": "attention head", "max_positions": "position",
+        }.items()
+    },
+    "encoder_embed_dim": "width {}".format,
+    "encoder_ffn_embed_dim": "feed-forward {}".format,
+    "activation_fn": str,
+    "digest": str,
+    "with_answer": "{:,} of them with the answer".format,
+    "unknown_share": lambda share: f"{100 * share:.3g} % unknown",
+    "longest": "longest {:,}".format,
+    "files": ", ".join,
+    "too_short": "{:,} too short".format,
+    "text_bytes": lambda size: f"{format_bytes(size)} of text",
+    "flops": format_flops,
+    "seconds": lambda seconds: f"{format_seconds(seconds)} of steps",
+}  # fmt: skip
+
+
+def in_words(value: object) -> str:
+    """A value for a reader; of several with keys those that are None or empty are left out."""
+    if isinstance(value, Mapping):
+        known = {key: one for key, one in value.items() if one not in (None, "")}
+        said = [
+            PHRASES[key](one) if key in PHRASES else f"{key} {in_words(one)}"
+            for key, one in known.items()
+        ]
+        nested = any(isinstance(one, Mapping) for one in known.values())
+        return ("; " if nested else ", ").join(said) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(in_words, value))
+    return f"{value:,}" if type(value) is int else str(value)
 
 
 # ---- facts that several kinds of files have
@@ -98,44 +144,32 @@ def vocabulary_fact(
     pieces = list(symbols[len(SPECIAL_SYMBOLS) :][:FIRST_PIECES])
     known = f" ({fingerprint})" if fingerprint else ""
     first = f", the first {' '.join(pieces)}" if pieces else ""
-    found = joined(*(file for file in files.values() if file))
     missing = " and no ".join(kind for kind, file in files.items() if not file)
     missing = missing and f"no {missing} found"
+    found = joined(*(file or "" for file in files.values()))
     text = joined(f"{counted(size, 'symbol')}{known}{first}", found, missing, by="; ")
     value = {"size": size, "fingerprint": fingerprint, "first_pieces": pieces, **files}
-    return Fact("vocabulary", text, value)
+    return Fact("vocabulary", value, text)
 
 
-def training_fact(
-    updates: int, tokens: int | None, flops: int | None, seconds: float | None, epoch: str = ""
-) -> Fact:
-    """How long a training was, None: not known; `epoch`: how far it is in its data, in words."""
-    text = joined(
-        counted(updates, "update"),
-        epoch,
-        "" if tokens is None else counted(tokens, "token"),
-        "" if flops is None else format_flops(flops),
-        "" if seconds is None else f"{format_seconds(seconds)} of steps",
-    )
-    value = {"updates": updates, "tokens": tokens, "flops": flops, "seconds": seconds}
-    return Fact("training", text, value)
+def training_fact(cost: Any, epoch: str = "") -> Fact:
+    """How long a training was, by the fields of that name; `epoch`: how far it is in its data."""
+    names = ("updates", "tokens", "flops", "seconds")
+    value = {name: getattr(cost, name, None) for name in names}
+    rest = {name: value[name] for name in names[1:] if value[name] is not None}
+    text = joined(counted(value["updates"] or 0, "update"), epoch, in_words(rest) if rest else "")
+    return Fact("training", value, text)
 
 
 def loss_facts(value: float | None, unit: str, name: str = "validation loss") -> list[Fact]:
     """The last validation; nothing if there was none."""
     if value is None:
         return []
-    return [Fact(name, f"{value:.4g} {unit}".strip(), {"value": float(value), "unit": unit})]
-
-
-def precision_fact(counts: Mapping[str, int]) -> Fact:
-    """The types of the parameters, with their numbers where there are several."""
-    text = shares(counts) if len(counts) > 1 else next(iter(counts), "none")
-    return Fact("precision", text, dict(counts))
+    return [Fact(name, {"value": float(value), "unit": unit}, f"{value:.4g} {unit}".strip())]
 
 
 def files_fact(path: Path) -> Fact:
     """A file, or the files in a folder, and how large they are together."""
     files = [file for file in sorted(path.iterdir()) if file.is_file()] if path.is_dir() else [path]
     sizes = {file.name: file.stat().st_size for file in files}
-    return Fact("files", f"{format_bytes(sum(sizes.values()))}: {joined(*sizes)}", sizes)
+    return Fact("files", sizes, f"{format_bytes(sum(sizes.values()))}: {joined(*sizes)}")

@@ -1,13 +1,12 @@
 """What a checkpoint, a language pack, a task module or a model in Hugging Face's form is."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, make_dataclass
 from math import prod
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ..bodies.checkpoint import Checkpoint, read_checkpoint
 from ..bodies.cost import training_cost
@@ -44,10 +43,9 @@ from .facts import (
     Fact,
     counted,
     files_fact,
+    flat,
+    in_words,
     loss_facts,
-    pairs,
-    precision_fact,
-    shares,
     training_fact,
     vocabulary_fact,
 )
@@ -89,18 +87,12 @@ SHOWN_TENSORS = 3  # of those that hold NaN or infinities
 
 @dataclass(frozen=True)
 class Model(Description):
-    """A checkpoint, language pack or task module, with what a comparison needs.
+    """A checkpoint, language pack or task module, with what a comparison needs."""
 
-    Attributes:
-        lineage, vocabulary: identifiers; None: not known.
-        settings: by name, those in others as "optimizer.lr".
-        weights: by name, as a checkpoint has them.
-    """
-
-    lineage: str | None = None
-    vocabulary: str | None = None
-    settings: Mapping[str, object] = field(default_factory=dict)
-    weights: StateDict = field(default_factory=dict)
+    lineage: str | None = None  # an identifier; None: not known
+    vocabulary: str | None = None  # likewise
+    settings: Mapping[str, object] = field(default_factory=dict)  # those in others: "optimizer.lr"
+    weights: StateDict = field(default_factory=dict)  # by name, as a checkpoint has them
 
 
 def describe_checkpoint(path: Path) -> Model:
@@ -111,15 +103,14 @@ def describe_checkpoint(path: Path) -> Model:
     """
     path = next((path / name for name in CHECKPOINTS if (path / name).is_file()), path)
     checkpoint = read_checkpoint(path, finite=False)
-    given = {name: checkpoint.model_config.get(name) for name in checkpoint.family.unsupported}
+    unsupported = checkpoint.family.unsupported
+    given = {name: checkpoint.model_config.get(name) for name in unsupported}
     warnings = [
         f"trained with {name}={value}, which minimodel_roberta does not have"
         for name, value in given.items()
         if value
     ]
-    supported = checkpoint.replaced(
-        checkpoint.state, **dict.fromkeys(checkpoint.family.unsupported)
-    )
+    supported = checkpoint.replaced(checkpoint.state, **dict.fromkeys(unsupported))
     try:
         sizes, cost = supported.body_settings(), training_cost(supported)
     except (KeyError, ValueError):
@@ -128,7 +119,7 @@ def describe_checkpoint(path: Path) -> Model:
             "settings that go with it"
         ) from None
     weights = _weights(checkpoint)
-    counts = _count(weights, lambda name, _: GROUPS.get(part_of(name).split()[0], "other"))
+    counts = _count((GROUPS.get(part_of(name).split()[0], "other") for name in weights), weights)
     total = sum(counts.values())
     layers = _mlm_layers(checkpoint)
     places = f"after {_layers(layers)} (the last)" if layers else "none"
@@ -137,15 +128,15 @@ def describe_checkpoint(path: Path) -> Model:
     vocabulary = None if vocabulary is None else decode(vocabulary)
     loss = checkpoint.extra_state.get("val_loss")
     facts = [
-        Fact("sizes", _sizes(sizes), sizes),
-        Fact("parameters", f"{total:,}: {shares(counts)}", {"all": total, **counts}),
+        Fact("sizes", sizes),
+        Fact("parameters", {"all": total, **counts}, f"{total:,}: {in_words(counts)}"),
         _vocabulary(checkpoint, vocabulary, warnings),
-        Fact("MLM heads", places, layers),
+        Fact("MLM heads", layers, places),
         *_task(checkpoint, warnings),
-        Fact("lineage", f"{lineage}{note}", lineage),
+        Fact("lineage", lineage, f"{lineage}{note}"),
         _frozen(checkpoint),
         *_origin(checkpoint),
-        training_fact(cost.updates, cost.tokens, cost.flops, cost.seconds, _epoch(checkpoint)),
+        training_fact(cost, _epoch(checkpoint)),
         *_validation(checkpoint, loss),
         *_options(checkpoint),
     ]
@@ -167,16 +158,15 @@ def describe_pack(folder: Path) -> Model:
     weights = {EMBEDDING: side.embedding, OUTPUT_BIAS: side.bias}
     count = sum(tensor.numel() for tensor in weights.values())
     sizes = {"vocabulary": about.vocabulary_size, "width": about.width, "parameters": count}
-    text = f"{about.vocabulary_size:,} symbols x width {about.width}: {count:,} parameters"
     files = {"tokenizer": pack.tokenizer.name}
     facts = [
-        Fact("sizes", text, sizes),
+        Fact("sizes", sizes),
         vocabulary_fact(about.vocabulary_size, about.vocabulary, pack.symbols, files),
-        Fact("lineage", about.lineage, about.lineage),
-        Fact("trained over", counted(about.depth, "layer"), about.depth),
-        training_fact(about.updates or 0, about.tokens, about.flops, about.seconds),
+        Fact("lineage", about.lineage),
+        Fact("trained over", about.depth, counted(about.depth, "layer")),
+        training_fact(about),
         *loss_facts(about.validation_loss, KINDS[MASKED].loss_unit),
-        Fact("versions", pairs(about.versions), about.versions),
+        Fact("versions", about.versions),
     ]
     title = f"language pack: {about.language}"
     return _model(folder, "language pack", title, facts, asdict(about), weights)
@@ -187,15 +177,14 @@ def describe_module(folder: Path) -> Model:
     module = load_module(folder, finite=False)
     about, kind, labels = module.description, module.method.name, folder / LABELS
     body = {"digest": about.body, "layers": about.layers, "width": about.width}
-    text = f"{about.body}: {counted(about.layers, 'layer')}, width {about.width}"
     facts = [
-        Fact("settings", pairs(about.settings), about.settings),
-        Fact("parameters", f"{about.parameters:,}", about.parameters),
+        Fact("settings", about.settings),
+        Fact("parameters", about.parameters),
         _heads(about.heads, read_dictionary(labels) if labels.is_file() else []),
-        Fact("lineage", about.lineage, about.lineage),
-        Fact("body", text, body),
-        training_fact(about.updates, None, None, None),
-        Fact("versions", pairs(about.versions), about.versions),
+        Fact("lineage", about.lineage),
+        Fact("body", body),
+        training_fact(about),
+        Fact("versions", about.versions),
     ]
     title = f"task module ({kind}){_purpose(about.task.get('_name'), about.heads)}"
     return _model(folder, "task module", title, facts, asdict(about), module.tensors)
@@ -218,12 +207,12 @@ def describe_hugging_face(folder: Path) -> Description:
                 tensor = file.get_slice(name)
                 counts[tensor.get_dtype()] += prod(tensor.get_shape())
     total = sum(counts.values()) if counts else None
-    text = f"{total:,}" if counts else "not counted: there is no .safetensors file"
+    text = "" if counts else "not counted: there is no .safetensors file"
     facts = [
-        Fact("architectures", ", ".join(names) or "not named", names),
-        Fact("sizes", pairs(sizes), sizes),
-        Fact("parameters", text, total),
-        *([precision_fact(counts)] if counts else []),
+        Fact("architectures", names, "" if names else "not named"),
+        Fact("sizes", sizes),
+        Fact("parameters", total, text),
+        *([_precision(counts)] if counts else []),
         files_fact(folder),
     ]
     title = f"model in Hugging Face's form: {config.model_type or 'of no named type'}"
@@ -240,20 +229,18 @@ def _model(
     warnings: Sequence[str] = (),
 ) -> Model:
     """With the facts and warnings that only the weights and the files say."""
-    counts = _count(weights, lambda _, tensor: str(tensor.dtype).removeprefix("torch."))
-    facts = [*facts, precision_fact(counts), files_fact(path)]
+    types = (str(tensor.dtype).removeprefix("torch.") for tensor in weights.values())
+    counts = _count(types, weights)
+    facts = [*facts, _precision(counts), files_fact(path)]
     identity = settings.pop("lineage"), settings.pop("vocabulary", None)
-    settings = {**_flat(settings), "precision": ", ".join(counts)}
+    settings = {**flat(settings), "precision": ", ".join(counts)}
     warnings = [*warnings, *_not_finite(weights)]
     return Model(path, kind, title, facts, warnings, *identity, settings, weights)
 
 
-def _flat(settings: Mapping[str, object], before: str = "") -> dict[str, object]:
-    flat = {}
-    for name, value in settings.items():
-        inner = isinstance(value, dict)
-        flat |= _flat(value, f"{before}{name}.") if inner else {f"{before}{name}": value}
-    return flat
+def _precision(counts: Mapping[str, int]) -> Fact:
+    """The types of the parameters, with their numbers where there are several."""
+    return Fact("precision", dict(counts), in_words(counts if len(counts) > 1 else list(counts)))
 
 
 # ---- weights
@@ -275,11 +262,11 @@ def _weights(checkpoint: Checkpoint) -> StateDict:
     }
 
 
-def _count(weights: StateDict, key: Callable[[str, Tensor], str]) -> dict[str, int]:
-    """How many parameters there are for each key."""
+def _count(keys: Iterable[str], weights: StateDict) -> dict[str, int]:
+    """How many parameters there are for each key; a key for each tensor."""
     counts: Counter[str] = Counter()
-    for name, tensor in weights.items():
-        counts[key(name, tensor)] += tensor.numel()
+    for key, tensor in zip(keys, weights.values(), strict=True):
+        counts[key] += tensor.numel()
     return dict(counts)
 
 
@@ -347,15 +334,6 @@ def _mlm_layers(checkpoint: Checkpoint) -> list[int]:
     return head_layers(checkpoint) if f"{HEAD}dense.weight" in checkpoint.state else []
 
 
-def _sizes(sizes: Mapping[str, object]) -> str:
-    return (
-        f"{counted(sizes['encoder_layers'], 'layer')}, width {sizes['encoder_embed_dim']}, "
-        f"feed-forward {sizes['encoder_ffn_embed_dim']}, "
-        f"{counted(sizes['encoder_attention_heads'], 'attention head')}, "
-        f"{counted(sizes['max_positions'], 'position')}, {sizes['activation_fn']}"
-    )
-
-
 def _vocabulary(checkpoint: Checkpoint, fingerprint: str | None, warnings: list[str]) -> Fact:
     dictionary, symbols = _find(checkpoint, "dict.txt"), []
     if dictionary:
@@ -383,8 +361,8 @@ def _task(checkpoint: Checkpoint, warnings: list[str]) -> list[Fact]:
         used = method.settings()
         value = {**used, "body": body}
         others = {name: setting for name, setting in used.items() if name != "task_module"}
-        text = f"{method.name}: {pairs(others)}; over the body {body}"
-        facts.append(Fact("task module", text, value))
+        text = f"{method.name}: {in_words(others)}; over the body {body}"
+        facts.append(Fact("task module", value, text))
     if heads:
         file = _find(checkpoint, LABELS)
         if not file and SPAN_HEAD not in heads:
@@ -402,12 +380,12 @@ def _heads(heads: Mapping[str, int], labels: Sequence[str]) -> Fact:
         kind = "first and last token of an answer" if name == SPAN_HEAD else classes
         texts.append(f"{name} ({kind})")
     value = {"outputs": dict(heads), "labels": list(labels)}
-    return Fact("task heads", "; ".join(texts) or "none", value)
+    return Fact("task heads", value, "; ".join(texts) or "none")
 
 
 def _frozen(checkpoint: Checkpoint) -> Fact:
     if not _was_trained(checkpoint):
-        return Fact("frozen", "not known: no training wrote this file", None)
+        return Fact("frozen", None, "not known: no training wrote this file")
     freeze = parse_freeze(checkpoint.model_config.get("freeze"))
     side = "token embeddings" if freeze.bias_is_trained else "language side"
     layers = counted(freeze.layers, "layer")
@@ -421,7 +399,7 @@ def _frozen(checkpoint: Checkpoint) -> Fact:
         text += ", the MLM head"
     if find_method(checkpoint.model_config).name != NONE:
         text = "everything but the task module and its heads"
-    return Fact("frozen", text, text)
+    return Fact("frozen", text)
 
 
 def _origin(checkpoint: Checkpoint) -> list[Fact]:
@@ -434,9 +412,9 @@ def _origin(checkpoint: Checkpoint) -> list[Fact]:
             f"language side by --initialise {task.get('initialise')}"
         )
         names = {name: task.get(name) for name in ("initialise", "helper")}
-        return [Fact("started from", text, {"checkpoint": base, "depth": depth, **names})]
+        return [Fact("started from", {"checkpoint": base, "depth": depth, **names}, text)]
     start = given.get("finetune_from_model")
-    return [Fact("started from", str(start), {"checkpoint": start})] if start else []
+    return [Fact("started from", {"checkpoint": start}, str(start))] if start else []
 
 
 def _epoch(checkpoint: Checkpoint) -> str:
@@ -474,7 +452,7 @@ def _options(checkpoint: Checkpoint) -> list[Fact]:
     given = (
         f"--{name}" if value is True else f"--{name} {value}" for name, value in options.items()
     )
-    return [Fact("options", " ".join(given), options)]
+    return [Fact("options", options, " ".join(given))]
 
 
 def _layers(numbers: Sequence[int]) -> str:

@@ -2,81 +2,45 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from markupsafe import Markup
 
-from .charts import CONTROL, Panel, Style, style
+from .charts import Panel, Style, control_style, style
+from .curves import VARIANTS
 from .gather import Label
-from .scores import VARIANTS
 
 _CONTROL = "untrained"
 _KNOWN = [name for name in VARIANTS if name != _CONTROL]
 
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a table.
-
-    Attributes:
-        text: what stands in it; empty: a dash.
-        note: a second, smaller line.
-        columns: over how many it goes.
-    """
-
-    text: str
-    note: str = ""
-    columns: int = 1
+Cell = str | tuple[str, str]  # its text, if empty a dash; and a second, smaller line
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table; the first cell of a row is its name.
+    """A table; the first cell of a row is its name."""
 
-    Attributes:
-        words: whether the cells are text, to be aligned to the left, and not numbers.
-        last_apart: whether the last row sums up the others.
-    """
-
-    kind: ClassVar[str] = "table"
     caption: str
     headers: Sequence[str]
-    rows: Sequence[Sequence[Cell | str]]
+    rows: Sequence[Sequence[Cell]]
     note: str = ""
-    words: bool = False
-    last_apart: bool = False
-
-    @property
-    def cells(self) -> list[list[Cell]]:
-        return [
-            [cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in self.rows
-        ]
+    words: bool = False  # whether the cells are text, to be aligned to the left, and not numbers
 
 
 @dataclass
 class Charts:
-    """Panels with one legend.
+    """Panels side by side, where there is room."""
 
-    Attributes:
-        name: of the picture, without ending.
-        columns: panels side by side, where there is room.
-        drawn: the panels as SVG, once they are drawn.
-    """
-
-    kind: ClassVar[str] = "charts"
-    name: str
+    name: str  # of the pictures
     title: str
     panels: Sequence[Panel]
-    columns: int
     note: str = ""
-    drawn: list[Markup] = field(default_factory=list)
+    drawn: list[Markup] = field(default_factory=list)  # the panels as SVG, once they are drawn
 
 
 @dataclass(frozen=True)
 class Folded:
     """Blocks behind a line that opens them."""
 
-    kind: ClassVar[str] = "folded"
     summary: str
     blocks: Sequence["Block"]
     open: bool = False
@@ -100,6 +64,11 @@ def shown(label: Label) -> str:
     return ": ".join(filter(None, (label.group, VARIANTS.get(label.variant, label.variant))))
 
 
+def share(share: float, digits: int) -> str:
+    """A share in per cent."""
+    return f"{100 * share:.{digits}f} %" if share else "0 %"
+
+
 def in_order(labels: Iterable[Label]) -> list[Label]:
     """Labels once each: by run, and in each the variants as the examples have them, then the others."""
 
@@ -113,8 +82,11 @@ def in_order(labels: Iterable[Label]) -> list[Label]:
 def label_styles(labels: Iterable[Label]) -> dict[Label, Style]:
     """A style for each label: the colour is the variant's, the dashes are the run's."""
     labels = in_order(labels)
-    groups = sorted({label.group for label in labels})
-    others = {label.variant: None for label in labels if label.variant != _CONTROL}
-    looks = {name: style(place) for place, name in enumerate(dict.fromkeys([*_KNOWN, *others]))}
-    looks[_CONTROL] = CONTROL
-    return {label: looks[label.variant].turned(groups.index(label.group)) for label in labels}
+    runs = sorted({label.group for label in labels})
+    variants = list(dict.fromkeys([*_KNOWN, *(label.variant for label in labels)]))
+    return {
+        label: control_style(runs.index(label.group))
+        if label.variant == _CONTROL
+        else style(variants.index(label.variant), runs.index(label.group))
+        for label in labels
+    }

@@ -1,42 +1,44 @@
-"""Charts: panels of curves, as SVG inside a page and as PNG, both drawn by one function.
+"""Charts: one function draws a panel of curves, as SVG for a page and as PNG.
 
-In the SVG colours are variables of the page's style sheet, so that they follow its light or dark
-scheme, letters are the page's own, and titles and legend are left to the page: they wrap there.
+In the SVG, letters and axes have the colour and the font of the page's text, in its light and dark
+scheme; the colours of the curves have a contrast of 3 or more with both.
 """
 
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import matplotlib
 from markupsafe import Markup
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from ..files.atomic import atomic_file
 from ..files.outputs import PICTURE
 
-# Okabe and Ito (2008): told apart with any common colour blindness, and in grey by their markers.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-INK, RULE, GREY = "#444441", "#deddd8", "#75756f"
-VARIABLES = {
-    **{colour: f"--curve-{place}" for place, colour in enumerate(COLOURS)},
-    **{INK: "--chart-ink", RULE: "--chart-rule", GREY: "--curve-control"},
-}
-# matplotlib's markers and lines, and what stands for them in the page's legend.
-MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "×", "": ""}
-DASHES = {"-": "─", "--": "╌", ":": "┈", "-.": "╌·"}
+# Those of Okabe and Ito (2008), the light ones darkened: with any common colour blindness they are
+# told apart, with the markers also in grey.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b8578f", "#b98100", "#3d93c9")
+INK, GREY = "#444441", "#7f7d77"
+_DASHES = ("-", "--", ":", "-.")
+_STEPS = (1, 2, 2.5, 5, 10)  # of the numbers at an axis
 _MOST_MARKERS = 12  # on a line
 _MOST_POINTS = 300  # of a line
-_WIDTH = 1.6  # of a line, in points
-# Inches of a panel, by how many stand side by side where there is room: letters keep their size.
-_SIZES = {1: (5, 2.6), 2: (4.1, 2.6), 3: (3.1, 2.2)}
+_WIDTH, _HEIGHT, _DOTS = 4, 2.5, 250  # inches, and dots an inch of a PNG
+_STYLE = {
+    "font.size": 9.5, "text.parse_math": False, "lines.markersize": 4.5, "lines.linewidth": 1.6,
+    "axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True, "axes.xmargin": 0.03,
+    "axes.titlesize": "medium", "axes.titlelocation": "left", "xaxis.labellocation": "right",
+    "grid.color": INK, "grid.alpha": 0.18, "axes.edgecolor": INK, "axes.labelcolor": INK,
+    "text.color": INK, "xtick.labelcolor": INK, "ytick.labelcolor": INK, "legend.frameon": False,
+    "figure.constrained_layout.use": True, "svg.fonttype": "none",
+    **{f"axes.spines.{side}": False for side in ("top", "right", "left")},
+    **{f"{axis}tick.{which}.size": 0 for axis in "xy" for which in ("major", "minor")},
+}  # fmt: skip
 # What matplotlib writes for a file of its own, and a page has already or must not have twice.
 _NOT_IN_A_PAGE = re.compile(
     r'<metadata>.*?</metadata>|<style.*?</style>| xmlns(:\w+)?="[^"]*"| id="[A-Za-z2.]+_\d+"'
@@ -46,75 +48,47 @@ _NOT_IN_A_PAGE = re.compile(
 
 
 class Style(NamedTuple):
-    """How a curve looks: by colour, marker and dashes, any two of which tell most curves apart."""
+    """How a curve looks: any two of colour, marker and dashes tell most curves apart."""
 
     colour: str
     marker: str
     dashes: str
 
-    @property
-    def variable(self) -> str:
-        """The colour's name in the page."""
-        return VARIABLES[self.colour]
 
-    @property
-    def glyphs(self) -> str:
-        """A picture of the line, in letters."""
-        return DASHES[self.dashes] + MARKERS[self.marker] + DASHES[self.dashes]
-
-    def turned(self, turns: int) -> "Style":
-        """The same colour and marker with other dashes."""
-        names = list(DASHES)
-        return self._replace(dashes=names[(names.index(self.dashes) + turns) % len(names)])
-
-
-CONTROL = Style(GREY, "X", ":")
-
-
-def style(place: int) -> Style:
-    """The style of the curve with this number; the first 24 differ."""
+def style(place: int, turns: int = 0) -> Style:
+    """The style of the curve with this number; the first 24 differ. `turns` changes the dashes."""
     turn, colour = divmod(place, len(COLOURS))
-    return Style(COLOURS[colour], "os^DvP"[(place + turn) % 6], "-").turned(turn)
+    marker = "os^DvP"[(place + turn) % 6]
+    return Style(COLOURS[colour], marker, _DASHES[(turn + turns) % len(_DASHES)])
+
+
+def control_style(turns: int = 0) -> Style:
+    """The style of what was not trained."""
+    return Style(GREY, "X", _DASHES[(2 + turns) % len(_DASHES)])
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a panel.
+    """One line of a panel."""
 
-    Attributes:
-        name: for the legend, where curves of one name stand once.
-        x, y: its points.
-        lows, highs: ends of an interval at each point; empty if there are none.
-        faint: drawn thin and without markers, as what lies behind another curve.
-    """
-
-    name: str
+    name: str  # for the legend, where curves of one name stand once
     style: Style
     x: Sequence[float]
     y: Sequence[float]
-    lows: Sequence[float] = ()
+    lows: Sequence[float] = ()  # of an interval at each point
     highs: Sequence[float] = ()
-    faint: bool = False
+    faint: bool = False  # drawn thin and without markers, as what lies behind another curve
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A pair of axes with curves in it.
-
-    Attributes:
-        title: what stands above it.
-        x_label: with the unit.
-        references: names and heights of horizontal lines.
-        y_range: of the axis; None: as the curves need it.
-        log_x: whether the axis below is logarithmic.
-    """
+    """A pair of axes with curves in it."""
 
     title: str
-    x_label: str
+    x_label: str  # with the unit
     lines: Sequence[Line]
-    references: Sequence[tuple[str, float]] = ()
-    y_range: tuple[float, float] | None = None
-    log_x: bool = False
+    references: Sequence[tuple[str, float]] = ()  # names and heights of horizontal lines
+    y_range: tuple[float, float] | None = None  # None: as the curves need it
 
     @property
     def description(self) -> str:
@@ -122,15 +96,6 @@ class Panel:
         ends = [f"{line.name} ends at {line.y[-1]:.4g}" for line in self.lines if not line.faint]
         heights = [f"{name} {height:.4g}" for name, height in self.references]
         return f"{self.title}, against {self.x_label}. " + "; ".join([*ends, *heights]) + "."
-
-
-def legend_of(panels: Iterable[Panel]) -> list[tuple[str, Style]]:
-    """Each name in the panels with its style, once; the references last."""
-    panels = list(panels)
-    found = {line.name: line.style for panel in panels for line in panel.lines}
-    for panel in panels:
-        found |= {name: _of_reference(place) for place, (name, _) in enumerate(panel.references)}
-    return list(found.items())
 
 
 def thinned(points: Sequence) -> list:
@@ -146,110 +111,59 @@ def with_room(values: Sequence[float]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def svg(panel: Panel, name: str, columns: int) -> Markup:
-    """The panel as an <svg> element for a page of HTML.
-
-    Args:
-        name: which no other panel of the page has.
-        columns: panels side by side, 2 or 3.
-    """
-    figure = Figure(figsize=_SIZES[columns], layout="constrained")
-    _draw(figure.subplots(), panel)
+def svg(panel: Panel, name: str) -> Markup:
+    """The panel as an <svg> element for a page of HTML in which no other has this name."""
     file = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(file, format="svg", transparent=True)
+    _draw(panel, file, "svg", salt=name)
     drawn = _NOT_IN_A_PAGE.sub("", file.getvalue().partition("<svg")[2])
-    drawn = drawn.replace("xlink:href", "href")
-    for colour, variable in VARIABLES.items():
-        drawn = drawn.replace(colour, f"var({variable})")
+    drawn = drawn.replace("xlink:href", "href").replace(INK, "currentColor")
     label = Markup('<svg role="img" aria-label="{}"').format(panel.description)
     return label + Markup(drawn)
 
 
-def draw_png(panels: Sequence[Panel], path: str | Path, title: str, columns: int) -> None:
-    """Draw panels side by side, with a title and a legend, as a PNG of 200 dots an inch. Atomic."""
-    width, height = _SIZES[columns]
-    columns = min(columns, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    names, styles = zip(*legend_of(panels), strict=True)
-    legend_columns = int(columns * width / (0.6 + 0.085 * max(map(len, names))))
-    legend_columns = max(1, min(len(names), legend_columns))
-    height = rows * (height + 0.3) + 0.5 + 0.2 * math.ceil(len(names) / legend_columns)
-    figure = Figure(figsize=(columns * width, height), layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08, hspace=0.04, wspace=0.03)
-    axes = figure.subplots(rows, columns, squeeze=False).flatten()
-    for one, panel in zip(axes, panels, strict=False):
-        _draw(one, panel)
-        one.set_title(_plain_text(panel.title), loc="left", fontsize=10, color=INK)
-    for empty in axes[len(panels) :]:
-        empty.set_visible(False)
-    if title:
-        figure.suptitle(_plain_text(title), x=0.01, ha="left", fontsize=13)
-    figure.legend(
-        [Line2D([], [], marker=one.marker, markersize=4.5, **_look(one)) for one in styles],
-        [_plain_text(name) for name in names],
-        loc="outside lower left",
-        ncols=legend_columns,
-        frameon=False,
-        fontsize=9,
-    )
+def draw_png(panel: Panel, path: str | Path, title: str) -> None:
+    """Draw a panel under a title as a PNG that is 1000 pixels wide. Atomic."""
     with atomic_file(path, PICTURE) as partial:
-        figure.savefig(partial, format="png", dpi=200)
+        _draw(panel, partial, "png", title)
 
 
-def _draw(axes: Axes, panel: Panel) -> None:
-    for line in panel.lines:
-        axes.plot(
-            line.x,
-            line.y,
-            **_look(line.style, line.faint),
-            alpha=0.45 if line.faint else 1,
-            marker="" if line.faint else line.style.marker,
-            markersize=4.5,
-            markeredgewidth=0,
-            markevery=math.ceil(len(line.x) / _MOST_MARKERS),
-            zorder=2 if line.faint else 3,
-        )
-        if line.lows:
-            axes.fill_between(
-                line.x, line.lows, line.highs, color=line.style.colour, alpha=0.15, linewidth=0
+def _draw(panel: Panel, file: Path | TextIO, form: str, title: str = "", salt: str = "") -> None:
+    """Draw a panel with its legend; `salt`: what the names in an SVG are made of."""
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": salt}):
+        figure = Figure((_WIDTH, _HEIGHT))
+        axes = figure.subplots()
+        names = {}
+        for line in panel.lines:
+            (names[line.name],) = axes.plot(
+                line.x,
+                line.y,
+                color=line.style.colour,
+                linestyle=line.style.dashes,
+                marker="" if line.faint else line.style.marker,
+                markevery=math.ceil(len(line.x) / _MOST_MARKERS),
+                markeredgewidth=0,
+                alpha=0.45 if line.faint else 1,
+                zorder=2 if line.faint else 3,
             )
-    for place, (_, height) in enumerate(panel.references):
-        axes.axhline(height, **_look(_of_reference(place), thin=True), zorder=1)
-    if panel.y_range:
-        axes.set_ylim(*panel.y_range)
-    axes.margins(x=0.03)
-    axes.set_xlabel(panel.x_label, loc="right", fontsize=9, color=INK)
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    if panel.log_x:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(LogFormatter())
-        axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
-    else:
+            if line.lows:
+                shade = {"color": line.style.colour, "alpha": 0.15, "linewidth": 0}
+                axes.fill_between(line.x, line.lows, line.highs, **shade)
+        for place, (name, height) in enumerate(panel.references):
+            dashes = ("--", "-.", ":")[place % 3]
+            names[name] = axes.axhline(height, color=GREY, linestyle=dashes, linewidth=1, zorder=1)
+        axes.set(title=panel.title, xlabel=panel.x_label)
+        if panel.y_range:
+            axes.set_ylim(*panel.y_range)
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
         axes.set_xlim(left=min(0, axes.get_xlim()[0]))
         whole = all(float(x).is_integer() for line in panel.lines for x in line.x)
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=whole))
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=_STEPS, integer=whole))
         if axes.get_xlim()[1] >= 1000:
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.tick_params(which="both", length=0, labelsize=9, labelcolor=INK, pad=4)
-    axes.grid(axis="y", color=RULE, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set(color=INK, linewidth=0.7)
-
-
-def _look(style: Style, thin: bool = False) -> dict[str, object]:
-    return {
-        "color": style.colour,
-        "linewidth": 0.9 if thin else _WIDTH,
-        "linestyle": style.dashes,
-    }
-
-
-def _of_reference(place: int) -> Style:
-    return Style(GREY, "", ("--", "-.", ":")[place % 3])
-
-
-def _plain_text(text: str) -> str:
-    """matplotlib would set what stands between dollars as a formula."""
-    return text.replace("$", r"\$")
+        columns = max(1, int(_WIDTH / (0.55 + 0.08 * max(map(len, names)))))
+        rows = math.ceil(len(names) / columns)
+        figure.legend(names.values(), names.keys(), loc="outside lower left", ncols=columns)
+        figure.suptitle(title, x=0.01, ha="left")
+        figure.set_figheight(_HEIGHT + 0.2 * rows + 0.3 * bool(title))
+        page = {"transparent": True} if form == "svg" else {"dpi": _DOTS}
+        figure.savefig(file, format=form, **page)

@@ -1,18 +1,26 @@
 """Score against compute: the picture, and how much less compute a variant needs for a score."""
 
-import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy
 
 from ..errors import InputError
+from ..kinds.scores import Score
 from ..terminal.table import flops_unit
 from .charts import Line, Panel, draw_png, style
 
+# How the examples call the variants, and how they are shown.
+VARIANTS = {
+    "standard": "Standard",
+    "minijoint": "MiniJoint",
+    "minipost": "MiniPost",
+    "untrained": "untrained control",
+}
 NEARLY = 0.95  # of a reference's best score: where curves are flat, noise decides about the rest
 
 
@@ -61,7 +69,7 @@ class Curve:
         its share, once / k. Compute to match is then
         (reference's adaptation + reference's once / k) / (adaptation + once / k).
         """
-        return dataclasses.replace(self, flops=[before + flops for before in self.flops])
+        return replace(self, flops=[before + flops for before in self.flops])
 
 
 class ComputeToMatch(NamedTuple):
@@ -177,6 +185,15 @@ def compute_to_match_over_seeds(
     )
 
 
+def score_curve(name: str, points: Iterable[tuple[float, float]], control: float | None) -> Curve:
+    """A variant's score, 0 to 1, over the FLOPs of its adaptation; `points` in any order.
+
+    `control` is the score of a language side that was not trained, which stands at 0 FLOPs.
+    """
+    points = sorted([*([] if control is None else [(0, control)]), *points])
+    return Curve(name, [flops for flops, _ in points], [score for _, score in points])
+
+
 def mean_curve(curves: Sequence[Curve]) -> Curve:
     """The mean score over runs, at the first run's evaluations, with the range of the runs' scores.
 
@@ -198,18 +215,13 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
     )
 
 
-class _Runs(NamedTuple):
-    name: str
-    flops: numpy.ndarray  # at which all runs of a side have a score
-    scores: numpy.ndarray  # the best so far, runs x points
-
-
-def _best_so_far(curves: Sequence[Curve]) -> _Runs:
+def _best_so_far(curves: Sequence[Curve]) -> list[Curve]:
+    """The best score so far of each run, linear between evaluations, at the FLOPs of all of them."""
     first, last = _common_range(curves)
     points = numpy.unique(numpy.concatenate([[first, last], *(run.flops for run in curves)]))
     points = points[(first <= points) & (points <= last)]
     best = [numpy.interp(points, run.flops, numpy.maximum.accumulate(run.scores)) for run in curves]
-    return _Runs(curves[0].name, points, numpy.array(best))
+    return [Curve(curves[0].name, points.tolist(), scores.tolist()) for scores in best]
 
 
 def _common_range(curves: Sequence[Curve]) -> tuple[float, float]:
@@ -225,13 +237,12 @@ def _common_range(curves: Sequence[Curve]) -> tuple[float, float]:
 
 
 def _match_of_means(
-    sides: Sequence[_Runs], fraction: float, resample: Sequence[int]
+    sides: Sequence[Sequence[Curve]], fraction: float, resample: Sequence[int]
 ) -> ComputeToMatch:
-    means = (
-        Curve(runs.name, runs.flops.tolist(), runs.scores[list(resample)].mean(axis=0).tolist())
-        for runs in sides
-    )
-    return compute_to_match(*means, fraction)
+    scores = ([runs[seed].scores for seed in resample] for runs in sides)
+    means = (numpy.mean(some, axis=0).tolist() for some in scores)
+    matched = (replace(runs[0], scores=mean) for runs, mean in zip(sides, means, strict=True))
+    return compute_to_match(*matched, fraction)
 
 
 def _rank(match: ComputeToMatch) -> float:
@@ -252,6 +263,22 @@ def _flops_to_reach(score: float, curve: Curve) -> float | None:
     return None
 
 
+class Summary(NamedTuple):
+    """A score over seeds: mean, and the lowest and highest; of one seed its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def summarise(scores: Sequence[Score]) -> Summary:
+    """The mean over seeds with their range; of a single seed the score with its own interval."""
+    if len(scores) == 1:
+        return Summary(scores[0].value, scores[0].low, scores[0].high)
+    values = [score.value for score in scores]
+    return Summary(fmean(values), min(values), max(values))
+
+
 def draw_score_against_flops(
     curves: Sequence[Curve],
     path: str | Path,
@@ -259,7 +286,6 @@ def draw_score_against_flops(
     references: Mapping[str, float] | None = None,
     score_label: str = "accuracy",
     title: str = "",
-    log_x: bool = False,
 ) -> None:
     """Draw the curves over their training compute, as a PNG that is 1000 pixels wide.
 
@@ -269,26 +295,20 @@ def draw_score_against_flops(
         references: name to score, drawn as horizontal lines: chance, source language, control.
         score_label: name of the score, which is shown in per cent.
         title: above the picture.
-        log_x: logarithmic compute; evaluations at 0 FLOPs are then left out.
 
     Raises:
-        InputError: no curves, or nothing to draw on a logarithmic axis.
+        InputError: no curves.
     """
     if not curves:
         raise InputError("0 curves: a picture takes at least 1")
-    if log_x and min(curve.flops[-1] for curve in curves) == 0:
-        raise InputError("a curve ends at 0 FLOPs, which a logarithmic axis cannot show")
     size, unit = flops_unit(max(curve.flops[-1] for curve in curves))
     lines = []
     for place, curve in enumerate(curves):
-        shown = slice(curve.flops[0] == 0 and log_x, None)
         scores = (curve.scores, curve.lows, curve.highs)
-        y, lows, highs = ([100 * score for score in some[shown]] for some in scores)
-        x = [flops / size for flops in curve.flops[shown]]
+        y, lows, highs = ([100 * score for score in some] for some in scores)
+        x = [flops / size for flops in curve.flops]
         lines.append(Line(curve.name, style(place), x, y, lows, highs))
-    heights = [
-        (f"{name}, {100 * score:.1f}", 100 * score) for name, score in (references or {}).items()
-    ]
+    named = (references or {}).items()
+    heights = [(f"{name}, {100 * score:.1f}", 100 * score) for name, score in named]
     x_label = f"training compute ({unit})"
-    panel = Panel(f"{score_label} (%)", x_label, lines, heights, log_x=log_x)
-    draw_png([panel], path, title, 1)
+    draw_png(Panel(f"{score_label} (%)", x_label, lines, heights), path, title)

@@ -10,18 +10,19 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..bodies.checkpoint import read_checkpoint
-from ..bodies.cost import training_cost
+from ..bodies.cost import TrainingCost, training_cost
 from ..corpus.record import read_prepared
 from ..errors import InputError
 from ..files.records import read_json, record
+from ..inspect.facts import flat
 from ..kinds.scores import AGAIN, Place, Score, read_score
 from ..packs.pack import DESCRIPTION, Description, read_description
 from ..terminal.progress import SHORT, Progress
 from ..vocabulary.symbols import fingerprint, read_symbols
-from .logs import TrainingLog, flat, read_log
+from .logs import SUMS, TrainingLog, read_log
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ CHECKPOINT = "checkpoint_last.pt"
 SAVED = "checkpoint.save_dir"
 SEED = re.compile(r"seed[-_]?(\d+)")
 # Folders whose names say what is in them, not which of several it is.
-_KINDS = {
+_KINDS = [
     "adapted",
     "checkpoints",
     "data",
@@ -40,9 +41,10 @@ _KINDS = {
     "outputs",
     "packs",
     "scores",
-}
+]
 _NO_TASKS = ("score", "scores", "results")
 _SHARD = re.compile(r"shard\d+")
+_UNKNOWN = TrainingCost(updates=None, tokens=None, seconds=None, flops=None)
 
 
 class Label(NamedTuple):
@@ -53,94 +55,28 @@ class Label(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Training:
-    """A training run.
+class Item:
+    """A training run, a language pack, a folder of prepared data, or a score.
 
     Attributes:
-        place: folder of its checkpoints, below the run folder where it is there.
+        content: the log (without figures if only a checkpoint is there), what language.json or
+            prepare.json says, or the score.
+        place: its folder below that of the run; of a training, where its checkpoints are or were.
         language: of its data; of a fine-tuning the name of the task.
-        task: fairseq's name of the task; empty if the log does not say.
-        log: its figures, of which there are none if only the checkpoint is there.
-        updates, tokens, flops, seconds: of the whole run; None: not known.
+        task: fairseq's name of a training's task, or what the file of a score is called; perhaps "".
+        cost: of the training, of the whole run.
     """
 
     label: Label
     seed: str
     place: Path
     language: str
-    task: str
-    log: TrainingLog
-    updates: int
-    tokens: float | None
-    flops: float | None
-    seconds: float | None
+    content: TrainingLog | Description | dict | Score
+    task: str = ""
+    cost: TrainingCost = _UNKNOWN
 
 
-@dataclass(frozen=True)
-class Pack:
-    """A language pack, by its description alone."""
-
-    label: Label
-    seed: str
-    folder: Path
-    description: Description
-
-    @property
-    def language(self) -> str:
-        return self.description.language
-
-    @property
-    def versions(self) -> dict[str, str]:
-        """Of the software that made it."""
-        return self.description.versions
-
-
-@dataclass(frozen=True)
-class Data:
-    """A folder that `prepare` has made, and what its prepare.json says."""
-
-    folder: Path
-    place: Path
-    language: str
-    record: dict[str, Any]
-
-    @property
-    def versions(self) -> dict[str, str]:
-        """Of the software that made it."""
-        return self.record.get("versions", {})
-
-
-@dataclass(frozen=True)
-class Result:
-    """A score of a pack.
-
-    Attributes:
-        task: what the file of the score is called; empty if that says nothing.
-        updates, flops: of the pack's training; None: not known.
-    """
-
-    label: Label
-    seed: str
-    task: str
-    language: str
-    score: Score
-    updates: int | None
-    flops: float | None
-
-
-@dataclass(frozen=True)
-class Run:
-    """What lies in one run folder."""
-
-    name: str
-    folder: Path
-    trainings: list[Training]
-    packs: list[Pack]
-    data: list[Data]
-    results: list[Result]
-
-
-def gather(folders: Sequence[Path]) -> list[Run]:
+def gather(folders: Sequence[Path]) -> list["Run"]:
     """Read run folders. Checkpoints are read only where no log tells of their training.
 
     Raises:
@@ -154,67 +90,60 @@ def gather(folders: Sequence[Path]) -> list[Run]:
             raise InputError(f"{folder} is named twice")
     names = _names(folders)
     several = len({SEED.sub("", name) for name in names}) > 1
-    return [
-        _Reader(folder, name, several).read() for folder, name in zip(folders, names, strict=True)
-    ]
+    return [Run(folder, name, several) for folder, name in zip(folders, names, strict=True)]
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
     """As much of the ends of the paths as tells them apart."""
-    for count in range(1, max(len(folder.parts) for folder in folders) + 1):
+    count, names = 1, [folder.name for folder in folders]
+    while len(set(names)) < len(names):
+        count += 1
         names = ["/".join(folder.parts[-count:]) for folder in folders]
-        if len(set(names)) == len(names):
-            return names
-    return [str(folder) for folder in folders]
+    return names
 
 
-class _Reader:
-    """Reads one run folder."""
+class Run:
+    """What lies in one run folder: `trainings`, `packs`, `data` and `results`, lists of items.
+
+    Args:
+        grouped: whether its name is part of its labels.
+    """
 
     def __init__(self, folder: Path, name: str, grouped: bool) -> None:
         self.folder, self.name = folder, name
-        self.seed = seed[1] if (seed := SEED.search(name)) else ""
-        self.group = (SEED.sub("", name).strip("/-_") or folder.parent.name) if grouped else ""
-
-    def read(self) -> Run:
-        files = sorted(_files_below(self.folder))
+        self._seed = seed[1] if (seed := SEED.search(name)) else ""
+        self._group = (SEED.sub("", name).strip("/-_") or folder.parent.name) if grouped else ""
+        files = sorted(_files_below(folder))
         self.packs = [self._pack(path) for path in files if path.name == DESCRIPTION]
         self.data = [self._data(path) for path in files if path.name == PREPARED]
-        trainings = self._trainings(files)
-        results = [
-            result
-            for path in files
-            if path.suffix == ".json" and path.name not in (DESCRIPTION, PREPARED)
-            for result in self._results(path)
-        ]
-        if not (self.packs or self.data or trainings or results):
+        self.trainings = self._trainings(files)
+        scores = [one for one in files if one.suffix == ".json"]
+        scores = [one for one in scores if one.name not in (DESCRIPTION, PREPARED)]
+        self.results = [result for path in scores for result in self._results(path)]
+        if not (self.packs or self.data or self.trainings or self.results):
             raise InputError(
                 f"{self.folder} holds nothing to report: no log of fairseq-train with JSON lines "
                 "(--log-format json), no language pack, no prepared data and no scores; name the "
                 "folder of a run"
             )
-        return Run(self.name, self.folder, trainings, self.packs, self.data, results)
 
-    def _pack(self, path: Path) -> Pack:
-        description = read_description(path)
-        place = path.parent.relative_to(self.folder)
-        return Pack(*self._label(place, description.language), path.parent, description)
+    def _pack(self, path: Path) -> Item:
+        about, place = read_description(path), path.parent.relative_to(self.folder)
+        cost = TrainingCost(about.updates, about.tokens, about.seconds, about.flops)
+        return Item(*self._label(place, about.language), place, about.language, about, cost=cost)
 
-    def _data(self, path: Path) -> Data:
-        record, folder = read_prepared(path), path.parent
-        vocabulary = fingerprint(read_symbols(folder / "dict.txt"))
-        languages = {
-            pack.language for pack in self.packs if pack.description.vocabulary == vocabulary
-        }
-        language = languages.pop() if len(languages) == 1 else folder.name
-        return Data(folder, folder.relative_to(self.folder), language, record)
+    def _data(self, path: Path) -> Item:
+        content, place = read_prepared(path), path.parent.relative_to(self.folder)
+        vocabulary = fingerprint(read_symbols(path.parent / "dict.txt"))
+        languages = {one.language for one in self.packs if one.content.vocabulary == vocabulary}
+        language = languages.pop() if len(languages) == 1 else path.parent.name
+        return Item(Label(self._group, ""), self._seed, place, language, content)
 
     # ---- training
 
-    def _trainings(self, files: Sequence[Path]) -> list[Training]:
+    def _trainings(self, files: Sequence[Path]) -> list[Item]:
         logs = self._logs([path for path in files if path.suffix == ".log"])
         places = {key: self._place(log) for key, log in logs.items()}
-        lost = {key for key, place in places.items() if not (self.folder / place).is_dir()}
         others = []
         for path in files:
             place = path.parent.relative_to(self.folder)
@@ -222,37 +151,26 @@ class _Reader:
                 continue
             checkpoint = read_checkpoint(path, finite=False)
             saved = (checkpoint.config.get("checkpoint") or {}).get("save_dir")
-            if saved in lost:  # the folder has another name now
-                places[saved] = place
-                lost.remove(saved)
-            else:
-                log, cost = (
-                    TrainingLog(path, dict(flat(checkpoint.config))),
-                    training_cost(checkpoint),
-                )
-                figures = (cost.updates, cost.tokens, cost.flops, cost.seconds)
-                others.append(self._training(place, log, *figures))
-        trainings = []
-        for key, log in logs.items():
-            last = {
-                name: one for _, row in sorted(log.training.items()) for name, one in row.items()
-            }
-            sums = (last.get(name) for name in ("tokens", "flops", "wall"))
-            trainings.append(self._training(places[key], log, log.updates, *sums))
-        return trainings + others
+            if saved in places and not (self.folder / places[saved]).is_dir():
+                places[saved] = place  # the folder has another name now
+                continue
+            options = {name: str(value) for name, value in flat(checkpoint.config).items()}
+            log = TrainingLog(path, options)
+            others.append(self._training(place, log, training_cost(checkpoint)))
+        found = [self._training(places[key], log, _cost(log)) for key, log in logs.items()]
+        return found + others
 
     def _logs(self, paths: Sequence[Path]) -> dict[str, TrainingLog]:
         """The logs by the folder of their checkpoints; those of resumed runs in one."""
         logs: dict[str, TrainingLog] = {}
         size = sum(path.stat().st_size for path in paths)
         with Progress(f"logs of {self.name}", size, after=SHORT) as progress:
-            for path in paths:
-                for log in read_log(path, progress):
-                    key = log.options.get(SAVED) or str(path)
-                    if key in logs:
-                        logs[key].go_on_with(log)
-                    else:
-                        logs[key] = log
+            for log in (log for path in paths for log in read_log(path, progress)):
+                key = log.options.get(SAVED) or str(log.file)
+                if key in logs:
+                    logs[key].go_on_with(log)
+                else:
+                    logs[key] = log
         return logs
 
     def _place(self, log: TrainingLog) -> Path:
@@ -260,20 +178,19 @@ class _Reader:
             return self._below(saved) or Path(Path(saved).name)
         return log.file.relative_to(self.folder).with_suffix("")
 
-    def _training(self, place: Path, log: TrainingLog, *cost: float | None) -> Training:
+    def _training(self, place: Path, log: TrainingLog, cost: TrainingCost) -> Item:
         folder = Path(log.options.get("task.data", "").split(":")[0])
         if _SHARD.fullmatch(folder.name):
             folder = folder.parent
         below = self._below(str(folder))
         language = next((one.language for one in self.data if one.place == below), folder.name)
         label, seed = self._label(place, language)
-        if not label.variant:
-            label = label._replace(variant=place.name)
-        return Training(label, seed, place, language, log.options.get("task._name", ""), log, *cost)
+        label = label._replace(variant=label.variant or place.name)
+        return Item(label, seed, place, language, log, log.options.get("task._name", ""), cost)
 
     # ---- scores
 
-    def _results(self, path: Path) -> Iterator[Result]:
+    def _results(self, path: Path) -> Iterator[Item]:
         with open(path, "rb") as file:
             start = file.read(100).lstrip()[:1]
         if start != b"[":  # scores are a list
@@ -286,8 +203,9 @@ class _Reader:
         ofs = [record(row, Place, path, AGAIN, others=True) for row in rows]
         packs = [self._pack_of(of) for of in ofs]
         bodies = {of.body or "" for of in ofs}
-        task = self._task(path, {label.variant for label, *_ in packs}, {of.language for of in ofs})
-        for row, of, (label, seed, *cost) in zip(rows, ofs, packs, strict=True):
+        task = self._task(path, {one.label.variant for one in packs}, {of.language for of in ofs})
+        for row, of, pack in zip(rows, ofs, packs, strict=True):
+            label = pack.label
             if len(bodies) > 1:  # one command has compared several bodies, or task modules
                 body = _end_of(of.body or "", bodies)
                 label = label._replace(variant=f"{label.variant}, {body}".removeprefix(", "))
@@ -298,15 +216,15 @@ class _Reader:
                     f"{path} has a row without the scores that evaluate, retrieve or perplexity "
                     f"write ({error}); {AGAIN}"
                 ) from None
-            yield Result(label, seed, task, of.language, score, *cost)
+            yield Item(label, pack.seed, pack.place, of.language, score, task, pack.cost)
 
-    def _pack_of(self, of: Place) -> tuple[Label, str, int | None, float | None]:
-        """Label and seed of the pack of a score, and updates and FLOPs of its training."""
+    def _pack_of(self, of: Place) -> Item:
+        """The pack of a score, or as much as its path tells."""
         place = self._below(of.pack)
-        for pack in self.packs:
-            if place and pack.folder == self.folder / place:
-                return pack.label, pack.seed, pack.description.updates, pack.description.flops
-        return *self._label(place or _end_of_place(of.pack), of.language), None, None
+        if found := next((pack for pack in self.packs if pack.place == place), None):
+            return found
+        place = place or _end_of_place(of.pack)
+        return Item(*self._label(place, of.language), place, of.language, {})
 
     def _task(self, path: Path, variants: set[str], languages: set[str]) -> str:
         """What a file of scores is called, without variant, seed, language and the word scores."""
@@ -321,13 +239,13 @@ class _Reader:
 
     def _label(self, place: Path, language: str) -> tuple[Label, str]:
         """The label and the seed that a path makes."""
-        seeds, parts = [self.seed], []
+        seeds, parts = [self._seed], []
         for part in place.parts:
             if match := SEED.fullmatch(part):
                 seeds.append(match[1])
             elif part not in (*_KINDS, language) and not part.startswith("checkpoint_"):
                 parts.append(part.removesuffix(f"-{language}").removeprefix(f"{language}-"))
-        return Label(self.group, "/".join(parts)), ".".join(filter(None, seeds))
+        return Label(self._group, "/".join(parts)), ".".join(filter(None, seeds))
 
     def _below(self, path: str) -> Path | None:
         """Where something lies now that was at `path`: runs are moved, and read by other machines."""
@@ -339,6 +257,33 @@ class _Reader:
             if place.is_absolute() and place.is_relative_to(self.folder) and place.exists():
                 return place.relative_to(self.folder)
         return None
+
+
+def source_language(runs: Sequence[Run], given: str | None) -> str | None:
+    """The language of pretraining: the given one, or that of ordinary masked LM in the logs.
+
+    Raises:
+        InputError: nothing in the runs is in the given language.
+    """
+    languages = {one.language for run in runs for one in (*run.packs, *run.data, *run.results)}
+    if given is None:
+        trainings = [one for run in runs for one in run.trainings if one.task == "masked_lm"]
+        return next((one.language for one in trainings if one.language in languages), None)
+    if given not in languages:
+        raise InputError(
+            f"--source {given}: the runs have nothing in that language; there is "
+            f"{', '.join(sorted(languages)) or 'no language'}"
+        )
+    return given
+
+
+def _cost(log: TrainingLog) -> TrainingCost:
+    """Of the whole run, as the last lines have it."""
+    last: dict[str, float] = {}
+    for _, row in sorted(log.training.items()):
+        last |= row
+    flops, tokens, seconds = map(last.get, SUMS)
+    return TrainingCost(log.updates, tokens, seconds, flops)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -6,8 +6,8 @@ The page needs nothing but itself: charts are SVG inside it, and no script runs 
 import os
 import re
 import shutil
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -19,15 +19,17 @@ import fairseq_minimodel
 from ..errors import InputError
 from ..files.atomic import atomic_file
 from ..files.outputs import FileForm, check_file
+from ..packs.pack import Description
 from ..terminal.progress import SHORT, Progress
 from ..terminal.text import plain
 from .blocks import Charts
-from .charts import draw_png, legend_of, svg
+from .charts import draw_png, svg
 from .comparison import compute_section, headline, read_tasks, score_section
-from .gather import Run, gather
-from .languages import alignment_section, in_language_order, source_language, tokenizer_section
+from .gather import Run, gather, source_language
 from .learning import cost_blocks, learning_section
-from .options import options_section
+from .neighbours import neighbour_section
+from .settings import settings_section
+from .tokenizers import tokenizer_section
 from .verb_options import ReportOptions
 
 PAGE = FileForm("a report", lambda path: b"<span>fairseq-minimodel</span>" in path.read_bytes())
@@ -66,28 +68,21 @@ def report(
         compute_section(tasks, cost_blocks(found)),
         learning_section(found, source),
         tokenizer_section(found, source),
-        alignment_section(found, source),
-        options_section(found),
+        neighbour_section(found, source),
+        settings_section(found),
     ]
     sections = [section for section in sections if section]
-    charts = [
-        block for section in sections for block in section.blocks if isinstance(block, Charts)
-    ]
-    _name_apart(charts)
+    blocks = [block for section in sections for block in section.blocks]
+    charts = [block for block in blocks if isinstance(block, Charts)]
     made = not pictures.exists()
     try:
-        with Progress("charts", len(charts), "chart", after=SHORT) as progress:
-            for chart in charts:
-                for place, panel in enumerate(chart.panels):
-                    chart.drawn.append(svg(panel, f"{chart.name}-{place}", chart.columns))
-                draw_png(chart.panels, pictures / f"{chart.name}.png", chart.title, chart.columns)
-                progress.update(1)
+        names = _draw(charts, pictures)
         page = _render(
             found,
             source,
             result=headline(tasks) or NO_RESULT,
             sections=sections,
-            pictures=os.path.relpath(pictures, output.parent) if charts else "",
+            pictures=os.path.relpath(pictures, output.parent) if names else "",
         )
         with atomic_file(output, PAGE) as partial:
             partial.write_text(page, encoding="utf-8")
@@ -98,17 +93,26 @@ def report(
             f"cannot write {error.filename or output}: {error.strerror}; give another --output"
         ) from None
     print(output)
-    if charts:
-        print(f"{pictures} ({len(charts)} pictures)")
+    if names:
+        print(f"{pictures} ({len(names)} pictures)")
 
 
-def _name_apart(charts: Sequence[Charts]) -> None:
-    """Names that files can have, and each of them once."""
-    seen: Counter[str] = Counter()
-    for chart in charts:
-        name = re.sub(r"[^\w.-]", "-", chart.name)
-        seen[name] += 1
-        chart.name = name if seen[name] == 1 else f"{name}-{seen[name]}"
+def _draw(charts: Sequence[Charts], pictures: Path) -> set[str]:
+    """Draw all panels, for the page and as PNG. Returns the names of the pictures, without ending."""
+    names: set[str] = set()
+    panels = [(chart, number, panel) for chart in charts for number, panel in
+              enumerate(chart.panels, start=1)]  # fmt: skip
+    with Progress("charts", len(panels), "chart", after=SHORT) as progress:
+        for chart, number, panel in panels:
+            name = re.sub(r"[^\w.-]", "-", chart.name)
+            name = f"{name}-{number}" if len(chart.panels) > 1 else name
+            while name in names:
+                name = f"{name}-2"
+            names.add(name)
+            chart.drawn.append(svg(panel, name))
+            draw_png(panel, pictures / f"{name}.png", chart.title)
+            progress.update(1)
+    return names
 
 
 def _render(runs: Sequence[Run], source: str | None, **parts: object) -> str:
@@ -120,15 +124,19 @@ def _render(runs: Sequence[Run], source: str | None, **parts: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["legend_of"] = legend_of
-    languages = {one.language for run in runs for one in (*run.packs, *run.data)}
+    made = [one for run in runs for one in (*run.packs, *run.data)]
+    versions = defaultdict(set, {"fairseq-minimodel": {fairseq_minimodel.__version__}})
+    for one in (one.content for one in made):
+        own = one.versions if isinstance(one, Description) else one.get("versions", {})
+        for name, version in own.items():
+            versions[name.replace("_", "-")].add(str(version))
     return environment.get_template("page.html.j2").render(
         title=", ".join(run.name for run in runs) if len(runs) < 4 else f"{len(runs)} runs",
         runs=[(run.folder, _contents(run)) for run in runs],
-        languages=in_language_order(languages, source),
+        languages=sorted({one.language for one in made}, key=lambda one: (one != source, one)),
         source=source,
         made=datetime.now().astimezone().strftime("%-d %B %Y, %H:%M"),
-        versions=_versions(runs),
+        versions=[f"{name} {', '.join(sorted(found))}" for name, found in versions.items()],
         **parts,
     )
 
@@ -143,12 +151,3 @@ def _contents(run: Run) -> str:
     return ", ".join(
         f"{len(found):,} {name}{'s' * (len(found) > 1)}" for name, found in counts.items() if found
     )
-
-
-def _versions(runs: Iterable[Run]) -> list[str]:
-    """Of the software that made the packs and the data, and of what makes the page."""
-    found = defaultdict(set, {"fairseq-minimodel": {fairseq_minimodel.__version__}})
-    for one in (one for run in runs for one in (*run.packs, *run.data)):
-        for name, version in one.versions.items():
-            found[name.replace("_", "-")].add(str(version))
-    return [f"{name} {', '.join(sorted(versions))}" for name, versions in found.items()]

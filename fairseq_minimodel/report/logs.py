@@ -9,19 +9,19 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..inspect.facts import flat
 from ..terminal.progress import Progress
 
 _SETTINGS = "{'_name': "  # how they begin, after the name of a logger, which --log-file leaves out
 _UPDATES = "num_updates"
-_EPOCH = "train"  # prefix of an epoch's means, which are not points of a curve
-_SUMS = ("flops", "tokens", "wall")  # over the whole run
-_KEPT = (_UPDATES, "loss", "accuracy", *_SUMS)  # and the losses of heads
-HEAD = "loss_l"
-_IS_HEAD = re.compile(rf"{HEAD}\d+").fullmatch
+_EPOCH = "train_"  # before the names of an epoch's means, which are not points of a curve
+SUMS = ("flops", "tokens", "wall")  # over the whole run
+HEAD = "loss_l"  # of a head, before the number of its layer
+_KEPT = re.compile(rf"loss|accuracy|{HEAD}\d+|{'|'.join(SUMS)}")
 
 Figures = dict[str, float]
 
@@ -58,14 +58,28 @@ class TrainingLog:
             mine.update(its)
         self.options = later.options or self.options
 
+    def add(self, figures: Figures) -> None:
+        """Add a line of the log; one without a number of updates is passed over."""
+        name = next((key for key in figures if key.endswith(_UPDATES)), None)
+        if name is None:
+            return
+        updates, prefix = int(figures[name]), name.removesuffix(_UPDATES)
+        own = {key[len(prefix) :]: figures[key] for key in figures if key.startswith(prefix)}
+        own = {key: value for key, value in own.items() if _KEPT.fullmatch(key)}
+        if prefix == _EPOCH:  # the sums over the whole run are good, the means are of an epoch
+            own = {key: own[key] for key in own if key in SUMS}
+        if prefix in ("", _EPOCH):
+            self.training.setdefault(updates, {}).update(own)
+        elif prefix == (self.subset or prefix):  # of several subsets, the first
+            self.subset = prefix
+            self.validation[updates] = own
+
 
 def read_log(path: Path, progress: Progress | None = None) -> list[TrainingLog]:
     """The training runs of a log, in their order; none if it holds no figures of training.
 
     Lines are read one by one. A line that was cut off, by a run that was killed, is passed over.
-
-    Args:
-        progress: told of the bytes that are read.
+    `progress` is told of the bytes that are read.
     """
     logs: list[TrainingLog] = []
     with open(path, "rb") as lines:
@@ -75,10 +89,11 @@ def read_log(path: Path, progress: Progress | None = None) -> list[TrainingLog]:
             line = text.decode(errors="replace")
             if _SETTINGS in line:
                 settings = _plain(line[line.index(_SETTINGS) :].strip())
-                logs.append(TrainingLog(path, dict(flat(settings))))
+                options = {name: str(value) for name, value in flat(settings).items()}
+                logs.append(TrainingLog(path, options))
             elif _UPDATES in line and (figures := _figures(line)):
                 logs = logs or [TrainingLog(path)]
-                _add(logs[-1], figures)
+                logs[-1].add(figures)
     return [log for log in logs if log.updates]
 
 
@@ -88,51 +103,23 @@ def read_figures(path: str | Path) -> Iterator[Figures]:
     Names of an epoch's means have no "train_".
     """
     with open(path, encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            if figures := _figures(line):
-                numbers = dict(_as_numbers(figures.items()))
-                yield {name.removeprefix("train_"): value for name, value in numbers.items()}
+        for figures in filter(None, map(_figures, lines)):
+            yield {name.removeprefix(_EPOCH): value for name, value in figures.items()}
 
 
-def _figures(line: str) -> dict[str, object] | None:
+def _figures(line: str) -> Figures:
     try:
-        figures = json.loads(line[line.index('{"') :])
+        found = json.loads(line[line.index('{"') :])
     except ValueError:
-        return None
-    return figures if isinstance(figures, dict) else None
-
-
-def _add(log: TrainingLog, figures: dict[str, object]) -> None:
-    name = next((key for key in figures if key.endswith(_UPDATES)), None)
-    if name is None:
-        return
-    prefix = name.removesuffix(_UPDATES)
-    values = dict(_numbers(figures, prefix))
-    updates = int(values.pop(_UPDATES, 0))
-    subset = prefix.removesuffix("_")
-    if not subset:
-        log.training.setdefault(updates, {}).update(values)
-    elif subset == _EPOCH:  # the sums over the whole run are good, the means are of an epoch
-        sums = {key: value for key, value in values.items() if key in _SUMS}
-        log.training.setdefault(updates, {}).update(sums)
-    elif subset == (log.subset or subset):  # of several subsets, the first
-        log.subset = subset
-        log.validation[updates] = values
-
-
-def _numbers(figures: dict[str, object], prefix: str) -> Iterator[tuple[str, float]]:
-    own = ((key.removeprefix(prefix), value) for key, value in figures.items()
-           if key.startswith(prefix))  # fmt: skip
-    return _as_numbers((name, value) for name, value in own if name in _KEPT or _IS_HEAD(name))
-
-
-def _as_numbers(pairs: Iterable[tuple[str, object]]) -> Iterator[tuple[str, float]]:
-    for name, value in pairs:
+        return {}
+    numbers = {}
+    for name, value in found.items():
         with contextlib.suppress(TypeError, ValueError):
-            yield name, float(value)
+            numbers[name] = float(value)
+    return numbers
 
 
-def _plain(text: str) -> object:
+def _plain(text: str) -> dict:
     """The settings as fairseq prints them: Python's literals, with words and Namespaces among them."""
     letters = text.encode()
 
@@ -150,12 +137,3 @@ def _plain(text: str) -> object:
         return plain(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, RecursionError):
         return {}
-
-
-def flat(value: object, name: str = "") -> Iterator[tuple[str, str]]:
-    """The leaves of nested settings, each with its path: "optimization.lr"."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from flat(inner, f"{name}.{key}" if name else str(key))
-    elif name:
-        yield name, str(value)

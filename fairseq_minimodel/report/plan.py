@@ -1,7 +1,6 @@
 """The verb `flops`: what adaptation will cost, before anything runs (cost/plan.py)."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..bodies.architectures import ARCHITECTURES
@@ -18,34 +17,27 @@ def flops(
     *,
     arch: str,
     body: Path | None,
-    layers: int | None,
-    width: int | None,
-    ffn: int | None,
-    heads: int | None,
     vocabulary: int,
     source_vocabulary: int | None,
-    finetune: Sequence[str] | None,
     gpu: str,
     peak_tflops: float | None,
     gpus: int,
     utilisation: float,
     output: Path | None,
-    **settings: float | None,
+    **settings: object,
 ) -> None:
     """Print what every step of every variant will take. The options are those of the command line.
 
     Args:
-        settings: the other fields of a `Plan`.
+        settings: sizes of the model, and the other fields of a `Plan`.
 
     Raises:
         InputError: a value is outside its range, or `output` holds something else.
     """
     if output is not None:
         check_file(output, PLAN, body)
-    given = {
-        "layers": layers, "width": width, "ffn": ffn, "heads": heads,
-        "vocabulary": source_vocabulary,
-    }  # fmt: skip
+    given = {name: settings.pop(name) for name in ("layers", "width", "ffn", "heads")}
+    given = {**given, "vocabulary": source_vocabulary}
     given = {name: size for name, size in given.items() if size is not None}
     model = _named_shape(arch, vocabulary) if body is None else _shape_of_body(body)
     peak, memory = GPUS[gpu] if peak_tflops is None else (peak_tflops * 1e12, None)
@@ -53,7 +45,6 @@ def flops(
         model=dataclasses.replace(model, **given),
         machine=Machine(gpu if peak_tflops is None else "GPU", peak, memory, gpus, utilisation),
         target_vocabulary=vocabulary,
-        finetune=finetune,
         **settings,
     )
     print(plan.text)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch
 
@@ -16,6 +15,10 @@ from ..packs.module import load_module, structure_of
 _COLOURS = ("#bbbbbb", "#555555", "#D55E00", "#009E73", "#0072B2", "#CC79A7")
 _RADIUS = 0.6
 _PLACES = ((0, 1.7), (0, -1.7), (3.6, 0), (7.2, 0), (10.8, 0))  # of the nodes, by number
+_NOTE = (
+    "Both inputs are the cell's input, projected. A node is the sum of its edges; the mean of the "
+    "nodes, projected back, is added to the cell's input."
+)
 # How far the curves of edges that would else run through a node bend, for their length.
 _BENDS = {(0, 3): -0.3, (1, 3): 0.3, (0, 4): -0.42, (1, 4): 0.42, (2, 4): -0.33}
 
@@ -51,34 +54,20 @@ def draw_structure(choice: Sequence[int], path: str | Path) -> None:
         axes.add_patch(circle)
         axes.text(*circle.center, node_name(node), ha="center", va="center", fontsize=13, zorder=4)
     for (source, target), operation in zip(EDGES, choice, strict=True):
-        _draw_edge(
-            axes, circles[source], circles[target], _BENDS.get((source, target), 0), operation
-        )
-    axes.text(
-        12,
-        -3.85,
-        "Both inputs are the cell's input, projected. A node is the sum of its edges; the mean of the "
-        "nodes, projected back, is added to the cell's input.",
-        ha="right",
-        fontsize=10.5,
-        color="#555555",
-    )
+        colour, nothing = _COLOURS[operation], operation == 0
+        bend = _BENDS.get((source, target), 0)
+        (x, y), (end_x, end_y) = _PLACES[source], _PLACES[target]
+        axes.add_patch(FancyArrowPatch(
+            _PLACES[source], _PLACES[target], patchA=circles[source], patchB=circles[target],
+            arrowstyle="-|>", connectionstyle=f"arc3,rad={bend}", mutation_scale=18, color=colour,
+            linewidth=1 if nothing else 2, linestyle=(0, (5, 4)) if nothing else "solid",
+        ))  # fmt: skip
+        middle = (x + end_x + bend * (end_y - y)) / 2, (y + end_y - bend * (end_x - x)) / 2
+        axes.text(
+            *middle, OPERATIONS[operation], ha="center", va="center", fontsize=12, zorder=2,
+            color="#888888" if nothing else colour,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
+        )  # fmt: skip
+    axes.text(12, -3.85, _NOTE, ha="right", fontsize=10.5, color="#555555")
     with atomic_file(path, PICTURE) as temporary:
         figure.savefig(temporary, format="png")
-
-
-def _draw_edge(axes: Axes, source: Circle, target: Circle, bend: float, operation: int) -> None:
-    colour, nothing = _COLOURS[operation], operation == 0
-    arrow = FancyArrowPatch(
-        source.center, target.center, patchA=source, patchB=target, arrowstyle="-|>",
-        connectionstyle=f"arc3,rad={bend}", mutation_scale=18, linewidth=1 if nothing else 2,
-        linestyle=(0, (5, 4)) if nothing else "solid", color=colour,
-    )  # fmt: skip
-    axes.add_patch(arrow)
-    (x, y), (end_x, end_y) = source.center, target.center
-    middle = (x + end_x + bend * (end_y - y)) / 2, (y + end_y - bend * (end_x - x)) / 2
-    axes.text(
-        *middle, OPERATIONS[operation], ha="center", va="center", fontsize=12, zorder=2,
-        color="#888888" if nothing else colour,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
-    )  # fmt: skip

@@ -145,7 +145,7 @@ def test_a_pack(models):
     found, texts = facts(models / "pack")
     about = json.loads((models / "pack/language.json").read_text())
     assert found["title"] == "language pack: de"
-    assert texts["sizes"] == "80 symbols x width 16: 1,360 parameters"
+    assert texts["sizes"] == "80 symbols, width 16, 1,360 parameters"
     assert found["lineage"] == about["lineage"] and found["trained_over"] == 2
     assert found["validation_loss"]["value"] == about["validation_loss"]
     training = {name: about[name] for name in ("updates", "tokens", "flops", "seconds")}
@@ -240,7 +240,7 @@ def test_a_model_in_hugging_faces_form_by_its_headers(tmp_path):
     save_file(weights, tmp_path / "model.safetensors")
     found, texts = facts(tmp_path)
     assert found["title"] == "model in Hugging Face's form: xlm-roberta"
-    assert texts["sizes"] == "layers 2, width 8, vocabulary 50"
+    assert texts["sizes"] == "2 layers, width 8, 50 symbols"
     assert found["parameters"] == 407 and found["precision"] == {"F32": 400, "F16": 7}
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 20)
     assert main(["inspect", str(tmp_path)]) == 2

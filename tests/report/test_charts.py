@@ -1,13 +1,15 @@
 import re
 
+from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from fairseq_minimodel.report.charts import (
-    CONTROL,
+    COLOURS,
+    GREY,
     Line,
     Panel,
+    control_style,
     draw_png,
-    legend_of,
     style,
     svg,
     thinned,
@@ -21,41 +23,48 @@ def panel(names=("a", "b <i>")):
 
 
 def test_a_chart_takes_colours_and_letters_from_the_page_and_names_are_text():
-    text = svg(panel(), "x", 2)
-    assert not re.search(r"#[0-9a-f]{6}", text)
-    assert "var(--curve-1)" in text and "var(--chart-rule)" in text
+    text = svg(panel(), "x")
+    assert set(re.findall(r"#[0-9a-f]{6}", text)) == {*COLOURS[:2], GREY}
+    assert "currentColor" in text
     assert "b &lt;i&gt; ends at 9.5; chance 2" in text.split(">")[0] and "<i>" not in text
     assert "http" not in text and "<style" not in text and "font-family" not in text
-    assert "DejaVu" not in text and "font-size: 9px" in text
+    assert "DejaVu" not in text and "font-size: 9.5px" in text
 
 
 def test_charts_of_one_page_do_not_share_names():
-    first, second = (set(re.findall(r'id="([^"]+)"', svg(panel(), name, 2))) for name in "xy")
+    first, second = (set(re.findall(r'id="([^"]+)"', svg(panel(), name))) for name in "xy")
     assert first and second and not first & second
-    text = svg(panel(), "x", 2)
+    text = svg(panel(), "x")
     assert {*re.findall(r"url\(#([^)]+)\)", text), *re.findall(r'href="#([^"]+)"', text)} == first
 
 
-def test_twenty_runs_look_different():
-    looks = [CONTROL, *map(style, range(24))]
-    assert len(set(looks)) == 25
-    assert len({(one.variable, one.glyphs) for one in looks}) == 25  # in the legend, too
-    references = [(name, 1) for name in ("chance", "untrained", "source")]
-    assert len({look for _, look in legend_of([Panel("", "", [], references)])}) == 3
+def test_twenty_runs_look_different_and_turned_ones_in_their_dashes_alone():
+    assert len({control_style(), *map(style, range(24))}) == 25
+    assert style(0) != style(0, 1) and style(0)[:2] == style(0, 1)[:2]
 
 
-def test_a_style_turned_differs_in_its_dashes_alone():
-    one = style(0)
-    assert one.turned(0) == one != one.turned(1)
-    assert one.turned(1)[:2] == one[:2]
+def luminance(colour):
+    """Of WCAG 2.2, "relative luminance"."""
+    rgb = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+           for part in to_rgb(colour))  # fmt: skip
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), rgb, strict=True))
 
 
-def test_the_png_holds_panels_title_and_legend(tmp_path):
-    path = tmp_path / "new" / "chart.png"
-    draw_png([panel(("$x$", "_hidden", "a"))] * 4, path, "costs $5, $6", 3)
-    height, width, _ = imread(path).shape
-    assert width == round(3 * 3.1 * 200) and height > 2 * 2.2 * 200
-    assert [name for name, _ in legend_of([panel()] * 4)] == ["a", "b <i>", "chance"]
+def test_curves_can_be_seen_on_white_and_on_black():
+    for colour in (*COLOURS, GREY):
+        for page in ("white", "#1e1e1e"):
+            dark, light = sorted(map(luminance, (colour, page)))
+            assert (light + 0.05) / (dark + 0.05) >= 3
+
+
+def test_the_png_grows_with_its_title_and_legend(tmp_path):
+    heights = []
+    for names, title in (("a", ""), ("a", "costs $5, $6"), ([f"$x$ _{n}" * 9 for n in "abc"], "")):
+        draw_png(panel(names), tmp_path / "new" / "chart.png", title)
+        height, width, _ = imread(tmp_path / "new" / "chart.png").shape
+        assert width == 1000
+        heights.append(height)
+    assert heights[0] < heights[1] < heights[2]
 
 
 def test_long_curves_are_thinned_evenly_with_both_ends():

@@ -4,6 +4,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.kinds.scores import read_score
 from fairseq_minimodel.report import charts
 from fairseq_minimodel.report.curves import (
     Curve,
@@ -11,6 +12,8 @@ from fairseq_minimodel.report.curves import (
     compute_to_match_over_seeds,
     draw_score_against_flops,
     mean_curve,
+    score_curve,
+    summarise,
 )
 
 STANDARD = Curve("Standard", [0, 100, 200, 300], [0.2, 0.4, 0.8, 0.6])
@@ -198,10 +201,6 @@ def test_mean_curve_over_the_flops_that_all_runs_have():
             "fraction 1.5 of the best",
         ),
         (lambda: draw_score_against_flops([], "x.png"), "0 curves"),
-        (
-            lambda: draw_score_against_flops([Curve("A", [0], [0.5])], "x.png", log_x=True),
-            "ends at 0 FLOPs",
-        ),
     ],
 )
 def test_values_that_cannot_be_are_refused(call, words):
@@ -209,8 +208,7 @@ def test_values_that_cannot_be_are_refused(call, words):
         call()
 
 
-@pytest.mark.parametrize("log_x", [False, True])
-def test_picture_shows_every_curve_and_cuts_nothing_off(tmp_path, log_x):
+def test_picture_shows_every_curve_and_cuts_nothing_off(tmp_path):
     path = tmp_path / "curves.png"
     variants = [
         STANDARD,
@@ -218,7 +216,7 @@ def test_picture_shows_every_curve_and_cuts_nothing_off(tmp_path, log_x):
         Curve("MiniPost with a long name", [0, 60, 299], [0.2, 0.4, 0.7]),
     ]
     references = {"untrained control": 0.21, "chance": 0.2, "source language, English": 0.9}
-    draw_score_against_flops(variants, path, references=references, title="Title", log_x=log_x)
+    draw_score_against_flops(variants, path, references=references, title="Title")
 
     pixels = imread(path)[:, :, :3]
     assert pixels.shape[1] == 1000 and pixels.shape[0] > 600
@@ -228,12 +226,11 @@ def test_picture_shows_every_curve_and_cuts_nothing_off(tmp_path, log_x):
         assert (edge == 1).all()
 
 
-@pytest.mark.parametrize("log_x", [False, True])
-def test_a_mean_curve_has_a_band(tmp_path, log_x):
+def test_a_mean_curve_has_a_band(tmp_path):
     runs = [Curve("A", [0, 50, 100], [0.2, 0.4, top]) for top in (0.5, 0.9)]
     shades = []
     for name, curves in (("mean", [mean_curve(runs)]), ("single", runs[:1])):
-        draw_score_against_flops(curves, tmp_path / f"{name}.png", log_x=log_x)
+        draw_score_against_flops(curves, tmp_path / f"{name}.png")
         pixels = imread(tmp_path / f"{name}.png")[:, :, :3]
         shade = 1 - 0.15 * (1 - np.array(to_rgb("#0072B2")))
         shades.append((np.abs(pixels - shade).max(axis=2) < 0.01).sum())
@@ -254,3 +251,20 @@ def test_failed_drawing_leaves_the_former_picture(tmp_path, monkeypatch):
         draw_score_against_flops([STANDARD], path)
     assert path.read_bytes() == former
     assert list(tmp_path.iterdir()) == [path]
+
+
+ACCURACY = {
+    "accuracy": 0.5, "low": 0.4, "high": 0.6, "examples": 99, "chance": 0.125, "majority": 0.25,
+}  # fmt: skip
+
+
+def test_over_seeds_the_mean_and_the_range_alone_the_interval():
+    first, second = read_score(ACCURACY), read_score({**ACCURACY, "accuracy": 0.8})
+    assert summarise([first]) == (50, 40, 60)
+    assert summarise([first, second]) == (65, 50, 80)
+
+
+def test_a_curve_begins_with_the_control():
+    curve = score_curve("MiniPost", [(20, 0.5), (10, 0.3)], 0.2)
+    assert (curve.flops, curve.scores) == ([0, 10, 20], [0.2, 0.3, 0.5])
+    assert score_curve("MiniPost", [(20, 0.5)], None).flops == [20]

@@ -1,6 +1,9 @@
 from pathlib import Path
+from types import SimpleNamespace
 
-from fairseq_minimodel.report.gather import Label, Run, Training
+from fairseq_minimodel.bodies.cost import TrainingCost
+from fairseq_minimodel.report.blocks import Charts
+from fairseq_minimodel.report.gather import Item, Label
 from fairseq_minimodel.report.learning import at_flops, learning_section
 from fairseq_minimodel.report.logs import TrainingLog
 
@@ -8,15 +11,14 @@ from fairseq_minimodel.report.logs import TrainingLog
 def training(variant="standard", language="de", task="language_adaptation", seed="", **log):
     log = TrainingLog(Path("train.log"), **log)
     flops = max([0, *(row.get("flops", 0) for row in log.training.values())])
-    return Training(
-        Label("", variant), seed, Path(variant), language, task, log, log.updates, None, flops, None
-    )
+    cost = TrainingCost(log.updates, None, None, flops)
+    return Item(Label("", variant), seed, Path(variant), language, log, task, cost)
 
 
 def charts(*trainings):
-    section = learning_section([Run("run", Path("run"), list(trainings), [], [], [])], "en")
+    section = learning_section([SimpleNamespace(trainings=trainings)], "en")
     blocks = section.blocks if section else []
-    return {block.title: block for block in blocks if block.kind == "charts"}
+    return {block.title: block for block in blocks if isinstance(block, Charts)}
 
 
 LOG = {

@@ -6,7 +6,7 @@ from support.run_folder import write_pack
 
 from fairseq_minimodel.bodies.language_side import LanguageSide
 from fairseq_minimodel.packs.pack import load_pack
-from fairseq_minimodel.report.alignment import align, is_word
+from fairseq_minimodel.report.neighbours import align, is_word
 
 
 def pack(folder, language, tokens, vectors):
@@ -39,11 +39,11 @@ def test_neighbours_worked_out_by_hand(source, tmp_path):
     result = align(pack(tmp_path, "de", tokens, vectors), source, words=20, neighbours=2)
     # the most frequent first; "taxi", "a" and "ing" are in both, "hund" begins no word; of the source
     # "ing" and "a" are not words, though "a" lies just where "Haus" does
-    (first, near_house), (second, near_dog) = result.words
+    (first, near_house), (second, near_dog) = result.words.items()
     assert (first, second) == ("Haus", "Hund")
-    assert [one.text for one in near_house] == [" house", " taxi"]
-    assert [one.cosine for one in near_house] == pytest.approx([2 / 5**0.5, 3 / 15**0.5])
-    assert [one.text for one in near_dog] == [" dog", " taxi"]
+    assert [text for text, _ in near_house] == [" house", " taxi"]
+    assert [cosine for _, cosine in near_house] == pytest.approx([2 / 5**0.5, 3 / 15**0.5])
+    assert [text for text, _ in near_dog] == [" dog", " taxi"]
     # taxi points at ing; a (1, 0, 1) has 0.82 with taxi, 0.63 with a; ing (1, 0, 2) has 0.89 with ing
     assert (result.same, result.compared) == (1, 3)
     assert result.chance == 1 / 5
@@ -73,11 +73,11 @@ def test_shares_and_neighbours_equal_a_plain_double_loop(tmp_path):
     result = align(target, origin, words=5, neighbours=3, most_compared=8)
     assert 0 < same < 8
     assert (result.same, result.compared, result.chance) == (same, 8, 1 / 20)
-    for place, (word, near) in enumerate(result.words, start=8):
+    for place, (word, near) in enumerate(result.words.items(), start=8):
         assert f"▁{word}" == words[place]
         best = sorted(range(20), key=lambda other: -table[place][other])[:3]
-        assert [f"▁{one.text.strip()}" for one in near] == [others[other] for other in best]
-        assert [one.cosine for one in near] == pytest.approx(
+        assert [f"▁{text.strip()}" for text, _ in near] == [others[other] for other in best]
+        assert [cosine for _, cosine in near] == pytest.approx(
             [table[place][other] for other in best]
         )
     assert len(result.words) == 5
@@ -86,7 +86,7 @@ def test_shares_and_neighbours_equal_a_plain_double_loop(tmp_path):
 
 def test_languages_without_a_token_in_common(source, tmp_path):
     result = align(pack(tmp_path, "el", [("▁σπίτι", 1)], [[1.0, 0, 0]]), source)
-    assert [word for word, _ in result.words] == ["σπίτι"]
+    assert list(result.words) == ["σπίτι"]
     assert (result.same, result.compared) == (0, 0)
 
 
