@@ -93,7 +93,7 @@ learn() { # learn TASK SEED CLASSES UPDATES RATE: the body with its language sid
   SEED=$2 BATCH=32 train "$1:$2" "$OUT/data/$1" "$4" $(($4 / 10)) "$5" --task sentence_prediction \
     --criterion sentence_prediction --num-classes "$3" --init-token 0 "${SIZES[@]}" --encoder-layers 6 \
     --max-positions 512 --shorten-method truncate --freeze language --dropout 0.1 \
-    --pooler-dropout 0.1 --finetune-from-model "$body" --no-last-checkpoints
+    --pooler-dropout 0.1 --finetune-from-model "$body" --disable-validation --no-save-optimizer-state
 }
 run sib200-data labelled sib200 sib200 "$OUT/sib200" train dev text
 run xnli-data labelled xnli snli-counterfactual "$DATA/nli/snli-counterfactual" train dev text1 text2
@@ -156,7 +156,7 @@ score() { # score TASK LANGUAGE COLUMNS PACK...: of each seed the body, in the s
       done
     done
     # shellcheck disable=SC2086
-    fairseq-minimodel evaluate --body "$OUT/$1:$seed/checkpoint_best.pt" "${packs[@]}" \
+    fairseq-minimodel evaluate --body "$OUT/$1:$seed/checkpoint_last.pt" "${packs[@]}" \
       --text-columns $3 --label-column label --json "$OUT/scores/$1:$seed:$2.json"
   done
 }
