@@ -101,9 +101,8 @@ def describe_classification(folder: Path) -> Description:
     facts = []
     for name, answers in splits_in(folder / LABEL).items():
         parts = {key: splits[name] for key, splits in texts.items() if name in splits}
-        for part in (answers, *parts.values()):
-            found = _two_tokens(answers, part)
-        classes = found[:, 0].astype(np.int64) - len(SPECIAL_SYMBOLS)
+        classes = _two_tokens(answers, *parts.values())[:, 0].astype(np.int64)
+        classes -= len(SPECIAL_SYMBOLS)
         counts = np.bincount(classes[classes >= 0], minlength=len(labels)).tolist()
         value = {
             "examples": len(answers.sizes),
@@ -165,13 +164,14 @@ def _text_fact(name: str, parts: Sequence[Split], told: Mapping) -> Fact:
     return Fact(name, {"documents": documents, "lines": lines, **counts})
 
 
-def _two_tokens(split: Split, of: Split) -> np.ndarray:
-    """Two tokens for each item of another split, as labels and spans are: (items, 2)."""
-    if len(split.sizes) != len(of.sizes):
-        raise InputError(
-            f"{of.path} has {len(of.sizes):,} items and {split.path} {len(split.sizes):,}: they "
-            "belong together; prepare the data again"
-        )
+def _two_tokens(split: Split, *others: Split) -> np.ndarray:
+    """Two tokens for each item of other splits, as labels and spans are: (items, 2)."""
+    for of in others:
+        if len(split.sizes) != len(of.sizes):
+            raise InputError(
+                f"{of.path} has {len(of.sizes):,} items and {split.path} {len(split.sizes):,}: they "
+                "belong together; prepare the data again"
+            )
     if (split.sizes != 2).any():
         raise InputError(
             f"{split.path} has items of other lengths than two tokens; prepare the data again"

@@ -84,9 +84,10 @@ def label_styles(labels: Iterable[Label]) -> dict[Label, Style]:
     labels = in_order(labels)
     runs = sorted({label.group for label in labels})
     variants = list(dict.fromkeys([*_KNOWN, *(label.variant for label in labels)]))
-    return {
-        label: control_style(runs.index(label.group))
-        if label.variant == _CONTROL
-        else style(variants.index(label.variant), runs.index(label.group))
-        for label in labels
-    }
+
+    def look(label: Label) -> Style:
+        turns = runs.index(label.group)
+        is_control = label.variant == _CONTROL
+        return control_style(turns) if is_control else style(variants.index(label.variant), turns)
+
+    return {label: look(label) for label in labels}

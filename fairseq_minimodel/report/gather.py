@@ -14,19 +14,17 @@ from typing import NamedTuple
 
 from ..bodies.checkpoint import read_checkpoint
 from ..bodies.cost import TrainingCost, training_cost
-from ..corpus.record import read_prepared
+from ..corpus.record import RECORD_NAME, read_prepared
 from ..errors import InputError
 from ..files.records import read_json, record
-from ..inspect.facts import flat
 from ..kinds.scores import AGAIN, Place, Score, read_score
 from ..packs.pack import DESCRIPTION, Description, read_description
 from ..terminal.progress import SHORT, Progress
 from ..vocabulary.symbols import fingerprint, read_symbols
-from .logs import SUMS, TrainingLog, read_log
+from .logs import SUMS, TrainingLog, options_of, read_log
 
 logger = logging.getLogger(__name__)
 
-PREPARED = "prepare.json"
 CHECKPOINT = "checkpoint_last.pt"
 SAVED = "checkpoint.save_dir"
 SEED = re.compile(r"seed[-_]?(\d+)")
@@ -115,10 +113,10 @@ class Run:
         self._group = (SEED.sub("", name).strip("/-_") or folder.parent.name) if grouped else ""
         files = sorted(_files_below(folder))
         self.packs = [self._pack(path) for path in files if path.name == DESCRIPTION]
-        self.data = [self._data(path) for path in files if path.name == PREPARED]
+        self.data = [self._data(path) for path in files if path.name == RECORD_NAME]
         self.trainings = self._trainings(files)
         scores = [one for one in files if one.suffix == ".json"]
-        scores = [one for one in scores if one.name not in (DESCRIPTION, PREPARED)]
+        scores = [one for one in scores if one.name not in (DESCRIPTION, RECORD_NAME)]
         self.results = [result for path in scores for result in self._results(path)]
         if not (self.packs or self.data or self.trainings or self.results):
             raise InputError(
@@ -154,8 +152,7 @@ class Run:
             if saved in places and not (self.folder / places[saved]).is_dir():
                 places[saved] = place  # the folder has another name now
                 continue
-            options = {name: str(value) for name, value in flat(checkpoint.config).items()}
-            log = TrainingLog(path, options)
+            log = TrainingLog(path, options_of(checkpoint.config))
             others.append(self._training(place, log, training_cost(checkpoint)))
         found = [self._training(places[key], log, _cost(log)) for key, log in logs.items()]
         return found + others

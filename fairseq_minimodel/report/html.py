@@ -100,18 +100,18 @@ def report(
 def _draw(charts: Sequence[Charts], pictures: Path) -> set[str]:
     """Draw all panels, for the page and as PNG. Returns the names of the pictures, without ending."""
     names: set[str] = set()
-    panels = [(chart, number, panel) for chart in charts for number, panel in
-              enumerate(chart.panels, start=1)]  # fmt: skip
-    with Progress("charts", len(panels), "chart", after=SHORT) as progress:
-        for chart, number, panel in panels:
-            name = re.sub(r"[^\w.-]", "-", chart.name)
-            name = f"{name}-{number}" if len(chart.panels) > 1 else name
-            while name in names:
-                name = f"{name}-2"
-            names.add(name)
-            chart.drawn.append(svg(panel, name))
-            draw_png(panel, pictures / f"{name}.png", chart.title)
-            progress.update(1)
+    total = sum(len(chart.panels) for chart in charts)
+    with Progress("charts", total, "chart", after=SHORT) as progress:
+        for chart in charts:
+            for number, panel in enumerate(chart.panels, start=1):
+                name = re.sub(r"[^\w.-]", "-", chart.name)
+                name = f"{name}-{number}" if len(chart.panels) > 1 else name
+                while name in names:
+                    name = f"{name}-2"
+                names.add(name)
+                chart.drawn.append(svg(panel, name))
+                draw_png(panel, pictures / f"{name}.png", chart.title)
+                progress.update(1)
     return names
 
 

@@ -89,8 +89,7 @@ def read_log(path: Path, progress: Progress | None = None) -> list[TrainingLog]:
             line = text.decode(errors="replace")
             if _SETTINGS in line:
                 settings = _plain(line[line.index(_SETTINGS) :].strip())
-                options = {name: str(value) for name, value in flat(settings).items()}
-                logs.append(TrainingLog(path, options))
+                logs.append(TrainingLog(path, options_of(settings)))
             elif _UPDATES in line and (figures := _figures(line)):
                 logs = logs or [TrainingLog(path)]
                 logs[-1].add(figures)
@@ -137,3 +136,8 @@ def _plain(text: str) -> dict:
         return plain(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, RecursionError):
         return {}
+
+
+def options_of(settings: dict) -> dict[str, str]:
+    """Nested settings as text by their paths: "optimization.lr"."""
+    return {name: str(value) for name, value in flat(settings).items()}

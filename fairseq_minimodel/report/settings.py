@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from ..inspect.facts import flat
 from .blocks import Block, Folded, Section, Table
 from .gather import SAVED, Run
+from .logs import options_of
 
 _NOTHING = ("", "None")
 _LOGGING = "job_logging_cfg."  # hydra's, which is not a setting of training
@@ -27,8 +27,7 @@ def settings_section(runs: Sequence[Run]) -> Section | None:
         for data in run.data:
             record = {key: data.content.get(key) for key in ("options", "inputs", "shards")}
             record["inputs"] = ", ".join(one["name"] for one in record["inputs"] or [])
-            options = {name: str(value) for name, value in flat(record).items()}
-            kinds["prepare"][f"{several}{data.place}"] = options
+            kinds["prepare"][f"{several}{data.place}"] = options_of(record)
     folded = [_folded(*one) for one in kinds.items()]
     return Section("settings", "Settings", folded) if folded else None
 

@@ -14,6 +14,7 @@ from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.prepare import prepare
 from fairseq_minimodel.corpus.questions import prepare_questions
 from fairseq_minimodel.inspect.command import describe
+from fairseq_minimodel.inspect.facts import in_words
 
 EOS, UNK = 2, 3
 
@@ -31,6 +32,31 @@ def prepared(tmp_path_factory):
 def items(prefix):
     dataset = MMapIndexedDataset(str(prefix))
     return [dataset[index].tolist() for index in range(len(dataset))]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (
+            {
+                "documents": None,
+                "lines": 5245,
+                "tokens": 1,
+                "unknown_share": 0.000315,
+                "longest": 25,
+            },
+            "5,245 lines, 1 token, 0.0315 % unknown, longest 25",
+        ),
+        (
+            {"examples": 1, "labels": {"same": 1200, "other": 0}},
+            "1 example; labels same 1,200, other 0",
+        ),
+        ({"files": ["a.txt", "b.txt"], "text_bytes": 1_100_000}, "a.txt, b.txt, 1.1 MB of text"),
+        ({"limit": None}, "none"),
+    ],
+)
+def test_values_read_with_their_units(value, words):
+    assert in_words(value) == words
 
 
 def test_text_in_shards(prepared):
