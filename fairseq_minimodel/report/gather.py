@@ -293,6 +293,11 @@ def _files_below(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in folders:
+            if name in (DESCRIPTION, RECORD_NAME):
+                raise InputError(
+                    f"{Path(parent, name)} is a folder and should be a file: remove it"
+                )
         for path in (Path(parent, name) for name in files):
             if path.is_file():
                 yield path

@@ -86,9 +86,11 @@ def report(
         )
         with atomic_file(output, PAGE) as partial:
             partial.write_text(page, encoding="utf-8")
-    except OSError as error:
+    except (OSError, InputError) as error:
         if made:
             shutil.rmtree(pictures, ignore_errors=True)
+        if isinstance(error, InputError):
+            raise
         raise InputError(
             f"cannot write {error.filename or output}: {error.strerror}; give another --output"
         ) from None

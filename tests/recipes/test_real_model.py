@@ -1,4 +1,4 @@
-"""examples/real_model at its SMOKE=1 size: a small BERT, generated text in the places of the real one."""
+"""examples/real_model at its SMOKE=1 size: a small BERT, and generated text in place of the real one."""
 
 import json
 import lzma
@@ -6,12 +6,20 @@ import re
 from pathlib import Path
 
 import pytest
-from support.huggingface_models import write_bert
+from support.bert_models import make_bert
 from test_recipes import EXAMPLES, run_script
 
 from fairseq_minimodel.corpus.toy.generate import write_toy
 
-TOPICS = ["geography", "health", "politics", "sports", "travel", "entertainment", "science/technology"]
+TOPICS = [
+    "geography",
+    "health",
+    "politics",
+    "sports",
+    "travel",
+    "entertainment",
+    "science/technology",
+]
 NLI = ("entailment", "neutral", "contradiction")
 CODES = {"en": ("eng", "eng_Latn"), "de": ("deu", "deu_Latn"), "sw": ("swh", "swh_Latn")}
 
@@ -75,7 +83,7 @@ def paraphrases(texts):
 @pytest.mark.slow
 def test_from_a_folder_of_hugging_face_to_the_tables(tmp_path):
     english = write_data(tmp_path / "data", tmp_path / "toy")
-    write_bert(tmp_path / "model", english, layers=6)
+    make_bert(tmp_path / "model", "bert", english, head="Model")
     variables = {
         "DATA": tmp_path / "data",
         "MODEL": tmp_path / "model",

@@ -352,14 +352,28 @@ def test_a_damaged_file_is_one_sentence(run_folder, tmp_path, capsys, name, text
     assert not output.parent.exists()
 
 
-def test_no_picture_is_left_without_its_page(run_folder, tmp_path, capsys, monkeypatch):
-    def fail(path, *_):
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left"), InputError("No space left")]
+)
+@pytest.mark.parametrize("name", ["atomic_file", "draw_png"])
+def test_no_picture_is_left_without_its_page(
+    run_folder, tmp_path, capsys, monkeypatch, name, error
+):
+    def fail(*_):
+        if name == "draw_png":
+            (tmp_path / "report_files").mkdir()
+        raise error
 
-    monkeypatch.setattr("fairseq_minimodel.report.html.atomic_file", fail)
+    monkeypatch.setattr(f"fairseq_minimodel.report.html.{name}", fail)
     assert main(["report", str(run_folder), "--output", str(tmp_path / "report.html")]) == 2
     assert "No space left" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_the_place_of_a_file_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "run/packs/de/language.json").mkdir(parents=True)
+    assert main(["report", str(tmp_path / "run"), "--output", str(tmp_path / "report.html")]) == 2
+    assert "language.json is a folder and should be a file" in capsys.readouterr().err
 
 
 def test_nothing_to_report(run_folder, tmp_path, capsys):
