@@ -13,7 +13,7 @@ def check_fits(
     settings: Mapping[str, object],
     rows: int,
     auxiliary_heads: Collection[int],
-    pair_separators: int | None,
+    pair_separators: int | None = None,
 ) -> None:
     """Refuse a checkpoint of another model than the run's.
 

@@ -70,6 +70,7 @@ BODY, PACK, CONFIG = "body.pt", "pack", "config.json"
 INPUT = f"input0/{DICTIONARY}"
 WEIGHTS, OLD_WEIGHTS = "model.safetensors", "pytorch_model.bin"
 INDEX = "model.safetensors.index.json"
+BPE_CODES = "bpe.codes"
 IMPORTED = FolderForm(
     "an imported model",
     (BODY, DICTIONARY),
@@ -389,6 +390,12 @@ def _read_tokens(model: Path, kind: str, family: Family) -> Tokens:
                 added = [{**token, "normalized": False} for token in added]
         if fast.is_file():
             file, content = fast, read_record(fast, JSON, AGAIN)
+        elif (model / BPE_CODES).is_file() and not pieces.is_file():
+            raise InputError(
+                f"{model} has the tokenizer of PhoBERT and BERTweet ({BPE_CODES}), which reads what "
+                "its merges make and vocab.txt lacks as <unk>; a tokenizer.json cannot say that, and "
+                "the text would need their own programs first: take another model"
+            )
         elif (model / VOCABULARY_FILE).is_file() and special:
             file, content = model / VOCABULARY_FILE, of_vocabulary(model, special)
         elif not pieces.is_file():

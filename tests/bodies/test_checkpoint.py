@@ -105,6 +105,7 @@ def test_sizes_are_read_off_the_tensors(joint_checkpoint):
         "encoder_attention_heads": 2,
         "max_positions": 32,
         "activation_fn": "gelu",
+        "layer_norm_eps": 1e-5,
     }
 
 

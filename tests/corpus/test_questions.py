@@ -167,7 +167,7 @@ def test_the_command_writes_windows_and_where_the_answers_are(files, source_data
         assert main(list(map(str, arguments))) == 0
     printed = capsys.readouterr().out
     assert read_record(tmp_path / "data/windows.json") == {
-        "max_length": 10, "stride": 2, "max_question": 3
+        "max_length": 10, "stride": 2, "max_question": 3, "separators": 2
     }  # fmt: skip
     assert (tmp_path / "data/dict.txt").read_bytes() == (source_data / "dict.txt").read_bytes()
     vocabulary = AligningVocabulary(

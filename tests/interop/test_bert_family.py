@@ -1,24 +1,29 @@
 """Models of the BERT family come in and go out with the same hidden states, logits and ids."""
 
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy
 import pytest
 import torch
+from conftest import OPTIMISER, USER_DIR, run
 from safetensors.torch import load_file, save_file
 from support.bert_models import CLASSES, make_bert, write_vocabulary
 from support.huggingface_models import (
     HARD,
+    LANGUAGES,
     generated_texts,
     make_model,
+    sampled,
     train_sentencepiece,
 )
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_BIAS, POSITIONS
+from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_BIAS, POSITIONS, SECOND_TEXT
 from fairseq_minimodel.bodies.fit import check_fits
 from fairseq_minimodel.bodies.language_side import LanguageSide
 from fairseq_minimodel.bodies.surgery import extend, truncate
@@ -260,6 +265,8 @@ def test_what_cannot_come_in_is_refused_in_a_sentence(bert, tmp_path, capsys):
     lines = (model / "vocab.txt").read_text().replace("[MASK]", "[M]")
     (model / "vocab.txt").write_text(lines)
     assert "has no [MASK], which fairseq needs" in refused(command, capsys)
+    (model / "bpe.codes").write_text("b a</w> 9\n")
+    assert "has the tokenizer of PhoBERT and BERTweet (bpe.codes)" in refused(command, capsys)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "text.txt"]
 
 
@@ -470,3 +477,71 @@ def test_a_language_of_sentencepiece_goes_out_over_the_body(imported, tmp_path):
     with torch.inference_mode():
         expected = model(torch.from_numpy(ids)[None], classification_head_name=HEAD)[0]
         torch.testing.assert_close(back(**ours).logits, expected, rtol=0, atol=1e-5)
+
+
+# ---- training
+
+
+def test_a_run_on_pairs_keeps_the_family_of_its_body(bert, tmp_path):
+    """Token types are trained on, the checkpoint is of the family, and another layout is refused."""
+    import_hf(bert, "xx", tmp_path / "body")
+    pack = load_pack(tmp_path / "body/pack")
+    rows = [f"{TEXTS[i]}\t{TEXTS[i + 40]}\t{LABELS[i % 3]}\n" for i in range(40)]
+    (tmp_path / "pairs.tsv").write_text("".join(rows), encoding="utf-8")
+    command = [
+        "prepare-classification", "--train", tmp_path / "pairs.tsv", "--valid", tmp_path / "pairs.tsv",
+        "--text-columns", "1", "2", "--label-column", "3", "--sentencepiece-model", pack.tokenizer,
+        "--dict", pack.dictionary, "--output", tmp_path / "data",
+    ]  # fmt: skip
+    assert main([str(part) for part in command]) == 0
+    training = [
+        "fairseq-train", tmp_path / "data", "--user-dir", USER_DIR, *OPTIMISER, "--task",
+        "sentence_prediction", "--criterion", "sentence_prediction", "--init-token", "0",
+        "--num-classes", "3", "--arch", "minimodel_roberta", "--encoder-layers", "3",
+        "--encoder-embed-dim", "32", "--encoder-ffn-embed-dim", "48", "--encoder-attention-heads", "4",
+        "--layer-norm-eps", "1e-12", "--max-positions", "64", "--batch-size", "8", "--max-update", "2",
+        "--freeze", "language", "--finetune-from-model", tmp_path / "body/body.pt", "--save-dir",
+    ]  # fmt: skip
+    wrong = run([*training, tmp_path / "wrong", "--separator-token", "2"])
+    assert wrong.returncode == 2 and "leave out --separator-token" in wrong.stderr.splitlines()[-1]
+    result = run([*training, tmp_path / "run"])
+    assert result.returncode == 0, result.stderr
+    before, after = (
+        read_checkpoint(path)
+        for path in (tmp_path / "body/body.pt", tmp_path / "run/checkpoint_last.pt")
+    )
+    assert after.family is before.family and after.family.name == "BERT"
+    assert after.body_settings()["layer_norm_eps"] == 1e-12
+    moved = (after.state[POSITIONS] != before.state[POSITIONS]).any(dim=1)
+    assert moved[SECOND_TEXT] and not moved[1]
+
+
+# ---- a real model
+
+
+@pytest.mark.slow
+def test_a_real_model_has_the_same_ids_and_hidden_states(shared_data, tmp_path):
+    """The folder of a model of the family without an MLM head, such as all-MiniLM-L6-v2."""
+    if "FAIRSEQ_MINIMODEL_BERT" not in os.environ:
+        pytest.skip("FAIRSEQ_MINIMODEL_BERT names no model")
+    origin = Path(os.environ["FAIRSEQ_MINIMODEL_BERT"])
+    import_hf(origin, "en", tmp_path / "body")
+    pack, body = load_pack(tmp_path / "body/pack"), read_checkpoint(tmp_path / "body/body.pt")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(origin)
+    theirs = transformers.AutoModel.from_pretrained(origin).eval()
+    ours, vocabulary = build_model(body, pack.symbols), Vocabulary(pack.tokenizer, pack.dictionary)
+    rows = torch.tensor(
+        tokenizer.convert_tokens_to_ids([NAMES.get(symbol, symbol) for symbol in pack.symbols])
+    )
+    for language in LANGUAGES:
+        texts = sampled(shared_data, language, 100)
+        found = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        for text, own in zip(texts, found, strict=True):
+            assert rows[vocabulary.encode(text)].tolist() == own, text
+        [ids], _ = token_sequences([texts[:2]], vocabulary, {"init_token": 0}, longest=120)
+        second = ids.tolist().index(2) + 1
+        types = torch.tensor([[0] * second + [1] * (len(ids) - second)])
+        with torch.inference_mode():
+            expected = theirs(rows[ids][None], token_type_ids=types, output_hidden_states=True)
+        typed = hidden_states(ours, torch.from_numpy(ids)[None], pairs=True)
+        torch.testing.assert_close(typed, torch.stack(expected.hidden_states), rtol=1e-5, atol=1e-5)

@@ -198,6 +198,7 @@ def test_a_body_that_does_not_fit_is_refused(options, sentence, moved, source_da
         ("encoder_attention_heads", 4, "--encoder-attention-heads"),
         ("max_positions", 64, "--max-positions"),
         ("activation_fn", "relu", "--activation-fn"),
+        ("layer_norm_eps", 1e-12, "--layer-norm-eps"),
     ],
 )
 def test_each_size_is_compared(name, value, option, joint_checkpoint):
