@@ -50,7 +50,7 @@ def test_step_1b_trains_the_new_layers_alone(head, joint_checkpoint, source_data
     extended = tmp_path / "extended.pt"
     result = run(
         ["fairseq-minimodel", "extend", "--body", joint_checkpoint, "--depth", "1",
-         "--new-layers", "1", "--head", head, "--layers", "copy", "--output", extended]
+         "--new-layers", "1", "--head", head, "--output", extended]
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     freeze = result.stdout.splitlines()[-1].removeprefix("train it with --freeze ")
