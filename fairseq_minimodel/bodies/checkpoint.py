@@ -21,6 +21,7 @@ from .family import (
     Family,
     layer_of,
 )
+from .identity import family_of_state
 from .language_side import LanguageSide, StateDict, language_side_of
 from .settings import AGAIN, LAYER_NORM_EPS, read_settings
 from .state import check_presence, check_state, with_present_names
@@ -98,6 +99,11 @@ class Checkpoint:
         return language_side_of(self.state)
 
     @property
+    def pair_separators(self) -> int:
+        """How many </s> stand between the two texts of a pair, as the body was pretrained."""
+        return self.family.pair_separators
+
+    @property
     def layers(self) -> int:
         """L, read off the tensors."""
         numbers = map(layer_of, self.state)
@@ -123,14 +129,19 @@ def read_checkpoint(path: str | Path, *, finite: bool = True) -> Checkpoint:
     content = read_torch(path, progress=True)
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise InputError(f"{path} is not a fairseq checkpoint: it has no model")
-    family = ROBERTA
     check_weights(path, content["model"], DIVERGED if finite else AGAIN, finite=finite)
-    state = with_present_names(content["model"], family)
+    state = with_present_names(content["model"], ROBERTA)
     if EMBEDDING not in state:
         raise InputError(
-            f"{path} is not a {family.name} checkpoint of fairseq: it has no {EMBEDDING}"
+            f"{path} is not a {ROBERTA.name} checkpoint of fairseq: it has no {EMBEDDING}"
         )
-    check_state(path, state, family)
+    check_state(path, state, ROBERTA)
+    family = family_of_state(state)
+    if family is None:
+        raise InputError(
+            f"{path} is a model of a family that this version does not know: update "
+            "fairseq-minimodel, or copy the file again"
+        )
     config = read_settings(path, content)
     extra = content.get("extra_state")
     if not isinstance(extra, dict | None):

@@ -27,8 +27,13 @@ MIDDLE_HEADS = f"{BODY}auxiliary_lm_heads."  # by the layer, counted from 1, tha
 # Buffers that say what a model is (`bodies/identity.py`); the last, over which body a task module
 # was trained.
 LINEAGE, VOCABULARY, TASK_BODY = f"{BODY}lineage", f"{BODY}vocabulary", f"{BODY}task_body"
+# Which family a body is of, where it is not RoBERTa: a buffer, too.
+FAMILY = f"{BODY}family"
 # fairseq numbers positions from the padding index, 1, on, so that these rows come before the first.
 POSITION_OFFSET = 2
+# Of these rows fairseq reads the first for no token. In families that have token types it holds what
+# the second text of a pair adds to its positions: the difference between the types 1 and 0.
+SECOND_TEXT = 0
 
 LAYER = re.compile(rf"{re.escape(LAYERS)}(\d+)\.")
 AUXILIARY_HEAD = re.compile(rf"{re.escape(MIDDLE_HEADS)}(\d+)\.")
@@ -124,7 +129,9 @@ class Family:
         classifier_there: the linear layers of a classification head (`head_modules`).
         spans_there: the same of the span head.
         tied_there: tensors that some of Hugging Face's versions store twice, and the same ones.
-        token_types_there: the embedding of token types, whose first row is added to the positions.
+        token_types_there: the embedding of token types, whose first row is added to the positions; "":
+            there is none.
+        has_second_text: whether the second text of a pair has a type of its own (`SECOND_TEXT`).
         ignored_there: parts of the names of tensors there that hold no weights.
         model_types: what config.json calls the family.
         byte_level_type, pieces_type: those that are written, by what the tokenizer is: it is the
@@ -134,7 +141,10 @@ class Family:
         rates: the same of probabilities, and the defaults.
         layer_norm_eps: the setting in config.json ("": it has none), and the library's default.
         fixed: settings in config.json that have one value here and no other. (Hugging Face's MLM head
-            has GELU whatever `hidden_act` says.)
+            has GELU whatever the activation is, in some families.)
+        activation_there: the one of them that is the activation function.
+        embedding_size_there: the setting for the width of the token embeddings, which must be that of
+            the model; "": there is none.
         pooler_activation: that of Hugging Face's classification head.
         position_offset: the number of rows before the first real position in Hugging Face's files.
         special_tokens: by the names of their roles in special_tokens_map.json.
@@ -157,6 +167,7 @@ class Family:
     spans_there: tuple[str, ...]
     tied_there: Mapping[str, str]
     token_types_there: str
+    has_second_text: bool
     ignored_there: str
     model_types: Mapping[str, ModelType]
     byte_level_type: str
@@ -166,6 +177,8 @@ class Family:
     rates: Mapping[str, tuple[str, float]]
     layer_norm_eps: tuple[str, float]
     fixed: Mapping[str, object]
+    activation_there: str
+    embedding_size_there: str
     pooler_activation: str
     position_offset: int
     special_tokens: Mapping[str, str]
@@ -268,6 +281,7 @@ ROBERTA = Family(
         "lm_head.decoder.bias": "lm_head.bias",
     },
     token_types_there="roberta.embeddings.token_type_embeddings.weight",
+    has_second_text=False,
     ignored_there="position_ids",
     model_types={
         "roberta": ModelType("Roberta"),
@@ -305,6 +319,8 @@ ROBERTA = Family(
         "tie_word_embeddings": True,
         "pad_token_id": 1,
     },
+    activation_there="hidden_act",
+    embedding_size_there="",
     pooler_activation="tanh",
     position_offset=POSITION_OFFSET,
     special_tokens={
@@ -351,6 +367,7 @@ BERT = replace(
         "cls.predictions.decoder.bias": "cls.predictions.bias",
     },
     token_types_there="bert.embeddings.token_type_embeddings.weight",
+    has_second_text=True,
     model_types={"bert": ModelType("Bert")},
     byte_level_type="bert",
     pieces_type="bert",
@@ -365,7 +382,74 @@ BERT = replace(
     },
     pair_separators=1,
 )
-FAMILIES = (ROBERTA, BERT)
+DISTILBERT = replace(
+    BERT,
+    name="DistilBERT",
+    prefix_there="distilbert.",
+    embeddings=_renamed(BERT.embeddings, "bert.", "distilbert."),
+    layer=(
+        Module("self_attn.q_proj", "attention.q_lin"),
+        Module("self_attn.k_proj", "attention.k_lin"),
+        Module("self_attn.v_proj", "attention.v_lin"),
+        Module("self_attn.out_proj", "attention.out_lin"),
+        Module("self_attn_layer_norm", "sa_layer_norm", "d"),
+        Module("fc1", "ffn.lin1", "fd", "f"),
+        Module("fc2", "ffn.lin2", "df"),
+        Module("final_layer_norm", "output_layer_norm", "d"),
+    ),
+    layers_there="distilbert.transformer.layer.{}.",
+    head=(Module("dense", "vocab_transform"), Module("layer_norm", "vocab_layer_norm", "d")),
+    bias_there="vocab_projector.bias",
+    classifier_there=("pre_classifier", "classifier"),
+    tied_there={"vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight"},
+    token_types_there="",
+    has_second_text=False,
+    model_types={"distilbert": ModelType("DistilBert")},
+    byte_level_type="distilbert",
+    pieces_type="distilbert",
+    sizes={
+        "encoder_layers": "n_layers",
+        "encoder_embed_dim": "dim",
+        "encoder_ffn_embed_dim": "hidden_dim",
+        "encoder_attention_heads": "n_heads",
+    },
+    dimensions={
+        "V": "vocab_size",
+        "P": "max_position_embeddings",
+        "d": "dim",
+        "f": "hidden_dim",
+    },
+    rates={
+        "dropout": ("dropout", 0.1),
+        "attention_dropout": ("attention_dropout", 0.1),
+        "pooler_dropout": ("seq_classif_dropout", 0.2),
+    },
+    layer_norm_eps=("", 1e-12),
+    fixed={"activation": "gelu", "tie_word_embeddings": True},
+    activation_there="activation",
+    pooler_activation="relu",
+)
+ELECTRA = replace(
+    BERT,
+    name="ELECTRA",
+    prefix_there="electra.",
+    embeddings=_renamed(BERT.embeddings, "bert.", "electra."),
+    layers_there="electra.encoder.layer.{}.",
+    head=(
+        Module("dense", "generator_predictions.dense"),
+        Module("layer_norm", "generator_predictions.LayerNorm", "d"),
+    ),
+    bias_there="generator_lm_head.bias",
+    classifier_there=("classifier.dense", "classifier.out_proj"),
+    tied_there={"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"},
+    token_types_there="electra.embeddings.token_type_embeddings.weight",
+    model_types={"electra": ModelType("Electra")},
+    byte_level_type="electra",
+    pieces_type="electra",
+    embedding_size_there="embedding_size",
+    pooler_activation="gelu",
+)
+FAMILIES = (ROBERTA, BERT, DISTILBERT, ELECTRA)
 
 
 def family_of(model_type: object) -> Family | None:

@@ -13,6 +13,7 @@ def check_fits(
     settings: Mapping[str, object],
     rows: int,
     auxiliary_heads: Collection[int],
+    pair_separators: int | None,
 ) -> None:
     """Refuse a checkpoint of another model than the run's.
 
@@ -20,6 +21,7 @@ def check_fits(
         settings: of the run's model, by fairseq's names.
         rows: of its embedding.
         auxiliary_heads: layers after which it has an MLM head besides the last one's.
+        pair_separators: </s> between the two texts of a pair in its data; None: they hold no pairs.
 
     Raises:
         InputError: it does not fit. The number of attention heads and the activation function are
@@ -39,6 +41,14 @@ def check_fits(
             "kept it, as those of fairseq-train do"
         )
     its_heads = head_layers(checkpoint)
+    expected = checkpoint.pair_separators
+    # fine-tuned, RoBERTa learns one separator, too; BERT has token types, which two would shift
+    if pair_separators is not None and expected == 1 < pair_separators:
+        raise InputError(
+            f"{checkpoint.path} is of the family {checkpoint.family.name}, which reads pairs as "
+            "<s> a </s> b </s>, and the data of this run have two </s> between them: leave out "
+            "--separator-token, and give prepare-questions --separators 1"
+        )
     missing = sorted(set(auxiliary_heads) - set(its_heads))
     if missing:
         layers = ", ".join(map(str, missing))

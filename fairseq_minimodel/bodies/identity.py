@@ -1,6 +1,6 @@
-"""What a model is, written into its own state: its lineage and its vocabulary.
+"""What a model is, written into its own state: its lineage, its vocabulary and its family.
 
-Both are short identifiers in hexadecimal digits. They are kept as buffers of the model, so that they
+They are short identifiers in hexadecimal digits. They are kept as buffers of the model, so that they
 travel with every checkpoint that fairseq writes, whichever option it was loaded by. The buffers
 hold one small whole number for each digit, as floating point: fairseq averages (EMA) and halves (fp16)
 buffers like weights, and a digit survives both.
@@ -12,10 +12,19 @@ import uuid
 import torch
 from torch import Tensor
 
-from .family import BODY, LINEAGE, TASK_BODY, VOCABULARY
+from .family import (
+    BODY,
+    FAMILIES,
+    FAMILY,
+    LINEAGE,
+    ROBERTA,
+    TASK_BODY,
+    VOCABULARY,
+    Family,
+)
 from .language_side import StateDict, is_language_side
 
-IDENTIFIERS = (LINEAGE, VOCABULARY, TASK_BODY)
+IDENTIFIERS = (LINEAGE, VOCABULARY, TASK_BODY, FAMILY)
 DIGITS = 16
 
 
@@ -54,6 +63,23 @@ def lineage_of(state: StateDict) -> str:
             digest.update(name.encode())
             digest.update(state[name].detach().cpu().float().numpy().tobytes())
     return digest.hexdigest()[:DIGITS]
+
+
+def family_mark(family: Family) -> StateDict:
+    """What the state of a body of this family has beside its weights; of RoBERTa nothing."""
+    return {} if family is ROBERTA else {FAMILY: encode(_family_identifier(family))}
+
+
+def family_of_state(state: StateDict) -> Family | None:
+    """The family of a model's state dict; None: this version does not know it."""
+    if FAMILY not in state:
+        return ROBERTA
+    found = decode(state[FAMILY])
+    return next((one for one in FAMILIES if _family_identifier(one) == found), None)
+
+
+def _family_identifier(family: Family) -> str:
+    return hashlib.sha256(family.name.encode()).hexdigest()[:DIGITS]
 
 
 def with_identity(state: StateDict, lineage: str, vocabulary: str) -> StateDict:

@@ -233,6 +233,7 @@ class PrepareQuestionsOptions:
     max_length: int = window_option("max_length")
     stride: int = window_option("stride")
     max_question: int = window_option("max_question")
+    separators: int = window_option("separators")
     bad_offsets: str = bad_offsets()
     output: Path = output()
 

@@ -49,6 +49,7 @@ def prepare_questions(
     max_length: int = WindowOptions.max_length,
     stride: int = WindowOptions.stride,
     max_question: int = WindowOptions.max_question,
+    separators: int = WindowOptions.separators,
     bad_offsets: str = REFUSE,
 ) -> None:
     """Write the folders `windows` and `spans`, dict.txt and windows.json below the folder `output`.
@@ -59,13 +60,13 @@ def prepare_questions(
     Args:
         train, valid, language: see `read_question_file`.
         sentencepiece_model, dictionary: the vocabulary of the model to fine-tune.
-        max_length, stride, max_question: see `WindowOptions`.
+        max_length, stride, max_question, separators: see `WindowOptions`.
         bad_offsets: see `read_questions`.
 
     Raises:
         InputError: a bad file or option, or an `output` that holds something else.
     """
-    options = WindowOptions(max_length, stride, max_question)
+    options = WindowOptions(max_length, stride, max_question, separators)
     output = Path(output)
     check_folder(output, PREPARED, train, valid, sentencepiece_model, dictionary)
     check_folder_name(output)

@@ -15,7 +15,19 @@ import torch
 from ..bodies import surgery
 from ..bodies.checkpoint import Checkpoint, read_checkpoint
 from ..bodies.cost import training_cost
-from ..bodies.family import CLASSIFICATION_HEAD, EMBEDDING, OUTPUT_BIAS, head_modules
+from ..bodies.family import (
+    BERT,
+    CLASSIFICATION_HEAD,
+    EMBEDDING,
+    OUTPUT_BIAS,
+    POSITION_OFFSET,
+    POSITIONS,
+    ROBERTA,
+    SECOND_TEXT,
+    Family,
+    head_modules,
+)
+from ..bodies.identity import lineage_of
 from ..bodies.language_side import StateDict
 from ..bodies.training_files import find_record
 from ..errors import InputError
@@ -93,6 +105,11 @@ def export_hf(
     origin = body or model
     checkpoint = imported.body if imported else read_checkpoint(body)
     cost = training_cost(checkpoint)
+    if model and not like and language.description.lineage != lineage_of(checkpoint.state):
+        raise InputError(
+            f"{model} does not say which lineage it is of, and the pack {pack} fits that of its own: "
+            "name the body that the model was fine-tuned from (--like BODY)"
+        )
     task_module = load_module(module) if module else None
     if task_module:
         checkpoint = merge_module(checkpoint, task_module)[0]
@@ -101,17 +118,18 @@ def export_hf(
     if depth is not None:
         checkpoint = surgery.truncate(checkpoint, depth)[0]
     plugged = plug(checkpoint, language)[0]
-    _check(plugged, origin)
+    form = _form(plugged)
+    _check(plugged, origin, form)
     unfit_packs(checkpoint, [language])
     known_classes = imported.heads.labels if imported and not task_module else None
     head, classes = _classes(plugged, origin, labels, known_classes)
-    state = _converted(plugged, head, len(lost))
-    config = _config(plugged, language, len(symbols), classes)
+    state = _converted(plugged, head, len(lost), form)
+    config = _config(plugged, language, len(symbols), classes, form)
     task = plugged.config.get("task", {})
-    around = template(task, language.symbols)
+    around = template(task, language.symbols, form)
     if tokenizer["post_processor"] is None or around != template({}, SPECIAL_SYMBOLS):
         tokenizer["post_processor"] = around
-    longest, special = plugged.body_settings()["max_positions"], dict(plugged.family.special_tokens)
+    longest, special = plugged.body_settings()["max_positions"], dict(form.special_tokens)
     card = model_card(
         output.resolve().name,
         config["architectures"],
@@ -127,13 +145,14 @@ def export_hf(
         for name, content in {
             CONFIG: config,
             FAST_TOKENIZER_FILE: tokenizer,
-            "tokenizer_config.json": settings(longest) | special,
+            "tokenizer_config.json": settings(longest, form) | special,
             "special_tokens_map.json": special,
         }.items():
             text = json.dumps(content, indent=2, ensure_ascii=False)
             (folder / name).write_text(text + "\n", encoding="utf-8")
-        kind = plugged.family.model_types[config["model_type"]]
-        if kind.tokens(_pieces(language)) == language.symbols:  # the library's own has the same ids
+        kind = form.model_types[config["model_type"]]
+        # where the library's own tokenizer of the family has the same ids
+        if not form.special_there and kind.tokens(_pieces(language)) == language.symbols:
             shutil.copyfile(language.tokenizer, folder / language.tokenizer.name)
         (folder / CARD).write_text(card, encoding="utf-8")
     parameters = sum(tensor.numel() for tensor in state.values())
@@ -151,19 +170,37 @@ def _pieces(language: LanguagePack) -> list[str]:
     return [] if byte_level else read_pieces(language.tokenizer)
 
 
-def _check(checkpoint: Checkpoint, body: Path) -> None:
+def _form(checkpoint: Checkpoint) -> Family:
+    """The family in whose form the model is written: its own, if that can express it.
+
+    A DistilBERT or ELECTRA with another classification head than the library's becomes a BERT, which
+    computes the same with BERT's head.
+    """
+    family, body = checkpoint.family, checkpoint.body_settings()
+    eps, default = family.layer_norm_eps
+    fits = _pooler(checkpoint) in (None, family.pooler_activation)
+    fits = fits and (eps or body["layer_norm_eps"] == default)
+    return family if fits or family is ROBERTA else BERT
+
+
+def _pooler(checkpoint: Checkpoint) -> str | None:
+    """The activation of the classification head; None: there is none."""
+    if not any(CLASSIFICATION_HEAD.match(name) for name in checkpoint.state):
+        return None
+    return checkpoint.model_config.get("pooler_activation_fn") or "tanh"
+
+
+def _check(checkpoint: Checkpoint, body: Path, family: Family) -> None:
     """Refuse what the library's model of the family cannot express."""
-    family = checkpoint.family
     if any(is_module_part(name) for name in checkpoint.state):
         raise InputError(
             f"{body} has a task module inside, which the library's {family.name} has not: give the "
             "body that it was trained over, and a module that merges with --module"
         )
     activation = checkpoint.body_settings()["activation_fn"]
-    heads = [("activation_fn", activation, family.fixed["hidden_act"], "MLM")]
-    if any(CLASSIFICATION_HEAD.match(name) for name in checkpoint.state):
+    heads = [("activation_fn", activation, family.fixed[family.activation_there], "MLM")]
+    if pooler := _pooler(checkpoint):
         only = family.pooler_activation
-        pooler = checkpoint.model_config.get("pooler_activation_fn") or only
         heads.append(("pooler_activation_fn", pooler, only, "classification"))
     for setting, found, only, head in heads:
         if found != only:
@@ -198,31 +235,41 @@ def _classes(
     return head, classification.Classifier(str(body), checkpoint, record).classes
 
 
-def _converted(checkpoint: Checkpoint, head: str, more: int) -> StateDict:
-    """The tensors under the library's names, in float32; the one of token types is zero.
+def _converted(checkpoint: Checkpoint, head: str, more: int, family: Family) -> StateDict:
+    """The tensors under the library's names, in float32; those of token type 0 are zero.
 
     Args:
         head: the name of the classification head.
         more: symbols to add, which are read as <unk> and never predicted.
+        family: in whose form.
     """
-    family, state = checkpoint.family, dict(checkpoint.state)
+    state = dict(checkpoint.state)
     names = family.names_there(range(checkpoint.layers)) | family.head_names_there(head)
     unknown = state[EMBEDDING][UNK].expand(more, -1)
     state[EMBEDDING] = torch.cat([state[EMBEDDING], unknown])
     state[OUTPUT_BIAS] = torch.cat([state[OUTPUT_BIAS].float(), torch.full((more,), NEVER)])
+    second = state[POSITIONS][[SECOND_TEXT]].float()
+    state[POSITIONS] = state[POSITIONS][POSITION_OFFSET - family.position_offset :]
     theirs = {
         there: state[here].float().contiguous().clone()
         for here, there in names.items()
         if here in state
     }
-    return theirs | {family.token_types_there: torch.zeros(1, unknown.size(1))}
+    types = torch.zeros_like(second)
+    if family.has_second_text:
+        types = torch.cat([types, second * checkpoint.family.has_second_text])
+    return theirs | ({family.token_types_there: types} if family.token_types_there else {})
 
 
 def _config(
-    checkpoint: Checkpoint, language: LanguagePack, vocabulary: int, classes: list[str]
+    checkpoint: Checkpoint,
+    language: LanguagePack,
+    vocabulary: int,
+    classes: list[str],
+    family: Family,
 ) -> dict[str, object]:
     """The content of config.json; `vocabulary`: its size."""
-    body, family, model = checkpoint.body_settings(), checkpoint.family, checkpoint.model_config
+    body, model = checkpoint.body_settings(), checkpoint.model_config
     byte_level = language.tokenizer.name == FAST_TOKENIZER_FILE
     model_type = family.byte_level_type if byte_level else family.pieces_type
     task = checkpoint.config.get("task", {})
@@ -235,6 +282,8 @@ def _config(
         theirs: default if model.get(ours) is None else float(model[ours])
         for ours, (theirs, default) in family.rates.items()
     }
+    eps, embedding = family.layer_norm_eps[0], family.embedding_size_there
+    types = 1 + family.has_second_text
     numbered = {str(index): label for index, label in enumerate(classes)}
     labels = {"id2label": numbered, "label2id": {name: int(i) for i, name in numbered.items()}}
     return {
@@ -242,11 +291,12 @@ def _config(
         "model_type": model_type,
         **{theirs: body[ours] for ours, theirs in family.sizes.items()},
         **rates,
-        "hidden_act": family.fixed["hidden_act"],
-        "layer_norm_eps": body["layer_norm_eps"],
+        family.activation_there: family.fixed[family.activation_there],
+        **({eps: body["layer_norm_eps"]} if eps else {}),
+        **({embedding: body["encoder_embed_dim"]} if embedding else {}),
         family.dimensions["V"]: vocabulary,
         family.dimensions["P"]: body["max_positions"] + family.position_offset,
-        "type_vocab_size": 1,
+        **({"type_vocab_size": types} if family.token_types_there else {}),
         "bos_token_id": BOS,
         "pad_token_id": PAD,
         "eos_token_id": EOS,

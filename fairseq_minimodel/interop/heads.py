@@ -118,7 +118,7 @@ def _check_shapes(
     last = kind.head({})
     tensors = {there: theirs[there] for there in names.values()}
     check_weights(model, tensors, AGAIN, finite=False)
-    outputs = tensors[names[last]].size(0)
+    outputs = (*tensors[names[last]].shape, 0)[0]
     for here, there in names.items():
         rows = outputs if here.rpartition(".")[0] == last.rpartition(".")[0] else width
         expected = (rows, width) if here.endswith("weight") else (rows,)
@@ -149,19 +149,19 @@ def _labels(config: JSON, outputs: int, path: Path) -> list[str]:
             f"{path} has labels (id2label) that are not those of the {outputs} classes of its head, "
             f"numbered from 0; {AGAIN}"
         )
-    labels = [named[number] for number in numbers]
+    labels, seen = [named[number] for number in numbers], set(SPECIAL_SYMBOLS)
     for label in labels:
-        fits = isinstance(label, str) and label and label not in SPECIAL_SYMBOLS
-        if not fits or labels.count(label) > 1 or not _fits_a_line(label):
+        if not isinstance(label, str) or label in seen or not _fits_a_line(label):
             raise InputError(
                 f"{path} has the label {shown(label)} (id2label): labels are different texts of one "
                 "line, and none is a special symbol of fairseq; give it another name there"
             )
+        seen.add(label)
     return labels
 
 
 def _fits_a_line(text: str) -> bool:
-    return text.isprintable() and text == text.strip()
+    return bool(text) and text.isprintable() and text == text.strip()
 
 
 def _tokens_around(tokenizer: Path, family: Family) -> tuple[int | None, int | None]:

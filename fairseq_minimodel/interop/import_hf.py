@@ -17,11 +17,13 @@ from ..bodies.family import (
     OUTPUT_BIAS,
     POSITION_OFFSET,
     POSITIONS,
+    SECOND_TEXT,
     TIED_PROJECTION,
     Family,
     ModelType,
     family_of,
 )
+from ..bodies.identity import family_mark
 from ..bodies.language_side import StateDict
 from ..bodies.state import check_state, with_present_names
 from ..bodies.surgery import fresh
@@ -157,7 +159,7 @@ def import_hf(
             tokenizer = found.relative.tokenizer
             shutil.copyfile(tokenizer, folder / tokenizer_file(tokenizer))
         else:
-            _write_vocabulary(folder, found.symbols, found.tokens, found.moved)
+            _write_vocabulary(folder, found.symbols, found.tokens, found.moved, found.body.family)
         state = dict(found.body.state)
         if text:
             vocabulary = Vocabulary(tokenizer_in(folder), folder / DICTIONARY)
@@ -246,6 +248,12 @@ def _check_config(config: JSON, model: Path) -> Family:
     for name in sizes:
         if config[name] < (family.position_offset + 1 if name == rows else 1):
             raise InputError(f"{path} has {name} {config[name]}, which is too small")
+    embedding, width = family.embedding_size_there, family.sizes["encoder_embed_dim"]
+    if embedding and config.get(embedding) != config[width]:
+        raise InputError(
+            f"{path} has {embedding} {config.get(embedding)} and {width} {config[width]}: a model "
+            "whose token embeddings have another width than its layers cannot be imported"
+        )
     heads, width = (family.sizes[name] for name in ("encoder_attention_heads", "encoder_embed_dim"))
     if config[width] % config[heads]:
         raise InputError(
@@ -324,12 +332,16 @@ def _converted(
                 "the embedding, and fairseq's is"
             )
     state = {here: theirs[name].float() for here, name in names.items()}
-    before = torch.zeros(POSITION_OFFSET - family.position_offset, sizes["d"])
-    state[POSITIONS] = torch.cat([before, state[POSITIONS]])
+    more = POSITION_OFFSET - family.position_offset
+    state[POSITIONS] = torch.cat([torch.zeros(more, sizes["d"]), state[POSITIONS]])
     check_state(model, state, family)
     if types in used and used[types][0].any():
-        state[POSITIONS] = state[POSITIONS] + used[types][0].float()
+        state[POSITIONS][more:] += used[types][0].float()
         notes.append("embedding of token type 0 added to the position embeddings")
+    if family.has_second_text and types in used and len(used[types]) > 1:
+        first, second = used[types][:2].float()
+        state[POSITIONS][SECOND_TEXT] = second - first
+    state |= family_mark(family)
     known = {*used, *family.tied_there}
     left = sorted(name for name in theirs if name not in known and family.ignored_there not in name)
     if left:
@@ -490,7 +502,9 @@ def _fits_a_line(token: str) -> bool:
     return not lone_surrogate and "\n" not in token and "\r" not in token
 
 
-def _write_vocabulary(folder: Path, symbols: list[str], tokens: Tokens, moved: bool) -> None:
+def _write_vocabulary(
+    folder: Path, symbols: list[str], tokens: Tokens, moved: bool, family: Family
+) -> None:
     """dict.txt and the tokenizer."""
     ordinary = symbols[len(SPECIAL_SYMBOLS) :]
     if ordinary[-1] == MASK_SYMBOL:  # where fairseq puts it itself
@@ -499,7 +513,7 @@ def _write_vocabulary(folder: Path, symbols: list[str], tokens: Tokens, moved: b
     if isinstance(tokens.tokenizer, Path):
         shutil.copyfile(tokens.tokenizer, folder / SENTENCEPIECE_FILE)
         return
-    content = renumbered(tokens.tokenizer, symbols) if moved else tokens.tokenizer
+    content = renumbered(tokens.tokenizer, symbols, family) if moved else tokens.tokenizer
     text = json.dumps(content, indent=2, ensure_ascii=False)
     (folder / FAST_TOKENIZER_FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -507,11 +521,11 @@ def _write_vocabulary(folder: Path, symbols: list[str], tokens: Tokens, moved: b
 def _settings(config: JSON, family: Family, output: Path) -> dict:
     """A configuration with which fairseq's own tools load the body."""
     positions = config[family.dimensions["P"]] - family.position_offset
-    eps, default = family.layer_norm_eps
+    eps, usual = family.layer_norm_eps
     settings = {ours: config[theirs] for ours, theirs in family.sizes.items()}
     for ours, (theirs, default) in family.rates.items():
         found = config.get(theirs)
         settings[ours] = default if found is None else float(found)
-    settings["layer_norm_eps"] = float(config.get(eps, default))
+    settings["layer_norm_eps"] = float(config.get(eps, usual))
     settings["max_positions"] = positions
     return masked_lm_config(settings, str(output.resolve()), positions)

@@ -12,6 +12,7 @@ embedding. What differs from SentencePiece, by the way the library works:
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..bodies.family import ROBERTA, Family
 from ..bodies.weights import AGAIN
 from ..errors import InputError
 from ..files.records import read_json
@@ -173,22 +174,29 @@ def special_added_tokens(rows: Mapping[str, int]) -> list[dict[str, object]]:
     ]
 
 
-def template(task: dict[str, object], symbols: Sequence[str]) -> dict[str, object]:
+def template(
+    task: dict[str, object], symbols: Sequence[str], family: Family = ROBERTA
+) -> dict[str, object]:
     """What goes around one text and two: as fairseq's task feeds the model.
 
     Args:
         task: settings of the task. Of `sentence_prediction` they name the tokens before the texts;
             masked language modelling and span_qa have "<s> a </s>" and "<s> a </s> </s> b </s>".
+        family: of the body. Where it has a single separator there is no other form of pairs.
     """
-    first, second = BOS, EOS
+    first, second = BOS, EOS if family.pair_separators > 1 else None
     if task.get("_name") == "sentence_prediction":
-        first, second = task.get("init_token"), task.get("separator_token")
+        first = task.get("init_token")
+        second = task.get("separator_token") if second is not None else None
+    type_id = int(family.has_second_text)
 
-    def special(token: int | None) -> list[dict[str, object]]:
-        return [] if token is None else [{"SpecialToken": {"id": symbols[token], "type_id": 0}}]
+    def special(token: int | None, type_id: int = 0) -> list[dict[str, object]]:
+        known = token is not None
+        return [{"SpecialToken": {"id": symbols[token], "type_id": type_id}}] if known else []
 
     single = [*special(first), {"Sequence": {"id": "A", "type_id": 0}}, *special(EOS)]
-    pair = [*single, *special(second), {"Sequence": {"id": "B", "type_id": 0}}, *special(EOS)]
+    pair = [*single, *special(second), {"Sequence": {"id": "B", "type_id": type_id}}]
+    pair += special(EOS, type_id)
     used = sorted({EOS, first, second} - {None})
     return {
         "type": "TemplateProcessing",
@@ -201,16 +209,17 @@ def template(task: dict[str, object], symbols: Sequence[str]) -> dict[str, objec
     }
 
 
-def settings(longest: int) -> dict[str, object]:
+def settings(longest: int, family: Family) -> dict[str, object]:
     """The content of tokenizer_config.json, but for the special tokens.
 
     Args:
         longest: tokens that the model reads.
     """
+    types = ["token_type_ids"] if family.has_second_text else []
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": longest,
-        "model_input_names": ["input_ids", "attention_mask"],
+        "model_input_names": ["input_ids", *types, "attention_mask"],
         "clean_up_tokenization_spaces": False,
     }
 
@@ -223,7 +232,7 @@ def tokens_of(content: dict) -> dict[str, int]:
     return {**pieces, **{token["content"]: token["id"] for token in content["added_tokens"]}}
 
 
-def renumbered(content: dict, symbols: Sequence[str]) -> dict:
+def renumbered(content: dict, symbols: Sequence[str], family: Family) -> dict:
     """The content of a tokenizer.json with other ids: each token's place among the symbols."""
     rows = {symbol: row for row, symbol in enumerate(symbols)}
     model = dict(content["model"])
@@ -237,7 +246,7 @@ def renumbered(content: dict, symbols: Sequence[str]) -> dict:
         **content,
         "model": model,
         "added_tokens": sorted(added, key=lambda token: token["id"]),
-        "post_processor": template({}, SPECIAL_SYMBOLS),
+        "post_processor": template({}, SPECIAL_SYMBOLS, family),
     }
 
 

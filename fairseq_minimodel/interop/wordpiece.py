@@ -5,7 +5,6 @@ from pathlib import Path
 
 from ..bodies.weights import AGAIN
 from ..errors import InputError
-from ..vocabulary.tokenizers import MASK_SYMBOL
 from .added_tokens import read_settings
 from .tokenizer import UNUSED, tokens_of
 
@@ -115,10 +114,8 @@ def with_symbols(content: dict, names: Mapping[str, str], model: Path) -> dict:
     changed = {**content["model"], "vocab": vocabulary}
     if unknown := changed.get("unk_token"):
         changed["unk_token"] = names.get(unknown, unknown)
-    added = []
-    for token in content["added_tokens"]:
-        name = names.get(token["content"], token["content"])
-        # before <mask> there is a space that belongs to it, in all tokenizers here
-        before = {"lstrip": True} if name == MASK_SYMBOL else {}
-        added.append({**token, **before, "content": name})
+    added = [
+        {**token, "content": names.get(token["content"], token["content"])}
+        for token in content["added_tokens"]
+    ]
     return {**content, "model": changed, "added_tokens": added, "truncation": None, "padding": None}

@@ -34,6 +34,7 @@ class Body(Protocol):
     path: Path
     config: dict[str, dict[str, Any]]
     state: Mapping[str, Tensor]
+    pair_separators: int  # </s> between the two texts of a pair
 
     def body_settings(self) -> dict[str, Any]: ...
 

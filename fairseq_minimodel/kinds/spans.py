@@ -272,14 +272,14 @@ def _ask(model: Any, texts: Sequence[Sequence[str]], **options: int) -> list[obj
 
 
 def _solver(name: str, body: Body, record: Path | None, options: Options) -> Answerer:
-    """Windows as in training, but where an option says otherwise; not known: the defaults.
+    """Windows as in training, but where an option says otherwise; not known: the defaults, with the
+    separators of the body's family.
 
     The metric is the one that is asked for, or that of the benchmark.
     """
     given = {one.name: options.get(one.name) for one in fields(WindowOptions)}
-    windows = (read_record(record) if record else {}) | {
-        name: value for name, value in given.items() if value is not None
-    }
+    recorded = read_record(record) if record else {"separators": body.pair_separators}
+    windows = recorded | {name: value for name, value in given.items() if value is not None}
     own = options.get("benchmark") if options.get("benchmark") in METRICS else METRICS[0]
     metric = options.get("metric") or own
     return Answerer(

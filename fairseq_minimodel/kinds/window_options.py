@@ -21,7 +21,7 @@ NO_ANSWER = (0, 0)
 # What becomes of an answer that does not stand in its context where the file says.
 REFUSE, SKIP, NEAREST = BAD_OFFSETS = ("refuse", "skip", "nearest")
 MAX_ANSWER = 30  # tokens of the longest answer; Devlin et al. 2019, in their code for SQuAD
-SPECIAL_TOKENS = 4  # of a window: <s> question </s> </s> context </s>
+FRAME = 2  # special tokens of a window besides its separators: <s> before, </s> after
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,21 @@ class WindowOptions:
     max_question: int = field(
         default=64, metadata={"help": "tokens of a question, which is cut there"}
     )
+    separators: int = field(
+        default=2,
+        metadata={
+            "help": "</s> between question and context: 2 as RoBERTa reads pairs, 1 as bodies of the "
+            "BERT family do"
+        },
+    )
 
     def __post_init__(self) -> None:
         for name, value in (("stride", self.stride), ("max-question", self.max_question)):
             if value < 1:
                 raise InputError(f"--{name} is {value}, but it must be at least 1.")
-        least = self.max_question + SPECIAL_TOKENS + 1
+        if self.separators not in (1, 2):
+            raise InputError(f"--separators is {self.separators}, but it must be 1 or 2.")
+        least = self.max_question + FRAME + self.separators + 1
         if self.max_length < least:
             raise InputError(
                 f"--max-length {self.max_length} leaves no room for a context: with --max-question "

@@ -5,8 +5,9 @@ A window has the form in which RoBERTa reads pairs of texts (Liu et al. 2019, ar
 
     <s> question </s> </s> part of the context </s>
 
-A context that is too long for one window is read in several, each beginning `stride` tokens after
-the last (Devlin et al. 2019, arXiv 1810.04805, in their code for SQuAD).
+or, with a single separator, that of BERT (Devlin et al. 2019, arXiv 1810.04805, section 3). A context
+that is too long for one window is read in several, each beginning `stride` tokens after the last (the
+same, in their code for SQuAD).
 """
 
 from collections.abc import Iterator
@@ -94,7 +95,8 @@ def make_windows(
     question: np.ndarray, context: np.ndarray, options: WindowOptions
 ) -> Iterator[Window]:
     """Yield windows that cover the whole context, at least one. Both arguments are ids."""
-    before = np.concatenate([[BOS], question[: options.max_question], [EOS, EOS]])
+    between = [EOS] * options.separators
+    before = np.concatenate([[BOS], question[: options.max_question], between])
     room = options.max_length - len(before) - 1
     first = 0
     while True:

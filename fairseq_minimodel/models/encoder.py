@@ -7,7 +7,9 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..bodies.identity import encode, new_lineage
+from ..bodies.family import FAMILY, SECOND_TEXT
+from ..bodies.identity import encode, family_of_state, new_lineage
+from ..bodies.language_side import StateDict
 from ..cost.freezing import BODY, BOTTOM, parse_freeze
 from ..modules.method import parse_layers
 from ..nn.cross_entropy import linear_cross_entropy
@@ -36,6 +38,14 @@ class MiniModelEncoder(RobertaEncoder):
         self.frozen = FrozenEncoder(cfg) if is_lean else None
         self.register_buffer("lineage", encode(new_lineage()))
         self.register_buffer("vocabulary", encode(fingerprint(dictionary.symbols)))
+        self.has_second_text = False
+
+    def adopt_family(self, state: StateDict) -> None:
+        """Become a model of the family of a checkpoint, which goes with this model's checkpoints."""
+        if FAMILY in state:
+            self.register_buffer("family", state[FAMILY].detach().clone().to(self.vocabulary))
+            family = family_of_state(state)
+            self.has_second_text = family is not None and family.has_second_text
 
     def forward(
         self,
@@ -45,6 +55,7 @@ class MiniModelEncoder(RobertaEncoder):
         masked_tokens: Tensor | None = None,
         all_heads: bool = False,
         targets: Tensor | None = None,
+        pairs: bool = False,
         **unused: object,
     ) -> tuple[Tensor | None, dict]:
         """One pass through the body, and the heads asked for.
@@ -58,6 +69,8 @@ class MiniModelEncoder(RobertaEncoder):
             all_heads: put the logits of every head into "head_logits", by layer, in order.
             targets: ids, batch x length, read at `masked_tokens`: put the cross-entropy of every
                 head, summed over them, into "head_losses", by layer, in order; no logits.
+            pairs: what follows the first </s> is a second text. It gets a token type of its own, where
+                the family has token types (Devlin et al. 2019, section 3).
 
         Returns: the last head's logits (predictions x vocabulary), and what was asked for besides.
         """
@@ -69,8 +82,11 @@ class MiniModelEncoder(RobertaEncoder):
         if targets is not None:
             return None, {"head_losses": self._head_losses(src_tokens, masked_tokens, targets)}
         auxiliary = self.auxiliary_lm_heads if all_heads else {}
+        typed = self._typed_embeddings(src_tokens) if pairs and self.has_second_text else None
         features, extra = self.extract_features(
-            src_tokens, return_all_hiddens=return_all_hiddens or bool(auxiliary)
+            src_tokens,
+            return_all_hiddens=return_all_hiddens or bool(auxiliary),
+            token_embeddings=typed,
         )
         if features_only:
             return features, extra
@@ -87,6 +103,15 @@ class MiniModelEncoder(RobertaEncoder):
             }
             extra["head_logits"][self.sentence_encoder.num_layers] = logits
         return logits, extra
+
+    def _typed_embeddings(self, tokens: Tensor) -> Tensor:
+        """Token embeddings, with what token type 1 adds, batch x length x width."""
+        ends = tokens.eq(self.dictionary.eos()).long()
+        is_second = (ends.cumsum(1) - ends).clamp(max=1).unsqueeze(-1)
+        encoder = self.sentence_encoder
+        return (
+            encoder.embed_tokens(tokens) + is_second * encoder.embed_positions.weight[SECOND_TEXT]
+        )
 
     def _head_losses(
         self, src_tokens: Tensor, masked_tokens: Tensor, targets: Tensor

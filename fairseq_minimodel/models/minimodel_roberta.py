@@ -166,6 +166,7 @@ class MiniModelRoberta(RobertaModel):
                 src_tokens, masked_tokens, classification_head_name, all_heads, span_scores
             )
             record_flops(flops.total, src_tokens.device)
+        kwargs.setdefault("pairs", span_scores or classification_head_name is not None)
         output, extra = super().forward(
             src_tokens,
             features_only or span_scores,
@@ -238,6 +239,7 @@ class MiniModelRoberta(RobertaModel):
                 fairseq would load silently; or with another task module than this model's.
         """
         self.is_restored = True
+        self.encoder.adopt_family(state_dict)
         self._fit_classification_heads(state_dict)
         super().upgrade_state_dict_named(state_dict, name)
         if LINEAGE not in state_dict:

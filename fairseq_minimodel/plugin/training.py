@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from ..bodies.checkpoint import AGAIN, Checkpoint
 from ..bodies.family import EMBEDDING, ROBERTA
 from ..bodies.fit import check_fits
+from ..bodies.identity import family_of_state
 from ..bodies.settings import plain_config
 from ..bodies.state import check_state, with_present_names
 from ..bodies.weights import check_weights
@@ -27,6 +28,7 @@ from ..errors import InputError
 from ..files.atomic import atomic_file
 from ..files.records import shown
 from ..kinds.registry import RECORDS, kind_of_task
+from ..kinds.window_options import RECORD, read_record
 from ..models.encoder import auxiliary_layers
 from ..models.minimodel_roberta import MiniModelRoberta
 from ..packs.pack import DICTIONARY, check_tokenizer
@@ -136,12 +138,22 @@ def check_checkpoint(trainer: Trainer, path: str | Path, *, resumes: bool = Fals
         )
     check_weights(path, content["model"], AGAIN, finite=False)
     state = with_present_names(content["model"], ROBERTA)
-    checkpoint = Checkpoint(Path(path), state, plain_config(Path(path), content), 0)
     if EMBEDDING in state:
         check_state(Path(path), state, ROBERTA)
         rows = model.get_parameter(EMBEDDING).size(0)
         heads = auxiliary_layers(model.args)
-        check_fits(checkpoint, model.args, rows, heads)
+        family = family_of_state(state) or ROBERTA
+        config = plain_config(Path(path), content)
+        checkpoint = Checkpoint(Path(path), state, config, 0, family=family)
+        check_fits(checkpoint, model.args, rows, heads, pair_separators(trainer.task.cfg))
+
+
+def pair_separators(task: DictConfig) -> int | None:
+    """How many </s> stand between the two texts of a pair in a task's data; None: it has no pairs."""
+    data = Path(str(getattr(task, "data", None) or "").split(":")[0])
+    if (data / "input1").is_dir():
+        return 1 if task.separator_token is None else 2
+    return read_record(data / RECORD)["separators"] if (data / RECORD).is_file() else None
 
 
 def check_parts(path: str | Path, content: object) -> None:

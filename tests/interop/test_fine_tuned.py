@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.bert_models import CLASSES, make_bert
 from support.huggingface_models import generated_texts, make_model, train_sentencepiece
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
@@ -83,11 +84,14 @@ def write_pack(folder, lineage, width):
     return folder / "pack"
 
 
-@pytest.fixture(scope="module", params=["roberta fast", "camembert fast"])
+@pytest.fixture(scope="module", params=["roberta fast", "camembert fast", "bert"])
 def folder(request, tmp_path_factory):
     """base/ and its body; classifier/, made of it, and its body; other/pack, of the same lineage."""
-    folder = tmp_path_factory.mktemp("tuned")
-    make_model(folder / "base", request.param, TEXTS)
+    return made(tmp_path_factory.mktemp("tuned"), request.param)
+
+
+def made(folder, style):
+    (make_bert if style in CLASSES else make_model)(folder / "base", style, TEXTS)
     import_hf(folder / "base", "xx", folder / "body")
     fine_tuned(folder / "base", folder / "classifier", CLASSIFIER)
     import_hf(folder / "classifier", "xx", folder / "topics", like=folder / "body/body.pt")
@@ -134,6 +138,18 @@ def test_a_classifier_has_the_logits_of_the_library(folder):
     found = own_logits(folder / "topics/body.pt", folder / "topics/pack", ROWS)
     assert expected.std(dim=0).min() > 0.1
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("style", ["distilbert", "electra"])
+def test_so_it_is_with_heads_of_other_forms(tmp_path, style):
+    """They have another activation, which a folder of the same form has again."""
+    folder = made(tmp_path, style)
+    test_a_classifier_has_the_logits_of_the_library(folder)
+    export_hf(folder / "topics/body.pt", folder / "topics/pack", folder / "back")
+    expected, _ = library_logits(folder / "classifier", ROWS)
+    found, _ = library_logits(folder / "back", ROWS)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert json.loads((folder / "back/config.json").read_text())["model_type"] == style
 
 
 def test_it_belongs_to_the_body_and_has_its_mlm_head(folder):
@@ -203,7 +219,7 @@ def test_without_the_body_a_pack_does_not_fit_and_nothing_is_written(folder, tmp
     arguments = ["--model", folder / "classifier", "--pack", folder / "other/pack"]
     output = ["--output", tmp_path / "out"]
     assert main(["export-hf", *map(str, [*arguments, *output])]) == 2
-    assert "belongs to the lineage" in capsys.readouterr().err
+    assert "fine-tuned from (--like BODY)" in capsys.readouterr().err
     both = ["--body", folder / "topics/body.pt", "--like", folder / "body/body.pt"]
     assert main(["export-hf", *map(str, [*both, *arguments[2:], *output])]) == 2
     assert "--model, perhaps with --like" in capsys.readouterr().err
@@ -227,6 +243,7 @@ def test_our_own_export_comes_back_by_bits(folder, tmp_path):
     assert files[0] == files[1]
     import_hf(tmp_path / "hf", "xx", tmp_path / "alone")
     alone = read_checkpoint(tmp_path / "alone/body.pt").state
+    assert alone.keys() == after.state.keys()
     differing = {name for name in alone if not torch.equal(alone[name], after.state[name])}
     assert differing <= {"encoder.lineage", "encoder.vocabulary"}
 
@@ -341,6 +358,7 @@ def test_other_heads_are_left_out_with_a_note(small, tmp_path, capsys, kind, set
         ({"id2label": {"0": "a", "1": "a", "2": "c"}}, "the label 'a'"),
         ({"id2label": {"0": "a\nb", "1": "b", "2": "c"}}, "the label 'a.nb'"),
         ({"id2label": {"0": "a", "1": 7, "2": "c"}}, "the label 7"),
+        ({"id2label": {"0": "a", "1": "<s>", "2": "c"}}, "the label '<s>'"),
         ({"id2label": ["a", "b", "c"]}, "not those of the 3 classes"),
         ({"architectures": ["XLMRobertaForQuestionAnswering"]}, "weights lack qa_outputs.weight"),
         ({"architectures": [1]}, "has the architectures"),
