@@ -87,8 +87,8 @@ def extend(
     new_layers: int,
     seed: int = 1,
     *,
-    head: str = NEW,
-    layers: str = NEW,
+    head: str = COPY,
+    layers: str = COPY,
 ) -> tuple[Checkpoint, SurgeryReport]:
     """The bottom `depth` layers with `new_layers` more and a head to be trained (MiniPost's step 1b).
 

@@ -96,7 +96,7 @@ VERBS = (
         "extend",
         "packs.commands:extend",
         "packs.options:ExtendOptions",
-        "put new layers and a new head on the bottom layers of a body (MiniPost)",
+        "put a few layers and a head on the bottom layers of a body (MiniPost)",
         "--body checkpoints/en/checkpoint_last.pt --depth 4 --new-layers 2 --output "
         "checkpoints/extended.pt",
     ),

@@ -24,14 +24,14 @@ class ExtendOptions:
     depth: int = option(REQUIRED, "layers to keep")
     new_layers: int = option(2, "layers on top of them; 0: the head alone", metavar="M")
     head: str = option(
-        "new",
-        "MLM head: new, a copy of the body's last one, or that one to be frozen in training",
-        choices=("new", "copy", "frozen"),
+        "copy",
+        "MLM head: a copy of the body's last one, new, or the last one to be frozen in training",
+        choices=("copy", "new", "frozen"),
     )
     layers: str = option(
-        "new",
-        "layers on top: new, or copies of the body's own next ones",
-        choices=("new", "copy"),
+        "copy",
+        "layers on top: copies of the body's own next ones, or new",
+        choices=("copy", "new"),
     )
     seed: int = option(1, "of what is new")
     output: Path = output("FILE", "checkpoint")

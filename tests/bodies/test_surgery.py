@@ -60,7 +60,7 @@ def test_there_is_no_mini_model_without_a_head(body):
 
 
 def test_extend_keeps_the_bottom_and_draws_the_rest_as_bert_does(body):
-    extended, report = extend(body, 1, 2, seed=7)
+    extended, report = extend(body, 1, 2, seed=7, head="new", layers="new")
     assert str(report).startswith(
         "kept: language side, position embeddings, embedding LayerNorm, layer 1; "
         "made: layers 2-3, last MLM head"
@@ -81,7 +81,9 @@ def test_extend_keeps_the_bottom_and_draws_the_rest_as_bert_does(body):
 
 
 def test_extend_is_repeatable_by_its_seed(body):
-    first, second, other = (extend(body, 2, 1, seed)[0].state for seed in (1, 1, 2))
+    first, second, other = (
+        extend(body, 2, 1, seed, head="new", layers="new")[0].state for seed in (1, 1, 2)
+    )
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name])
     assert any(not torch.equal(tensor, other[name]) for name, tensor in first.items())
@@ -91,13 +93,13 @@ def test_extend_is_repeatable_by_its_seed(body):
     ("depth", "new", "settings", "sentence"),
     [
         (0, 1, {}, "depth 0"),
-        (4, 1, {}, "depth 4"),
+        (4, 1, {"layers": "new"}, "depth 4"),
         (2, -1, {}, "-1 new layers: give 0 or more"),
         (2, 0, {"head": "frozen"}, "nothing to train"),
         (
             2,
             2,
-            {"layers": "copy"},
+            {},
             "has 3 layers, and none to copy as layers 3 to 4: .* --layers new",
         ),
     ],
@@ -108,7 +110,7 @@ def test_extend_refuses_what_cannot_be(body, depth, new, settings, sentence):
 
 
 def test_copies_are_the_bodys_own_layers_and_head(body):
-    extended, report = extend(body, 1, 1, head="copy", layers="copy")
+    extended, report = extend(body, 1, 1)
     assert str(report) == (
         "kept: language side, position embeddings, embedding LayerNorm, layers 1-2, last MLM head; "
         "dropped: layer 3, MLM head after layer 2"
@@ -120,7 +122,7 @@ def test_copies_are_the_bodys_own_layers_and_head(body):
     assert frozen.state.keys() == extended.state.keys()
     assert all(frozen.state[name] is tensor for name, tensor in extended.state.items())
     symbols, tokens = symbols_of(body), random_tokens(20, 9)
-    whole, _ = extend(body, 2, 1, head="copy", layers="copy")
+    whole, _ = extend(body, 2, 1)
     expected = build_model(body, symbols)(tokens)[0]
     assert torch.equal(build_model(whole, symbols)(tokens)[0], expected)
 
@@ -135,7 +137,7 @@ def test_head_and_layers_are_chosen_apart(body):
 
 
 def test_a_head_alone(body):
-    extended, report = extend(body, 2, 0)
+    extended, report = extend(body, 2, 0, head="new")
     assert extended.layers == extended.model_config["encoder_layers"] == 2
     assert str(report).endswith(
         "made: last MLM head; dropped: layer 3, MLM head after layer 2, last MLM head"
@@ -147,9 +149,9 @@ def test_a_body_without_a_head_gets_a_new_one(body):
     state = {name: one for name, one in body.state.items() if not name.startswith(HEAD)}
     bare = body.replaced(state)
     with pytest.raises(InputError, match="has no MLM head to copy: give --head new"):
-        extend(bare, 2, 1, head="copy")
-    extended, _ = extend(bare, 1, 2, seed=7)
-    expected, _ = extend(body, 1, 2, seed=7)
+        extend(bare, 2, 1)
+    extended, _ = extend(bare, 1, 2, seed=7, head="new")
+    expected, _ = extend(body, 1, 2, seed=7, head="new")
     bias = f"{HEAD}bias"
     assert not extended.state[bias].any() and expected.state[bias].any()
     assert extended.state.keys() == expected.state.keys()

@@ -278,7 +278,7 @@ def whole_command(verb, inputs, output):
         ],
         "toy": ["--sentences", "100"],
         "truncate": ["--body", body, "--depth", "2"],
-        "extend": ["--body", body, "--depth", "2"],
+        "extend": ["--body", body, "--depth", "2", "--new-layers", "1"],
         "merge": ["--body", body, "--module", inputs / "lora"],
         "evaluate": [
             "--body", body, "--module", inputs / "lora", "--test", packs / "en",

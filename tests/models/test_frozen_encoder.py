@@ -9,7 +9,9 @@ import torch
 from criterions.test_joint_masked_lm import make_criterion, make_sample
 from fairseq.criterions.masked_lm import MaskedLmConfig, MaskedLmLoss
 from models.test_minimodel_roberta import make_dictionary, make_model, random_tokens
+from torch import distributed
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 
 from fairseq_minimodel.bodies.language_side import is_language_side
 from fairseq_minimodel.nn import frozen_body
@@ -234,6 +236,23 @@ def test_dropout_is_random_in_training_and_absent_in_evaluation():
     model.train()
     first, second = (model(tokens, masked_tokens=chosen)[0] for _ in range(2))
     assert not torch.allclose(first, second)
+
+
+@pytest.mark.parametrize("freeze", FREEZE)
+def test_all_that_is_trained_is_used(freeze, tmp_path):
+    """Else DistributedDataParallel refuses the second pass. Here is one process of one."""
+    distributed.init_process_group("gloo", store=distributed.FileStore(f"{tmp_path}/store", 1),
+                                   rank=0, world_size=1)  # fmt: skip
+    try:
+        model = make_frozen_model(torch.float32, freeze=freeze).train()
+        wrapped = DistributedDataParallel(model)
+        for batch in ("padding", "nothing predicted", "no padding"):
+            tokens, chosen = make_batch(*BATCHES[batch])
+            extra = wrapped(tokens, masked_tokens=chosen, targets=tokens)[1]
+            extra["head_losses"][4].backward()
+        assert gradients(model)
+    finally:
+        distributed.destroy_process_group()
 
 
 def prepared(model):

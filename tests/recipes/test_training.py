@@ -45,23 +45,31 @@ def test_resuming_is_exact(stage, joint_checkpoint, source_data, target_data, tm
     )
 
 
-def test_step_1b_trains_the_new_layers_alone(joint_checkpoint, source_data, tmp_path):
+@pytest.mark.parametrize("head", ["new", "frozen"])
+def test_step_1b_trains_the_new_layers_alone(head, joint_checkpoint, source_data, tmp_path):
     extended = tmp_path / "extended.pt"
     result = run(
         ["fairseq-minimodel", "extend", "--body", joint_checkpoint, "--depth", "1",
-         "--new-layers", "1", "--output", extended]
+         "--new-layers", "1", "--head", head, "--output", extended]
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
+    freeze = result.stdout.splitlines()[-1].removeprefix("train it with --freeze ")
+    assert freeze == ("bottom:1" if head == "new" else "bottom:1-head")
     train(
         source_data, tmp_path / "run", "--task", "masked_lm", "--criterion", "masked_lm",
-        *SMALL_MODEL, "--encoder-layers", "2", *LENGTH, "--freeze", "bottom:1",
+        *SMALL_MODEL, "--encoder-layers", "2", *LENGTH, "--freeze", freeze,
         "--finetune-from-model", extended,
     )  # fmt: skip
     before, after = state_of(extended), state_of(tmp_path / "run/checkpoint_last.pt")
     assert set(before) == set(after)
     for name, tensor in before.items():
-        new = ".layers.1." in name or (
-            name.startswith("encoder.lm_head.") and not name.endswith(("head.weight", "head.bias"))
+        new = (
+            ".layers.1." in name
+            or head == "new"
+            and (
+                name.startswith("encoder.lm_head.")
+                and not name.endswith(("head.weight", "head.bias"))
+            )
         )
         # A key bias shifts all scores of a query alike, so its gradient is 0 but for rounding.
         if not name.endswith("k_proj.bias"):
@@ -123,13 +131,20 @@ def losses(log):
     ]
 
 
-@pytest.mark.parametrize("stage", ["pretraining", "adaptation"])
+@pytest.mark.parametrize("stage", ["pretraining", "step 1b", "adaptation"])
 @pytest.mark.slow
 def test_two_processes_learn_as_one_with_twice_the_batch(
     stage, joint_checkpoint, source_data, target_data, tmp_path
 ):
-    data = source_data if stage == "pretraining" else target_data
-    options = JOINT if stage == "pretraining" else adaptation(joint_checkpoint)
+    data = target_data if stage == "adaptation" else source_data
+    options = {
+        "pretraining": JOINT,
+        "step 1b": [
+            "--task", "masked_lm", "--criterion", "joint_masked_lm", *SMALL_MODEL, *LENGTH,
+            "--freeze", "bottom:1+bias", "--finetune-from-model", joint_checkpoint,
+        ],
+        "adaptation": adaptation(joint_checkpoint),
+    }[stage]  # fmt: skip
     options = [*options, "--dropout", "0", "--attention-dropout", "0"]
     # batches of one process are split over the two: the same tokens per update, dropout off
     one = losses(train(data, tmp_path / "one", *options, "--batch-size", "4", "--update-freq", "2"))
