@@ -16,7 +16,7 @@ from ..files.outputs import check_folder
 from ..files.records import read_json
 from ..interop.import_hf import CONFIG
 from ..packs.pack import check_language
-from .given import Machine, measure, read_material, read_model
+from .given import measure, read_material, read_model
 from .options import METHODS, AdaptOptions
 from .plan import make_plan
 from .run import AGAIN, State, read_state, run
@@ -66,16 +66,13 @@ def adapt(**options: Any) -> Adapted | None:
     settings, inputs = _settings(given), _stamps(given)
     if state and (changed := _changed(state, settings, inputs)):
         raise InputError(f"{folder} was begun with another {changed}: {AGAIN}")
-    machine = measure(model.shape)
-    if state:
-        machine = Machine(machine.has_gpu, state.rate, state.bfloat16)
-    make = partial(make_plan, given, model, material, machine)
+    state = state or State(settings, inputs, measure(model.shape))
+    make = partial(make_plan, given, model, material, state.machine)
     plan = make()
     print(plan.text, flush=True)
     if given.dry_run:
         print("\n" + "\n".join(step.line for step in plan.steps))
         return None
-    state = state or State(settings, inputs, machine.rate, machine.bfloat16)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         state.write(folder)

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
@@ -16,6 +16,7 @@ from ..files.atomic import write_json
 from ..files.records import read_record
 from ..terminal.progress import Progress
 from ..terminal.table import format_seconds
+from .given import Machine
 from .steps import OURS, TRAIN, Step
 
 STATE = "adapt.json"
@@ -33,18 +34,17 @@ class State:
     Attributes:
         settings: the options that everything there was made with.
         inputs: size and time of each file that was given, by its path.
-        rate, bfloat16: what was measured of the machine: the plan depends on it.
+        machine: as it was measured: the plan depends on it.
         done: the command of each step that is done, by the name of the step.
     """
 
     settings: dict[str, object]
     inputs: dict[str, list[int]]
-    rate: float
-    bfloat16: bool
+    machine: Machine
     done: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        write_json(folder / STATE, self.__dict__)
+        write_json(folder / STATE, asdict(self))
 
 
 def read_state(folder: Path) -> State | None:
