@@ -11,6 +11,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 DATA=${DATA:?give the folder of the data: DATA=FOLDER $0}
 MODEL=${MODEL:-} # a folder in the form of Hugging Face; empty: downloaded
 OUT=${OUT:-outputs/real_model} LANGUAGES=${LANGUAGES:-de el sw tr vi ar} SEEDS=${SEEDS:-1 2 3}
+TRAINED=${TRAINED-$LANGUAGES} # languages that are trained, beside the starts
 XNLI_SEEDS=${XNLI_SEEDS-$SEEDS} PAWSX_SEEDS=${PAWSX_SEEDS-$SEEDS} # empty: leave the task out
 JOBS=${JOBS:-2} # languages side by side
 VOCABULARY=8000 LENGTH=128 BATCH=16 # sequences; 2,048 tokens an update
@@ -194,11 +195,13 @@ language() { # language LANGUAGE: all its steps
   if [ "${#files[@]}" -gt 3 ]; then start all "$1" aligned "${files[@]}"; fi
   mapfile -t files < <(translations pairs "$1")
   start pairs "$1" aligned "${files[@]}"
-  for seed in $SEEDS; do
-    adapt minipost "$seed" "$1" minipost "$MINIPOST_UPDATES" --initialise aligned "${files[@]}"
-    adapt standard "$seed" "$1" standard "$STANDARD_UPDATES" --initialise aligned "${files[@]}"
-  done
-  adapt random-minipost "${SEEDS%% *}" "$1" minipost "$MINIPOST_UPDATES" --initialise random
+  if [[ " $TRAINED " = *" $1 "* ]]; then
+    for seed in $SEEDS; do
+      adapt minipost "$seed" "$1" minipost "$MINIPOST_UPDATES" --initialise aligned "${files[@]}"
+      adapt standard "$seed" "$1" standard "$STANDARD_UPDATES" --initialise aligned "${files[@]}"
+    done
+    adapt random-minipost "${SEEDS%% *}" "$1" minipost "$MINIPOST_UPDATES" --initialise random
+  fi
 
   starts=("$OUT/packs/$1"/*) trained=("$OUT/trained/$1"/{minipost,standard,random-minipost}/SEED)
   run "sib200-tests:$1" tests sib200 "$OUT/sib200" dev "$1"

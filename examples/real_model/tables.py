@@ -149,7 +149,7 @@ def matches(rows: Rows, flops: dict[Pack, float]) -> tuple[list[list[str]], list
     by_language = {
         language: [curves_of(found, way, flops) for way in ("standard", "minipost")]
         for language, found in rows.items()
-        if language != "en"
+        if any(pack.way == "standard" for pack in found)
     }
     sides = zip(*by_language.values(), strict=True)
     means = [[mean_curve(seed) for seed in zip(*side, strict=True)] for side in sides]

@@ -1,4 +1,4 @@
-"""examples/real_model at its SMOKE=1 size: a small BERT, and generated text in place of the real one."""
+"""examples/real_model at its SMOKE=1 size: a small BERT, and generated text in place of real text."""
 
 import json
 import lzma
