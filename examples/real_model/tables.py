@@ -22,8 +22,9 @@ from fairseq_minimodel.report.curves import (
     compute_to_match_over_seeds,
     draw_score_against_flops,
     mean_curve,
+    score_curve,
+    summarise,
 )
-from fairseq_minimodel.report.scores import score_curve, summarise
 from fairseq_minimodel.terminal.table import format_table
 
 TASKS = {
