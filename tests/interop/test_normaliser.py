@@ -1,6 +1,7 @@
 """An exported tokenizer normalises as SentencePiece: letters in parts, compatibility forms, marks."""
 
 import json
+import lzma
 import random
 import unicodedata
 
@@ -8,12 +9,14 @@ import pytest
 import sentencepiece
 from support.huggingface_models import is_a_tie, train_sentencepiece
 
+from fairseq_minimodel.corpus.prepare import prepare
 from fairseq_minimodel.interop.normaliser import mapping_steps, read_rules
 from fairseq_minimodel.interop.tokenizer import fast_tokenizer
 from fairseq_minimodel.packs.pack import LanguagePack
 from fairseq_minimodel.vocabulary.sentencepiece_model import read_model
 from fairseq_minimodel.vocabulary.tokenizers import (
     MASK_SYMBOL,
+    SENTENCEPIECE_FILE,
     SPECIAL_SYMBOLS,
     Vocabulary,
     write_dictionary,
@@ -112,6 +115,38 @@ def test_letters_in_parts_have_the_ids_of_sentencepiece(script, both):
     assert len(differing) < 8  # of 500, each between two ways of the same score
     for text, ids, other in differing:
         assert is_a_tie(ids, other, processor), ascii(text)
+
+
+def test_a_vocabulary_that_folds_case_has_the_same_ids_on_real_text(shared_data, tmp_path):
+    """As it is written, in capitals, and decomposed: German, Greek, Turkish and Vietnamese."""
+    texts = []
+    for language in ("de", "el", "tr", "vi"):
+        with lzma.open(shared_data / f"mono/{language}/common-voice.txt.xz", "rt") as file:
+            lines = [line.strip() for line, _ in zip(file, range(500), strict=False)]
+        (tmp_path / f"{language}.txt").write_text("\n".join(lines))
+        texts += [*lines, *map(str.upper, lines), *(unicodedata.normalize("NFD", x) for x in lines)]
+    files = sorted(tmp_path.glob("*.txt"))
+    prepare(
+        files,
+        tmp_path / "data",
+        workers=1,
+        vocabulary_size=1000,
+        case="fold",
+        document_per_line=True,
+    )
+    vocabulary = Vocabulary(tmp_path / "data" / SENTENCEPIECE_FILE, tmp_path / "data/dict.txt")
+    symbols = [*vocabulary.symbols, MASK_SYMBOL]
+    pack = LanguagePack(None, None, symbols, tmp_path / "data")
+    exported = tokenizers.Tokenizer.from_str(json.dumps(fast_tokenizer(pack, symbols)))
+    theirs = exported.encode_batch(texts, add_special_tokens=False)
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(pack.tokenizer))
+    differing = [
+        text
+        for text, ids, other in zip(texts, vocabulary.encode_batch(texts), theirs, strict=True)
+        if ids.tolist() != other.ids and not is_a_tie(ids.tolist(), other.ids, processor)
+    ]
+    assert not differing
+    assert vocabulary.encode(lines[0]).tolist() == vocabulary.encode(lines[0].upper()).tolist()
 
 
 @pytest.mark.parametrize("rule", ["nmt_nfkc", "nfkc_cf"])

@@ -12,8 +12,8 @@ from torch import Tensor
 from ...errors import InputError
 from ...terminal.progress import SHORT, Progress
 from ..settings import AlignedSettings
+from .alignment import ITERATIONS, joined_counts
 from .focus import Focus
-from .ibm1 import ITERATIONS, joined_counts
 from .mean import Mean
 from .rule import Pair, Rule, Run, StartReport
 from .translations import Translations, read_translations
@@ -27,8 +27,9 @@ ENOUGH = 1.0  # count from which on a token is a translation at all
 class Aligned(Rule):
     """Means of the source rows that each token is a translation of, weighted by how often it is.
 
-    After Remy et al. 2024 (Trans-Tokenization, arXiv 2408.04303), with IBM model 1 over the tokens
-    of both vocabularies. A token that is seen too seldom is copied, or has the row of another rule.
+    After Remy et al. 2024 (Trans-Tokenization, arXiv 2408.04303), with counts of an alignment of the
+    tokens of both vocabularies. A token that is seen too seldom is copied, or has the row of another
+    rule.
 
     Args:
         counts: (source, target) how often the one is a translation of the other (`joined_counts`).
@@ -86,8 +87,8 @@ class Aligned(Rule):
 def align(translations: Translations, shape: tuple[int, int]) -> scipy.sparse.csr_array:
     """`joined_counts` of translations, while it is shown how far it is."""
     source, target = translations.source, translations.target
-    cells = 2 * source.sizes @ target.sizes + source.sizes.sum() + target.sizes.sum()
-    with Progress("aligning", ITERATIONS * int(cells), "pair of tokens", after=SHORT) as progress:
+    cells = 2 * ITERATIONS * int(source.sizes @ target.sizes)
+    with Progress("aligning", cells, "pair of tokens", after=SHORT) as progress:
         return joined_counts(source, target, shape, progress.update)
 
 

@@ -11,10 +11,10 @@ from ...files.formats import refuse_structure
 from ...files.rows import read_rows
 from ...files.text import LONGEST_LINE, TextFile, decode, shown
 from ...vocabulary.tokenizers import SPECIAL_SYMBOLS, Vocabulary
-from .ibm1 import Texts
+from .alignment import Texts
 
 LONGEST = 200  # tokens; longer texts say little of which token belongs to which, and cost much
-MOST_CELLS = 150_000_000  # pairs of tokens within a pair of texts: 1 GB of memory
+MOST_CELLS = 75_000_000  # pairs of tokens within a pair of texts: 1 GB of memory
 PORTION = 10_000  # texts that are encoded together
 
 
@@ -87,7 +87,7 @@ def read_translations(
     good = (np.minimum(ours.sizes, theirs.sizes) > 0) & (
         np.maximum(ours.sizes, theirs.sizes) <= LONGEST
     )
-    used = good & (np.cumsum(good * (ours.sizes + 1) * (theirs.sizes + 1)) <= MOST_CELLS)
+    used = good & (np.cumsum(good * ours.sizes * theirs.sizes) <= MOST_CELLS)
     name = " and ".join(str(path) for path in [*parallel, dictionary] if path)
     if not used.any():
         raise InputError(
