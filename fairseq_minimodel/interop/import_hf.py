@@ -61,6 +61,7 @@ from ..vocabulary.tokenizers import (
 )
 from .added_tokens import add_tokens, read_added_tokens
 from .heads import Heads, take_heads
+from .hub import local_folder
 from .lineage import Relative, derived, read_relative
 from .output_bias import log_frequencies
 from .tokenizer import of_sentencepiece, renumbered, special_added_tokens, tokens_of
@@ -133,7 +134,7 @@ def import_hf(
     that; label/dict.txt has its labels.
 
     Args:
-        model: folder with config.json, the weights and the tokenizer.
+        model: folder with config.json, the weights and the tokenizer, or a name on the Hub.
         language: its name, as the user calls it.
         text: for a model without an MLM head: files whose counts of tokens are the new output bias.
         like: a body that the model was made of, whose packs are to fit it.
@@ -144,7 +145,7 @@ def import_hf(
     """
     check_language(language)
     check_folder(output, IMPORTED, model, like)
-    found = read_model(model, like)
+    found = read_model(local_folder(model), like)
     if text and (like or found.has_head):
         raise InputError(
             f"--text is for models without an MLM head, and {model} has one"

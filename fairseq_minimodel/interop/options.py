@@ -13,7 +13,11 @@ def like() -> Path | None:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportHFOptions:
-    model: Path = option(REQUIRED, "with config.json, weights and tokenizer", metavar="FOLDER")
+    model: Path = option(
+        REQUIRED,
+        "with config.json, weights and tokenizer, or the name of a model on the Hub",
+        metavar="FOLDER",
+    )
     language: str = option(REQUIRED, 'its name, as you call it ("en")')
     text: list[Path] = option(
         [],

@@ -1,6 +1,5 @@
 """What `adapt` is given, as far as a plan needs it: the model, the amount of text, the machine."""
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from ..cost.flops import Shape
 from ..errors import InputError
 from ..files.records import read_json
 from ..files.text import TextFile
+from ..interop.hub import local_folder
 from ..interop.import_hf import AGAIN, BODY, CONFIG, PACK, WEIGHTS
 from .options import AdaptOptions
 
-HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 HEADS = ("ForMaskedLM", "ForPreTraining")  # of config.json, where the weights are not at hand
 COMPRESSION = 4  # bytes of text in a byte of a compressed file, about
 BYTES_PER_TOKEN = 4  # about, of a vocabulary of some 10,000 pieces
@@ -54,18 +53,15 @@ def read_model(name: str) -> Model:
         return _of_checkpoint(path, None)
     if (path / BODY).is_file():
         return _of_checkpoint(path / BODY, path / PACK)
-    if path.is_dir():
-        return _of_config(path / CONFIG)
-    if not HUB_NAME.fullmatch(name):
-        raise InputError(f"there is no {name}: check the path (--model)")
-    return _of_config(_fetched_config(name))
+    return _of_config(local_folder(name, [CONFIG]) / CONFIG)
 
 
 def _of_checkpoint(path: Path, pack: Path | None) -> Model:
     body = read_checkpoint(path)
-    gain = body.state[f"{HEAD}layer_norm.weight"]
+    gain = body.state.get(f"{HEAD}layer_norm.weight")
     # of a head that import-hf has made and nobody has trained, all are exactly 1
-    return Model(path, pack, shape_of(body), body.body_settings(), bool((gain != 1).any()))
+    has_head = gain is not None and bool((gain != 1).any())
+    return Model(path, pack, shape_of(body), body.body_settings(), has_head)
 
 
 def _of_config(path: Path) -> Model:
@@ -93,20 +89,6 @@ def _of_config(path: Path) -> Model:
     else:
         has_head = any(str(one).endswith(HEADS) for one in config.get("architectures") or ())
     return Model(None, None, shape, settings, has_head)
-
-
-def _fetched_config(name: str) -> Path:
-    """config.json of a model on the Hub."""
-    from huggingface_hub import hf_hub_download  # imported late: few runs need it
-
-    try:
-        return Path(hf_hub_download(name, CONFIG))
-    except Exception as error:  # of the network, of the Hub: the library has a class for each
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(
-            f"there is no folder or file {name}, and the Hub does not give a model of that name "
-            f"({type(error).__name__}: {reason}): check the name and the network (--model)"
-        ) from None
 
 
 @dataclass(frozen=True)

@@ -305,7 +305,10 @@ def test_one_process_at_a_time(given, tmp_path, ran):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"model": "absent/model/here"}, "there is no absent/model/here: check the path"),
+        (
+            {"model": "absent/model/here"},
+            "there is no absent/model/here/config.json: check the path",
+        ),
         ({"model": "."}, "there is no config.json"),
         ({"language": "en"}, "--language en is the language of the model"),
         ({"language": "../de"}, "language"),
@@ -339,7 +342,7 @@ def test_a_name_of_the_hub_without_a_network_is_refused(given, tmp_path, monkeyp
     words = command_line(arguments(given, tmp_path / "out", model="nobody/nothing"))
     assert main(["adapt", *words]) == 2
     sentence = capsys.readouterr().err
-    assert "there is no folder or file nobody/nothing, and the Hub does not give" in sentence
+    assert "there is no folder nobody/nothing, and the Hub gives no model of that name" in sentence
     assert sentence.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
