@@ -88,7 +88,7 @@ def align(translations: Translations, shape: tuple[int, int]) -> scipy.sparse.cs
     """`joined_counts` of translations, while it is shown how far it is."""
     source, target = translations.source, translations.target
     cells = 2 * ITERATIONS * int(source.sizes @ target.sizes)
-    with Progress("aligning", cells, "pair of tokens", after=SHORT) as progress:
+    with Progress("aligning", cells, "token pair", after=SHORT) as progress:
         return joined_counts(source, target, shape, progress.update)
 
 
