@@ -47,7 +47,8 @@ NAVIGATION = {
     },
     "Reference": {"verbs/index": "", "options": "", "troubleshooting": ""},
     "Results": {
-        "results": "Results on real text", "small_model": "A small model", "performance": "", "reliability": "", "../CHANGELOG": "",
+        "results": "Results on real text", "small_model": "A small model", "performance": "",
+        "reliability": "", "../CHANGELOG": "",
     },
 }  # fmt: skip
 

@@ -205,18 +205,18 @@ def write_topics(sentences, path):
     path.write_text("\n".join(["index_id\tcategory\ttext", *rows]) + "\n")
 
 
-def from_the_tutorial():
-    """The blocks of the README that the tutorial has too, word for word: they are run there."""
-    tutorial = blocks("docs/tutorial.md")
+def from_other(page):
+    """The blocks of the README that a page has too, word for word: they are run there."""
+    others = blocks(page)
     return [
         (kind, text)
         for kind, text in blocks("README.md")
-        if any(kind == other and text in whole for other, whole in tutorial)
+        if any(kind == other and text in whole for other, whole in others)
     ]
 
 
 def own_blocks():
-    shared = from_the_tutorial()
+    shared = from_other("docs/tutorial.md") + from_other("docs/adapt.md")
     return [block for block in blocks("README.md") if block not in shared]
 
 
@@ -225,7 +225,13 @@ def test_what_the_readme_does_with_an_existing_model_is_run_by_the_tutorial():
     section = page.partition("\n## A language for an existing model\n")[2].partition("\n## ")[0]
     found = [block for block in blocks("README.md") if block[1] in section]
     assert len(found) >= 7
-    assert found == from_the_tutorial()
+    assert found == from_other("docs/tutorial.md")
+
+
+def test_the_one_command_of_the_readme_is_run_by_its_page():
+    first = next(text for kind, text in blocks("README.md"))
+    assert "fairseq-minimodel adapt" in first
+    assert ("sh", first) in from_other("docs/adapt.md")
 
 
 @pytest.fixture(scope="module")
