@@ -160,18 +160,21 @@ score() { # score TASK LANGUAGE COLUMNS PACK...: of each seed the body, in the s
       --text-columns $3 --label-column label --json "$OUT/scores/$1:$seed:$2.json"
   done
 }
+packs_of() { # packs_of LANGUAGE: its starts, and what was trained
+  find "$OUT/packs/$1" "$OUT/trained/$1" -name language.json -printf '%h\n' 2>/dev/null | sort -V
+}
 retrieve() { # retrieve LANGUAGE
   local pack packs=()
-  for pack in "$OUT/packs/$1"/* "$OUT/trained/$1"/*/*/*; do packs+=(--pack "$pack"); done
+  while read -r pack; do packs+=(--pack "$pack"); done < <(packs_of "$1")
   fairseq-minimodel retrieve --body "$body" --source-pack "$english" "${packs[@]}" --layer 6 \
     --data "$DATA/parallel/tatoeba" --json "$OUT/scores/tatoeba:$1.json"
 }
 perplexity() { # perplexity LANGUAGE: in the full model, under the head that Standard trained
   local pack packs=()
   cut -f 3 "$OUT/sib200/$(sib_code "$1")/dev.tsv" | tail -n +2 >"$OUT/tests/text-$1.txt"
-  for pack in "$OUT/packs/$1"/* "$OUT/trained/$1"/*/*/*; do
+  while read -r pack; do
     packs+=(--pack "$pack" "$OUT/tests/text-$1.txt")
-  done
+  done < <(packs_of "$1")
   fairseq-minimodel perplexity --body "$OUT/head:standard/checkpoint_last.pt" "${packs[@]}" \
     --json "$OUT/scores/perplexity:$1.json"
 }
