@@ -106,6 +106,7 @@ PHRASES = {
     "encoder_embed_dim": "width {}".format,
     "encoder_ffn_embed_dim": "feed-forward {}".format,
     "activation_fn": str,
+    "layer_norm_eps": "LayerNorm epsilon {:g}".format,
     "digest": str,
     "with_answer": "{:,} of them with the answer".format,
     "unknown_share": lambda share: f"{100 * share:.3g} % unknown",

@@ -73,7 +73,8 @@ def test_a_pretrained_body(joint_checkpoint):
     title = "pretrained body with an auxiliary MLM head after layer 2 (MiniJoint)"
     assert (found["kind"], found["title"], found["warnings"]) == ("checkpoint", title, [])
     assert texts["sizes"] == (
-        "3 layers, width 16, feed-forward 32, 2 attention heads, 32 positions, gelu"
+        "3 layers, width 16, feed-forward 32, 2 attention heads, 32 positions, gelu, "
+        "LayerNorm epsilon 1e-05"
     )
     assert found["parameters"] == {
         "all": LANGUAGE + BODY + 2 * HEAD,
