@@ -299,7 +299,7 @@ def test_the_lean_path_has_the_eps_of_the_body(bert, tmp_path):
     frozen = build_frozen(lean, pack)
     with torch.inference_mode():
         expected, found = model(ids, masked_tokens=masked)[0], frozen(ids, masked_tokens=masked)[0]
-    assert frozen.encoder.frozen.body is not None
+    assert frozen.encoder.frozen.kept
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
