@@ -211,7 +211,7 @@ language() { # language LANGUAGE: all its steps
   run "xnli-tests:$1" tests xnli "$DATA/nli/xnli" dev "$1"
   run "score-sib200:$1" score sib200 "$1" text "${starts[@]}" "${trained[@]/%//*}"
   run "score-xnli:$1" score xnli "$1" "text1 text2" "$OUT/packs/$1"/{random,focus,pairs,all} \
-    "${trained[@]/%//$(($MINIPOST_UPDATES))}" "${trained[@]/%//$STANDARD_UPDATES}"
+    "${trained[@]/%//*_$MINIPOST_UPDATES}" "${trained[@]/%//*_$STANDARD_UPDATES}"
   if [ -e "$DATA/paraphrase/pawsx/test-$1.tsv.xz" ]; then
     run "pawsx-tests:$1" tests pawsx "$DATA/paraphrase/pawsx" test "$1"
     run "score-pawsx:$1" score pawsx "$1" "text1 text2" "$OUT/packs/$1"/{random,focus,pairs,all}

@@ -112,8 +112,8 @@ def read_scores(out: Path) -> dict[str, Rows]:
 
 def pack_at(path: Path, out: Path) -> Pack:
     if path.is_relative_to(out / "trained"):
-        _, way, _, updates = path.relative_to(out / "trained").parts
-        return Pack(way, int(updates))
+        _, way, _, checkpoint = path.relative_to(out / "trained").parts
+        return Pack(way, int(checkpoint.split("_")[-1]))
     return Pack(path.name)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.bert_models import make_bert
-from test_recipes import EXAMPLES, run_script
+from support.scripts import EXAMPLES, run_script
 
 from fairseq_minimodel.corpus.toy.generate import write_toy
 
