@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 HEAD = "sentence_classification_head"
 LABELS = ["same", "other", "neither"]
 DEPTHS = (2, 3)  # of 3 layers; the middle head is after layer 2
-# aligned needs tokenizers on both sides, which there are none of here: tests/packs/start/test_aligned.py
+# aligned needs tokenizers on both sides, which are not here: tests/packs/start/test_aligned.py
 STARTS = [(rule, depth) for rule in RULES if rule != "aligned" for depth in DEPTHS]
 MODULES = {
     "adapter": ["--task-module", "adapter", "--module-reduction", "4"],
