@@ -47,7 +47,7 @@ def table(variants: dict[str, dict[str, list[Score]]]) -> str:
     languages = list(dict.fromkeys(language for name in names for language in variants[name]))
     rows = [
         [language, variants[names[0]][language][0].n]
-        + [describe(variants[name][language]) for name in names]
+        + [str(summarise(variants[name][language])) for name in names]
         for language in languages
     ]
     targets = [language for language in languages if language != "en"]
@@ -57,11 +57,6 @@ def table(variants: dict[str, dict[str, list[Score]]]) -> str:
     ]
     rows.append(["mean without en", None, *means])
     return format_table(["", "items", *(VARIANTS[name] for name in names)], rows)
-
-
-def describe(scores: list[Score]) -> str:
-    summary = summarise(scores)
-    return f"{summary.value:.1f} ({summary.low:.1f} to {summary.high:.1f})"
 
 
 if __name__ == "__main__":

@@ -252,6 +252,18 @@ def _with_parts(modules: Iterable[Module], here: str = "", there: str = "") -> I
                 yield Parameter(*names, shape)
 
 
+def _layer(*there: str) -> tuple[Module, ...]:
+    """The modules of a layer, of which only the names at Hugging Face differ between families."""
+    here = (
+        ("self_attn.q_proj",), ("self_attn.k_proj",), ("self_attn.v_proj",),
+        ("self_attn.out_proj",), ("self_attn_layer_norm", "d"),
+        ("fc1", "fd", "f"), ("fc2", "df"), ("final_layer_norm", "d"),
+    )  # fmt: skip
+    return tuple(
+        Module(name, other, *shapes) for (name, *shapes), other in zip(here, there, strict=True)
+    )
+
+
 # RoBERTa, XLM-R and CamemBERT are one architecture, and have one set of names.
 ROBERTA = Family(
     name="RoBERTa",
@@ -261,16 +273,16 @@ ROBERTA = Family(
         Module(f"{ENCODER}embed_positions", "roberta.embeddings.position_embeddings", "Pd", ""),
         Module(f"{ENCODER}layernorm_embedding", "roberta.embeddings.LayerNorm", "d"),
     ),
-    layer=(
-        Module("self_attn.q_proj", "attention.self.query"),
-        Module("self_attn.k_proj", "attention.self.key"),
-        Module("self_attn.v_proj", "attention.self.value"),
-        Module("self_attn.out_proj", "attention.output.dense"),
-        Module("self_attn_layer_norm", "attention.output.LayerNorm", "d"),
-        Module("fc1", "intermediate.dense", "fd", "f"),
-        Module("fc2", "output.dense", "df"),
-        Module("final_layer_norm", "output.LayerNorm", "d"),
-    ),
+    layer=_layer(
+        "attention.self.query",
+        "attention.self.key",
+        "attention.self.value",
+        "attention.output.dense",
+        "attention.output.LayerNorm",
+        "intermediate.dense",
+        "output.dense",
+        "output.LayerNorm",
+    ),  # fmt: skip
     layers_there="roberta.encoder.layer.{}.",
     head=(Module("dense", "lm_head.dense"), Module("layer_norm", "lm_head.layer_norm", "d")),
     bias_there="lm_head.bias",
@@ -387,16 +399,16 @@ DISTILBERT = replace(
     name="DistilBERT",
     prefix_there="distilbert.",
     embeddings=_renamed(BERT.embeddings, "bert.", "distilbert."),
-    layer=(
-        Module("self_attn.q_proj", "attention.q_lin"),
-        Module("self_attn.k_proj", "attention.k_lin"),
-        Module("self_attn.v_proj", "attention.v_lin"),
-        Module("self_attn.out_proj", "attention.out_lin"),
-        Module("self_attn_layer_norm", "sa_layer_norm", "d"),
-        Module("fc1", "ffn.lin1", "fd", "f"),
-        Module("fc2", "ffn.lin2", "df"),
-        Module("final_layer_norm", "output_layer_norm", "d"),
-    ),
+    layer=_layer(
+        "attention.q_lin",
+        "attention.k_lin",
+        "attention.v_lin",
+        "attention.out_lin",
+        "sa_layer_norm",
+        "ffn.lin1",
+        "ffn.lin2",
+        "output_layer_norm",
+    ),  # fmt: skip
     layers_there="distilbert.transformer.layer.{}.",
     head=(Module("dense", "vocab_transform"), Module("layer_norm", "vocab_layer_norm", "d")),
     bias_there="vocab_projector.bias",

@@ -19,6 +19,7 @@ from .family import (
     HEAD,
     LAYERS,
     TIED_PROJECTION,
+    Family,
     layer_of,
     middle_head,
 )
@@ -126,11 +127,9 @@ def extend(
         state |= {name: checkpoint.state[name] for name in own_head}
     kept = tuple(state)
     dropped = tuple(name for name in checkpoint.state if name not in state)
-    state |= {
-        name: fresh(name, like, generator)
-        for name, like in _head_like(checkpoint).items()
-        if name not in state
-    }
+    if head == NEW:
+        for name, tensor in fresh_head(state[EMBEDDING], checkpoint.family, generator).items():
+            state.setdefault(name, tensor)  # the output bias stays
     state.setdefault(TIED_PROJECTION, state[EMBEDDING])
     first_layer = [name for name in kept if layer_of(name) == 0]
     for index in range(depth, total):
@@ -148,13 +147,12 @@ def step_1b(depth: int, head: str) -> str:
     return f"{BOTTOM}:{depth}{WITHOUT_HEAD if head == FROZEN else ''}"
 
 
-def _head_like(checkpoint: Checkpoint) -> StateDict:
-    """Empty tensors by the names, shapes and type of an MLM head's, output bias included."""
-    embedding = checkpoint.state[EMBEDDING]
+def fresh_head(embedding: torch.Tensor, family: Family, generator: torch.Generator) -> StateDict:
+    """An MLM head for an embedding (V, d), drawn as BERT's; with its output bias, which is 0."""
     vocabulary, width = embedding.shape
-    shapes = checkpoint.family.shapes([], {"V": vocabulary, "P": 0, "d": width, "f": 0})
+    shapes = family.shapes([], {"V": vocabulary, "P": 0, "d": width, "f": 0})
     return {
-        name: embedding.new_empty(shape)
+        name: fresh(name, embedding.new_empty(shape), generator)
         for name, shape in shapes.items()
         if name.startswith(HEAD) and name != TIED_PROJECTION
     }

@@ -1,6 +1,6 @@
 """Sentences and their translations: two files whose lines of the same number belong together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -60,16 +60,33 @@ def read_pairs(source: str | Path, target: str | Path) -> Iterator[tuple[str, st
     """
     with TextFile(source) as first, TextFile(target) as second:
         lines = shown(first, first.lines(cut=False)), second.lines(cut=False)
-        for ours, theirs in zip_longest(*lines):
-            if ours is None or theirs is None:
-                longer, shorter = (source, target) if theirs is None else (target, source)
-                raise InputError(
-                    f"{longer} has more lines than {shorter}, of which each must be the translation "
-                    "of one: give two files that are line-aligned"
-                )
-            pair = [
-                " ".join(decode(line, path, number).split())
-                for path, (number, line) in ((source, ours), (target, theirs))
-            ]
-            if all(pair):
-                yield pair[0], pair[1]
+        otherwise = ": give two files that are line-aligned"
+        for _, *sides in side_by_side((source, target), lines, otherwise):
+            ours, theirs = (" ".join(side.split()) for side in sides)
+            if ours and theirs:
+                yield ours, theirs
+
+
+def side_by_side(
+    paths: Sequence[str | Path],
+    lines: Sequence[Iterable[tuple[int, bytes]]],
+    otherwise: str,
+) -> Iterator[tuple[int, str, str]]:
+    """Yield the numbered lines of two files together.
+
+    Args:
+        lines: of each file, with their numbers, as `TextFile.lines` gives them.
+        otherwise: what ends the sentence that one has more lines, the way out.
+
+    Raises:
+        InputError: one has more lines than the other, or a line is not UTF-8.
+    """
+    for pair in zip_longest(*lines):
+        if None in pair:
+            longer, shorter = paths if pair[1] is None else reversed(paths)
+            raise InputError(
+                f"{longer} has more lines than {shorter}, of which each must be the translation of "
+                f"one{otherwise}"
+            )
+        (number, ours), (_, theirs) = pair
+        yield number, decode(ours, paths[0], number), decode(theirs, paths[1], number)

@@ -9,12 +9,9 @@ from ..errors import InputError
 from ..files.atomic import write_json
 from ..files.formats import refuse_structure
 from ..files.outputs import check_file, json_form
-from ..files.rows import json_text
+from ..files.rows import lines_of_text
 from ..files.text import (
-    LONGEST_JSON_LINE,
-    LONGEST_LINE,
     TextFile,
-    decode,
 )
 from ..inference.build import ready_device
 from ..inference.solve import speaker_of
@@ -91,18 +88,11 @@ def read_lines(path: str | Path, field: str = "text") -> list[str]:
     """
     texts, size = [], 0
     with TextFile(path) as file:
-        json_lines = file.is_json_lines
-        if not json_lines:
+        if not file.is_json_lines:
             refuse_structure(file.head, path)
-        longest = LONGEST_JSON_LINE if json_lines else LONGEST_LINE
-        for number, line in file.lines(longest, cut=not json_lines):
-            if line.isspace():
-                continue
-            text = (
-                json_text(line, field, path, number) if json_lines else decode(line, path, number)
-            )
+        for text, length in lines_of_text(file, field):
             texts.append(" ".join(text.split("\n")).strip())
-            size += len(line)
+            size += length
             if size > LARGEST_TEXT:
                 raise InputError(
                     f"{path} has more than {LARGEST_TEXT // 1_000_000} MB of text, which are held in "

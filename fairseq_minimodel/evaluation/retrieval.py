@@ -82,12 +82,16 @@ def retrieve(
             )
     longest = checkpoint.body_settings()["max_positions"]
     english = speaker_of(checkpoint, source, batches)
+    english_vectors = {
+        language: text_vectors(english, [row.english for row in split.rows], layer, longest)
+        for language, split in splits.items()
+    }
     rows = []
     for pack in targets:
         language, foreign = pack.description.language, speaker_of(checkpoint, pack, batches)
         split = splits[language]
         own, cut = text_vectors(foreign, [row.text for row in split.rows], layer, longest)
-        other, also = text_vectors(english, [row.english for row in split.rows], layer, longest)
+        other, also = english_vectors[language]
         facts = Retrieved(
             layer=layer,
             pairs=len(split.rows),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .records import refuse_constant
-from .text import check_characters, decode
+from .text import LONGEST_JSON_LINE, LONGEST_LINE, TextFile, check_characters, decode, shown
 
 Column = str | int  # a name, or a number from 1 (digits in a string are a number, too)
 TSV_WAY_OUT = "write the file as TSV without quoting and without tabs in texts, or as JSON Lines"
@@ -119,6 +119,24 @@ def json_text(line: bytes, field: str, path: str | Path, number: int) -> str:
         )
     check_characters(text, place)
     return text
+
+
+def lines_of_text(file: TextFile, field: str = "text") -> Iterator[tuple[str, int]]:
+    """Yield the text of each line that is not blank, and the bytes of that line.
+
+    Of JSON Lines it is what is under the key `field`.
+
+    Raises:
+        InputError: as of `json_text`, or the file is damaged, or a line of it is too long.
+    """
+    json_lines = file.is_json_lines
+    longest = LONGEST_JSON_LINE if json_lines else LONGEST_LINE
+    for number, line in shown(file, file.lines(longest, cut=not json_lines)):
+        if line.isspace():
+            continue
+        path = file.path
+        text = json_text(line, field, path, number) if json_lines else decode(line, path, number)
+        yield text, len(line)
 
 
 def _json_rows(

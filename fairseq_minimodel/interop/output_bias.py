@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..files.rows import json_text
-from ..files.text import LONGEST_JSON_LINE, LONGEST_LINE, TextFile, decode, shown
+from ..files.rows import lines_of_text
+from ..files.text import TextFile
 from ..vocabulary.tokenizers import Vocabulary
 
 BATCH = 1000  # lines that are encoded at a time
@@ -37,15 +37,6 @@ def log_frequencies(vocabulary: Vocabulary, rows: int, files: Sequence[Path]) ->
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """The lines of a text file, or the texts of JSON Lines."""
     with TextFile(path) as file:
-        json_lines = file.is_json_lines
-        longest = LONGEST_JSON_LINE if json_lines else LONGEST_LINE
-        for number, line in shown(file, file.lines(longest, cut=not json_lines)):
-            if not line.isspace():
-                text = (
-                    json_text(line, "text", path, number)
-                    if json_lines
-                    else decode(line, path, number)
-                )
-                yield from text.split("\n")
+        for text, _ in lines_of_text(file):
+            yield from text.split("\n")

@@ -11,13 +11,12 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..bodies.family import ROBERTA
 from ..nn.frozen_body import Affine, DropoutRates, FrozenBody, Layer
 from ..nn.tied_embedding import tied_embedding
 
-LAYER_PARTS = (  # of fairseq's layer, in the order of `Layer.prepare`
-    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj",
-    "self_attn_layer_norm", "fc1", "fc2", "final_layer_norm",
-)  # fmt: skip
+# of fairseq's layer, in the order of `Layer.prepare`
+LAYER_PARTS = tuple(module.here for module in ROBERTA.layer)
 
 
 Part = TypeVar("Part")

@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..files.records import read_json
 from ..files.text import TextFile
 from ..interop.hub import local_folder
-from ..interop.import_hf import AGAIN, BODY, CONFIG, PACK, WEIGHTS
+from ..interop.import_hf import AGAIN, BODY, CONFIG, PACK, WEIGHTS, sizes_of
 from .options import AdaptOptions
 
 HEADS = ("ForMaskedLM", "ForPreTraining")  # of config.json, where the weights are not at hand
@@ -71,13 +71,8 @@ def _of_config(path: Path) -> Model:
         kinds = ", ".join(kind for one in FAMILIES for kind in one.model_types)
         raise InputError(f"{path} is of none of the types that can be imported: {kinds}")
     try:
-        settings: dict[str, object] = {
-            here: int(config[there]) for here, there in family.sizes.items()
-        }
-        settings["max_positions"] = int(config[family.dimensions["P"]]) - family.position_offset
+        settings = sizes_of(config, family)
         vocabulary = int(config[family.dimensions["V"]])
-        name, default = family.layer_norm_eps
-        settings["layer_norm_eps"] = float(config.get(name, default))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error!r}); {AGAIN}") from None
     names = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")

@@ -270,6 +270,9 @@ class Summary(NamedTuple):
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.value:.1f} ({self.low:.1f} to {self.high:.1f})"
+
 
 def summarise(scores: Sequence[Score]) -> Summary:
     """The mean over seeds with their range; of a single seed the score with its own interval."""
