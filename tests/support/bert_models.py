@@ -18,7 +18,7 @@ SIZES["electra"] = {**SIZES["bert"], "embedding_size": 32}
 CLASSES = {"bert": "Bert", "distilbert": "DistilBert", "electra": "Electra"}
 
 
-def make_bert(folder, kind, texts, head="ForMaskedLM", lowercase=True, size=200):
+def make_bert(folder, kind, texts, head="ForMaskedLM", lowercase=True, size=200, **sizes):
     """Write a model with its tokenizer; returns both as transformers has them.
 
     The tokenizer's files are those of the library: tokenizer.json, no vocab.txt.
@@ -26,6 +26,7 @@ def make_bert(folder, kind, texts, head="ForMaskedLM", lowercase=True, size=200)
     Args:
         kind: the `model_type`.
         head: the end of the class's name.
+        sizes: other settings of the configuration than those of `SIZES`.
     """
     transformers = pytest.importorskip("transformers")
     from tokenizers import BertWordPieceTokenizer
@@ -40,7 +41,7 @@ def make_bert(folder, kind, texts, head="ForMaskedLM", lowercase=True, size=200)
     (folder / "vocab.txt").unlink()
     tokenizer.save_pretrained(folder)
     torch.manual_seed(3)
-    settings = {"vocab_size": len(tokenizer), "max_position_embeddings": 64, **SIZES[kind]}
+    settings = {"vocab_size": len(tokenizer), "max_position_embeddings": 64, **SIZES[kind]} | sizes
     config = getattr(transformers, f"{CLASSES[kind]}Config")(**settings)
     model = getattr(transformers, f"{CLASSES[kind]}{head}")(config)
     with torch.no_grad():  # weights of a size that gives logits apart
