@@ -175,6 +175,27 @@ def test_the_same_language_twice_is_found_and_another_is_not(
     assert row.count("100.0 (95.4 to 100.0)") == 4 and "1.25" in row
 
 
+def test_each_language_has_english_sentences_of_its_own(joint_checkpoint, packs, tatoeba, tmp_path):
+    german, turkish = packs / "de", tmp_path / "tr"
+    pack = load_pack(german)
+    write_pack(turkish, "tr", pack.side, german, pack.description.lineage)
+    data = tmp_path / "tatoeba"
+    data.mkdir()
+    for code in ("deu", "tur"):
+        for name in (f"tatoeba.{code}-eng.eng", f"tatoeba.{code}-eng.{code}"):
+            lines = (tatoeba / name).read_text().splitlines()
+            lines = lines[::-1] if code == "tur" else lines
+            (data / name).write_text("\n".join(lines) + "\n")
+    both = ["--pack", str(german), "--pack", str(turkish), "--data", str(data)]
+    common = ["--body", str(joint_checkpoint), "--source-pack", str(packs / "en")]
+    scores = tmp_path / "scores.json"
+    assert main(["retrieve", *common, *both, f"--json={scores}"]) == 0
+    values = [
+        row["accuracies"]["csls"][TO_ENGLISH]["value"] for row in json.loads(scores.read_text())
+    ]
+    assert values == [1, 1]
+
+
 def test_the_pairs_of_two_files_are_the_test_of_every_pack(
     joint_checkpoint, packs, tatoeba, tmp_path
 ):
