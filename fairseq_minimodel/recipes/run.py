@@ -127,21 +127,21 @@ def program(name: str, *words: str) -> list[str]:
 
 @contextmanager
 def _process(step: Step, out: object, errors: object) -> Iterator[subprocess.Popen]:
-    process = subprocess.Popen(
+    with subprocess.Popen(
         program(*step.command),
         stdout=out,
         stderr=errors,
         text=out is subprocess.PIPE,
         preexec_fn=_end_with_parent,
-    )
-    try:
-        yield process
-    except BaseException:
-        with suppress(subprocess.TimeoutExpired):  # Ctrl-C on a terminal reaches it, too
-            process.wait(timeout=1)
-        process.send_signal(signal.SIGINT)
-        process.wait()
-        raise
+    ) as process:
+        try:
+            yield process
+        except BaseException:
+            with suppress(subprocess.TimeoutExpired):  # Ctrl-C on a terminal reaches it, too
+                process.wait(timeout=1)
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
 
 
 def _end_with_parent() -> None:
