@@ -40,6 +40,7 @@ def main(outs: Sequence[Path], output: Path) -> None:
         "chance": runs[0][0]["chance"],
         "source_language": mean_and_interval([run["source_accuracy"] for run, _ in runs]),
         "untrained_control": mean_and_interval([run["control_accuracy"] for run, _ in runs]),
+        "word_list": mean_and_interval([run["start_accuracy"] for run, _ in runs]),
         "variants": [summary(index, [run for run, _ in runs]) for index in range(len(NAMES))],
         "compute_to_match": list(matches(runs)),
     }
@@ -49,6 +50,7 @@ def main(outs: Sequence[Path], output: Path) -> None:
         output / "score_against_flops.png",
         references={
             "source language": results["source_language"]["mean"],
+            "word list, untrained": results["word_list"]["mean"],
             "untrained": results["untrained_control"]["mean"],
             "chance": results["chance"],
         },
@@ -146,6 +148,7 @@ def print_results(results: dict) -> None:
         for title, key in (
             ("source language", "source_language"),
             ("untrained control", "untrained_control"),
+            ("word list, untrained", "word_list"),
         )
     ]
     for variant in results["variants"]:

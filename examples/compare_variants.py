@@ -50,6 +50,7 @@ def main(out: Path) -> None:
         out / "score_against_flops.png",
         references={
             "source language": results["source_accuracy"],
+            "word list, untrained": results["start_accuracy"],
             "untrained": results["control_accuracy"],
             "chance": results["chance"],
         },
@@ -64,9 +65,9 @@ def read_run(out: Path) -> tuple[dict, dict[str, Curve]]:
     if not (out / "scores.json").exists():
         raise InputError(f"{out} has no scores.json: run the quickstart to its end first")
     scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
-    source, untrained = (
+    source, untrained, start = (
         next(score for score in scores if Path(score["pack"]).name == name)
-        for name in ("source", "untrained")
+        for name in ("source", "untrained", "words")
     )
     pretraining, once = pretraining_and_once_for_all(out)
     variants, curves = [], {}
@@ -96,13 +97,15 @@ def read_run(out: Path) -> tuple[dict, dict[str, Curve]]:
         curves[name] = score_curve(
             NAMES[name],
             [(description.flops, score["accuracy"]) for description, score in points],
-            untrained["accuracy"],
+            start["accuracy"],
         )
     settings = (out / "settings.txt").read_text(encoding="utf-8").splitlines()
     results = {
         "source_accuracy": source["accuracy"],
         "control_accuracy": untrained["accuracy"],
         "control_mlm_loss": full_model_loss(out, "untrained"),
+        "start_accuracy": start["accuracy"],
+        "start_mlm_loss": full_model_loss(out, "words"),
         "chance": source["chance"],
         "pretraining_flops": pretraining,
         "variants": variants,
@@ -144,12 +147,10 @@ def full_model_loss(out: Path, name: str) -> float:
 def print_results(results: dict) -> None:
     rows = [
         ["source language", per_cent(results["source_accuracy"]), *[None] * 8],
-        [
-            "untrained control",
-            per_cent(results["control_accuracy"]),
-            results["control_mlm_loss"],
-            *[None] * 7,
-        ],
+        *(
+            [title, per_cent(results[f"{key}_accuracy"]), results[f"{key}_mlm_loss"], *[None] * 7]
+            for title, key in (("untrained control", "control"), ("word list, untrained", "start"))
+        ),
     ]
     for variant in results["variants"]:
         matches = [

@@ -14,6 +14,7 @@ LAYERS=4 DEPTH=2 NEW_LAYERS=1 LENGTH=64 BATCH=32
 MODEL=(--encoder-embed-dim 96 --encoder-ffn-embed-dim 384 --encoder-attention-heads 4)
 PRETRAIN_UPDATES=800 POST_UPDATES=300 ADAPT_UPDATES=400 EVALUATE_EVERY=100 FINETUNE_UPDATES=200
 PRETRAIN_LR=0.001 ADAPT_LR=0.006 FINETUNE_LR=0.0005
+WORDS=40 # whose translations are known
 if [ -n "${SMOKE:-}" ]; then
   OUT=${OUT}-smoke SENTENCES=2000 PRETRAIN_UPDATES=20 POST_UPDATES=10 ADAPT_UPDATES=10
   EVALUATE_EVERY=5 FINETUNE_UPDATES=10
@@ -22,7 +23,8 @@ fi
 # shellcheck source=examples/steps.sh
 source "$examples/steps.sh"
 keep_settings SENTENCES VOCABULARY MODEL LAYERS DEPTH NEW_LAYERS LENGTH BATCH PRETRAIN_UPDATES \
-  POST_UPDATES ADAPT_UPDATES EVALUATE_EVERY FINETUNE_UPDATES PRETRAIN_LR ADAPT_LR FINETUNE_LR SEED
+  POST_UPDATES ADAPT_UPDATES EVALUATE_EVERY FINETUNE_UPDATES PRETRAIN_LR ADAPT_LR FINETUNE_LR \
+  WORDS SEED
 COMMON=(--log-interval 50)
 MLM=(--criterion joint_masked_lm --tokens-per-sample "$LENGTH" --sample-break-mode none
   --dropout 0 --attention-dropout 0)
@@ -44,26 +46,35 @@ train pretrained "$OUT/data/source" "$PRETRAIN_UPDATES" $((PRETRAIN_UPDATES / 10
   --task masked_lm "${MLM[@]}" "${MODEL[@]}" --encoder-layers "$LAYERS" \
   --auxiliary-head-layers "$DEPTH"
 
-# Step 1b, MiniPost: new layers and a new head on the frozen bottom layers.
+# Step 1b, MiniPost: on the frozen bottom layers, copies of the next one and of the head learn on.
 run extend fairseq-minimodel extend --body "$OUT/pretrained/checkpoint_last.pt" --depth "$DEPTH" \
   --new-layers "$NEW_LAYERS" --seed "$SEED" --output "$OUT/extended.pt"
 train post "$OUT/data/source" "$POST_UPDATES" $((POST_UPDATES / 10)) "$PRETRAIN_LR" \
   --task masked_lm "${MLM[@]}" "${MODEL[@]}" --encoder-layers $((DEPTH + NEW_LAYERS)) \
   --freeze "bottom:$DEPTH" --finetune-from-model "$OUT/extended.pt"
 
-# Step 2: a language side for the target language, three times.
+# Step 2: a language side for the target language, three times, from a start that knows a few words.
+first_words() { head -n "$WORDS" "$OUT/text/dictionary.tsv" >"$OUT/words.tsv"; }
+run word-list first_words
 adapt() { # adapt NAME BASE UPDATES OPTIONS...
   local name=$1 base=$2 updates=$3
   shift 3
   train "$name" "$OUT/data/target" "$updates" $((updates / 10)) "$ADAPT_LR" \
-    --task language_adaptation "${MLM[@]}" --base-checkpoint "$base" --initialise overlap \
-    --source-dict "$OUT/data/source/dict.txt" --save-interval-updates "$EVALUATE_EVERY" "$@"
+    --task language_adaptation "${MLM[@]}" --base-checkpoint "$base" --initialise aligned \
+    --dictionary "$OUT/words.tsv" --source-dict "$OUT/data/source/dict.txt" \
+    --save-interval-updates "$EVALUATE_EVERY" "$@"
 }
 adapt standard "$OUT/pretrained/checkpoint_last.pt" "$ADAPT_UPDATES"
 adapt minijoint "$OUT/pretrained/checkpoint_last.pt" "$ADAPT_UPDATES" --depth "$DEPTH"
 adapt minipost "$OUT/post/checkpoint_last.pt" "$ADAPT_UPDATES"
-# The control: the same start, and no training.
-adapt untrained "$OUT/pretrained/checkpoint_last.pt" 1 --lr 0 --weight-decay 0
+# The controls, without training: that start, and one that knows equal strings alone.
+start() { # start NAME OPTIONS...
+  run "start-$1" fairseq-minimodel start --body "$OUT/pretrained/checkpoint_last.pt" \
+    --data "$OUT/data/target" --source-dict "$OUT/data/source/dict.txt" --language target \
+    --seed "$SEED" --output "$OUT/packs/$1" "${@:2}"
+}
+start untrained --initialise overlap
+start words --initialise aligned --dictionary "$OUT/words.tsv"
 
 # Step 3: fine-tune the whole model in the source language, language side frozen.
 train finetuned "$OUT/data/task" "$FINETUNE_UPDATES" $((FINETUNE_UPDATES / 10)) "$FINETUNE_LR" \
@@ -78,12 +89,11 @@ for name in standard minijoint minipost; do
   run "pack-$name" fairseq-minimodel pack --language target --output "$OUT/packs/$name" \
     --checkpoint "$OUT/$name"/checkpoint_*_[0-9]*.pt
 done
-run pack-untrained fairseq-minimodel pack --checkpoint "$OUT/untrained/checkpoint_last.pt" \
-  --language target --output "$OUT/packs/untrained"
 run pack-source fairseq-minimodel pack --checkpoint "$OUT/pretrained/checkpoint_last.pt" \
   --language source --output "$OUT/packs/source"
 tests=(--test "$OUT/packs/source" "$OUT/text/source/test.tsv"
-  --test "$OUT/packs/untrained" "$OUT/text/target/test.tsv")
+  --test "$OUT/packs/untrained" "$OUT/text/target/test.tsv"
+  --test "$OUT/packs/words" "$OUT/text/target/test.tsv")
 for pack in "$OUT"/packs/{standard,minijoint,minipost}/*; do
   tests+=(--test "$pack" "$OUT/text/target/test.tsv")
 done
@@ -91,9 +101,9 @@ run evaluate fairseq-minimodel evaluate --body "$OUT/finetuned/checkpoint_best.p
   --text-columns text --label-column label --json "$OUT/scores.json"
 
 # And whether a language side fits the full body: MLM loss of the full model in the target language.
-for name in standard minijoint minipost untrained; do
+for name in standard minijoint minipost untrained words; do
   pack=$OUT/packs/$name
-  if [ "$name" != untrained ]; then pack=$(printf '%s\n' "$pack"/* | sort -V | tail -n 1); fi
+  if [ ! -e "$pack/dict.txt" ]; then pack=$(printf '%s\n' "$pack"/* | sort -V | tail -n 1); fi
   run "plug-$name" fairseq-minimodel plug --body "$OUT/pretrained/checkpoint_last.pt" \
     --pack "$pack" --output "$OUT/plugged/$name"
   run "validate-$name" fairseq-validate "$OUT/data/target" --user-dir "$USER_DIR" "${DEVICE[@]}" \

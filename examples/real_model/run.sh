@@ -11,7 +11,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 DATA=${DATA:?give the folder of the data: DATA=FOLDER $0}
 MODEL=${MODEL:-} # a folder in the form of Hugging Face; empty: downloaded
 OUT=${OUT:-outputs/real_model} LANGUAGES=${LANGUAGES:-de el sw tr vi ar} SEEDS=${SEEDS:-1 2 3}
-TRAINED=${TRAINED-$LANGUAGES} # languages that are trained, beside the starts
+COMPARED=${COMPARED-de sw} # languages in which Standard and MiniPost train from the same start
 XNLI_SEEDS=${XNLI_SEEDS-$SEEDS} PAWSX_SEEDS=${PAWSX_SEEDS-$SEEDS} # empty: leave the task out
 JOBS=${JOBS:-2} # languages side by side
 VOCABULARY=8000 LENGTH=128 BATCH=16 # sequences; 2,048 tokens an update
@@ -121,6 +121,9 @@ translations() { # translations words|pairs|all LANGUAGE: options of the start
       de) printf '%s\n' --parallel "$DATA"/parallel/multi30k/train.{en,de}.xz \
         --parallel "$OUT"/pairs/pawsx.{en,de} ;;
     esac
+    if [ -e "$OUT/pairs/xquad-$2.en" ]; then
+      printf '%s\n' --parallel "$OUT/pairs/xquad-$2".{en,"$2"}
+    fi
   fi
   if [ "$1" != pairs ] && [ -e "$words" ]; then printf '%s\n' --dictionary "$words"; fi
 }
@@ -128,12 +131,12 @@ start() { # start NAME LANGUAGE RULE TRANSLATIONS...: a language side without an
   run "start-$1:$2" fairseq-minimodel start --body "$body" --data "$OUT/data/$2" --language "$2" \
     --initialise "$3" --output "$OUT/packs/$2/$1" "${@:4}"
 }
-adapt() { # adapt NAME SEED LANGUAGE METHOD UPDATES START...: the language side, and packs on the way
-  local name=$1:$2:$3 every=$(($5 / POINTS)) step=$OUT/$1:$2:$3
+adapt() { # adapt NAME SEED LANGUAGE METHOD UPDATES POINTS START...: the language side, packs on the way
+  local name=$1:$2:$3 every=$(($5 / $6)) step=$OUT/$1:$2:$3
   SEED=$2 train "$name" "$OUT/data/$3" "$5" $(($5 / 10)) "$RATE" --task language_adaptation \
     "${masked[@]}" --base-checkpoint "$OUT/head:$4/checkpoint_last.pt" --body-precision bfloat16 \
     --source-dict "$OUT/minilm/dict.txt" --save-interval-updates "$every" --no-last-checkpoints \
-    --validate-interval 1000 "${@:6}"
+    --validate-interval 1000 "${@:7}"
   run "pack-$name" pack_all "$step" "$3" "$OUT/trained/$3/$1/$2"
 }
 pack_all() { # pack_all FOLDER LANGUAGE OUTPUT: of all its checkpoints, which are then not needed
@@ -176,29 +179,34 @@ perplexity() { # perplexity LANGUAGE: in the full model, under the head that Sta
     --json "$OUT/scores/perplexity:$1.json"
 }
 
+is_compared() { [[ " $COMPARED " = *" $1 "* ]]; }
 language() { # language LANGUAGE: all its steps
-  local seed files starts trained
+  local known points seed seeds files starts trained
   mapfile -t files < <(text_of "$1")
   run "prepare:$1" fairseq-minimodel prepare --text "${files[@]}" --output "$OUT/data/$1" \
     --vocabulary-size "$VOCABULARY" --case fold --document-per-line --sequence-length "$LENGTH"
   for rule in random overlap focus; do start "$rule" "$1" "$rule"; done
-  if [ -e "$DATA/parallel/freedict/en-$1.tsv.xz" ]; then
-    mapfile -t files < <(translations words "$1")
-    start words "$1" aligned "${files[@]}"
-  fi
-  mapfile -t files < <(translations all "$1")
-  if [ "${#files[@]}" -gt 3 ]; then start all "$1" aligned "${files[@]}"; fi
-  mapfile -t files < <(translations pairs "$1")
-  start pairs "$1" aligned "${files[@]}"
-  if [[ " $TRAINED " = *" $1 "* ]]; then
-    for seed in $SEEDS; do
-      adapt minipost "$seed" "$1" minipost "$MINIPOST_UPDATES" --initialise aligned "${files[@]}"
-      adapt standard "$seed" "$1" standard "$STANDARD_UPDATES" --initialise aligned "${files[@]}"
+  for known in words pairs all; do
+    mapfile -t files < <(translations "$known" "$1")
+    if [ -z "${files[*]}" ]; then continue; fi # no word list
+    start "$known" "$1" aligned "${files[@]}"
+    if [ "$known" = pairs ] && ! is_compared "$1"; then continue; fi
+    points=1 seeds=$SEEDS
+    case $known in words) seeds=${SEEDS%% *} ;; pairs) points=$POINTS ;; esac
+    for seed in $seeds; do
+      adapt "$known-minipost" "$seed" "$1" minipost "$MINIPOST_UPDATES" "$points" \
+        --initialise aligned "${files[@]}"
+      if [ "$known" = pairs ]; then
+        adapt pairs-standard "$seed" "$1" standard "$STANDARD_UPDATES" "$points" \
+          --initialise aligned "${files[@]}"
+      fi
     done
-    adapt random-minipost "${SEEDS%% *}" "$1" minipost "$MINIPOST_UPDATES" --initialise random
+  done
+  if is_compared "$1"; then
+    adapt random-minipost "${SEEDS%% *}" "$1" minipost "$MINIPOST_UPDATES" 1 --initialise random
   fi
 
-  starts=("$OUT/packs/$1"/*) trained=("$OUT/trained/$1"/{minipost,standard,random-minipost}/SEED)
+  starts=("$OUT/packs/$1"/*) trained=("$OUT/trained/$1/"{{words,pairs,all,random}-minipost,pairs-standard}/SEED)
   run "sib200-tests:$1" tests sib200 "$OUT/sib200" dev "$1"
   run "xnli-tests:$1" tests xnli "$DATA/nli/xnli" dev "$1"
   run "score-sib200:$1" score sib200 "$1" text "${starts[@]}" "${trained[@]/%//*}"

@@ -41,8 +41,10 @@ WAYS = {
     "words": "aligned, word list",
     "pairs": "aligned, 1,997 pairs",
     "all": "aligned, all",
-    "standard": "pairs + Standard",
-    "minipost": "pairs + MiniPost",
+    "pairs-standard": "pairs + Standard",
+    "pairs-minipost": "pairs + MiniPost",
+    "all-minipost": "all + MiniPost",
+    "words-minipost": "word list + MiniPost",
     "random-minipost": "random + MiniPost",
 }
 WORST_LOSS = 20.0  # bits: losses become scores from 0 to 1, as curves want them
@@ -127,26 +129,24 @@ def read_flops(out: Path) -> dict[Pack, float]:
 
 
 def table(rows: Rows) -> str:
+    """A column for each language, English first, and a row for each way; the last of its packs."""
     packs = {pack for found in rows.values() for pack in found}
     last = {way: max(pack.updates for pack in packs if pack.way == way) for way, _ in packs}
-    columns = [Pack(way, last[way]) for way in WAYS if way in last]
-    lines = []
-    for language in sorted(rows, key="en".__ne__):
-        found = rows[language]
-        n = next(iter(found.values()))[0].n
-        packs = (ENGLISH, *columns)
-        cells = [str(summarise(found[pack])) if pack in found else None for pack in packs]
-        lines.append([language, n, *cells])
-    titles = [WAYS[pack.way] for pack in columns]
-    return format_table(["", "items", "as published", *titles], lines)
+    languages = sorted(rows, key="en".__ne__)
+    lines = [["items", *(str(next(iter(rows[language].values()))[0].n) for language in languages)]]
+    for way, title in {ENGLISH.way: "as published", **WAYS}.items():
+        if way in last:
+            cells = (rows[language].get(Pack(way, last[way])) for language in languages)
+            lines.append([title, *(found and str(summarise(found)) for found in cells)])
+    return format_table(["", *languages], lines)
 
 
 def matches(rows: Rows, flops: dict[Pack, float]) -> tuple[list[list[str]], list[Curve]]:
     """Compute to match in each language and in their mean, and the mean curves of both ways."""
     by_language = {
-        language: [curves_of(found, way, flops) for way in ("standard", "minipost")]
+        language: [curves_of(found, way, flops) for way in ("pairs-standard", "pairs-minipost")]
         for language, found in rows.items()
-        if any(pack.way == "standard" for pack in found)
+        if any(pack.way == "pairs-standard" for pack in found)
     }
     sides = zip(*by_language.values(), strict=True)
     means = [[mean_curve(seed) for seed in zip(*side, strict=True)] for side in sides]

@@ -44,7 +44,7 @@ def write_run(out, seed, checkpoint, data):
         (out / folder).mkdir(parents=True)
         shutil.copy(checkpoint, out / folder / "checkpoint_last.pt")
     (out / "logs").mkdir()
-    for name in ("standard", "minijoint", "minipost", "untrained"):
+    for name in ("standard", "minijoint", "minipost", "untrained", "words"):
         (out / "logs" / f"validate-{name}.log").write_text(f'{{"valid_loss": "5.{seed}"}}\n')
     settings = {**SETTINGS, "SEED": seed}
     (out / "settings.txt").write_text("".join(f"{k}={v}\n" for k, v in settings.items()))
@@ -52,6 +52,7 @@ def write_run(out, seed, checkpoint, data):
     scores = [
         {"pack": "elsewhere/packs/source", "accuracy": 0.9, "chance": 0.25},
         {"pack": "elsewhere/packs/untrained", "accuracy": 0.0, "chance": 0.25},
+        {"pack": "elsewhere/packs/words", "accuracy": 0.0, "chance": 0.25},
     ]
     for name, points in RUNS[seed].items():
         for updates, (mega, accuracy) in enumerate(points, start=1):

@@ -49,6 +49,7 @@ def test_the_quickstart_prints_a_table_and_writes_results_and_a_picture(quicksta
         for score in json.loads((out / "scores.json").read_text())
     }
     assert results["control_accuracy"] == accuracies[Path("untrained")]
+    assert results["start_accuracy"] == accuracies[Path("words")]
     assert results["source_accuracy"] == accuracies[Path("source")]
     variants = {variant["variant"]: variant for variant in results["variants"]}
     assert list(variants) == ["standard", "minijoint", "minipost"]

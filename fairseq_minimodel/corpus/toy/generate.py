@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ from ...files.atomic import atomic_folder
 from ...files.outputs import FolderForm
 from ...terminal.progress import SHORT, Progress
 from ..options import ToyOptions
-from .grammar import COMMON, LANGUAGES, TOPICS
+from .grammar import ALIKE, COMMON, LANGUAGES, TOPICS
 
 SPLITS = {"source": ("train", "dev", "test"), "target": ("test",)}
 SPLIT_SIZES = {"train": 2000, "dev": 400, "test": 1000}
@@ -19,6 +20,7 @@ FEWEST_SENTENCES = 100
 TOY = FolderForm(
     "the two generated languages",
     [
+        "dictionary.tsv",
         *(f"{language}/mono.txt" for language in LANGUAGES),
         *(f"{language}/{split}.tsv" for language, splits in SPLITS.items() for split in splits),
     ],
@@ -67,6 +69,22 @@ def draw_task(language: str, size: int, rng: random.Random) -> list[tuple[str, s
     return rows
 
 
+def list_translations() -> list[tuple[str, str]]:
+    """Pairs (source word, target word) of all words that the languages write differently.
+
+    The first word of each list of the grammar, which is its most frequent one, then the second ones,
+    and so on. Adjectives and verbs stand as the grammar has them, in the target language as stems.
+    """
+    lists = [
+        words
+        for topic in TOPICS.values()
+        for slot, words in topic.words.items()
+        if slot not in ALIKE
+    ]
+    ranked = [pair for rank in zip_longest(*lists) for pair in rank if pair is not None]
+    return list(dict.fromkeys(ranked))
+
+
 def _used_by_all_topics(slot: str) -> list[tuple[str, str]]:
     first, *others = (topic.words[slot] for topic in TOPICS.values())
     return [pair for pair in first if all(pair in pairs for pairs in others)]
@@ -87,7 +105,8 @@ def write_toy(
     OUTPUT/source/mono.txt and OUTPUT/target/mono.txt hold running text, one sentence per line and
     documents apart by a blank line, until a document ends at or after `sentences` sentences.
     OUTPUT/source/{train,dev,test}.tsv and OUTPUT/target/test.tsv hold the task, with the header
-    "text<TAB>label"; the label is the topic. Every file has a random generator of its own, so that
+    "text<TAB>label"; the label is the topic. OUTPUT/dictionary.tsv is what
+    `list_translations` gives. Every other file has a random generator of its own, so that
     nothing in the two languages is parallel.
 
     Raises:
@@ -103,6 +122,8 @@ def write_toy(
             language: _write_language(folder / language, language, seed, sentences)
             for language in LANGUAGES
         }
+        lines = ["\t".join(pair) for pair in list_translations()]
+        (folder / "dictionary.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for language, count in written.items():
         print(f"{Path(output, language)}: {count} sentences on {len(TOPICS)} topics, seed {seed}")
 
