@@ -87,6 +87,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_ones(toy, tmp
     write_toy(tmp_path / "other", seed=2, sentences=6000)
     files = sorted(path.relative_to(toy) for path in toy.rglob("*") if path.is_file())
     assert [str(file) for file in files] == [
+        "dictionary.tsv",
         "source/dev.tsv",
         "source/mono.txt",
         "source/test.tsv",
@@ -96,7 +97,22 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_ones(toy, tmp
     ]
     for file in files:
         assert (tmp_path / "again" / file).read_bytes() == (toy / file).read_bytes()
-        assert (tmp_path / "other" / file).read_bytes() != (toy / file).read_bytes()
+        if str(file) != "dictionary.tsv":
+            assert (tmp_path / "other" / file).read_bytes() != (toy / file).read_bytes()
+
+
+def test_the_word_list_begins_with_the_most_frequent_word_of_each_list(toy):
+    lines = (toy / "dictionary.tsv").read_text("utf-8").splitlines()
+    assert lines[:3] == ["mother\thaha", "today\tkyō", "rain\tame"]  # who, when, sky: rank 1
+    assert "Omar\tOmar" not in lines and len(lines) == len(set(lines))
+    listed = {
+        pair
+        for topic in TOPICS.values()
+        for slot, pairs in topic.words.items()
+        if slot not in ALIKE
+        for pair in pairs
+    }
+    assert {tuple(line.split("\t")) for line in lines} == listed
 
 
 def test_text_has_the_asked_number_of_sentences(toy):
