@@ -140,7 +140,10 @@ adapt() { # adapt NAME SEED LANGUAGE METHOD UPDATES POINTS START...: the languag
   run "pack-$name" pack_all "$step" "$3" "$OUT/trained/$3/$1/$2"
 }
 pack_all() { # pack_all FOLDER LANGUAGE OUTPUT: of all its checkpoints, which are then not needed
-  fairseq-minimodel pack --checkpoint "$1"/checkpoint_*_[0-9]*.pt --language "$2" --output "$3"
+  local file
+  for file in "$1"/checkpoint_*_[0-9]*.pt; do
+    fairseq-minimodel pack --checkpoint "$file" --language "$2" --output "$3/$(basename "$file" .pt)"
+  done
   rm "$1"/checkpoint_*.pt
 }
 tests() { # tests BENCHMARK DATA SPLIT LANGUAGE: its examples
