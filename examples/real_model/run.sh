@@ -191,8 +191,8 @@ language() { # language LANGUAGE: all its steps
     if [ -z "${files[*]}" ]; then continue; fi # no word list
     start "$known" "$1" aligned "${files[@]}"
     if [ "$known" = pairs ] && ! is_compared "$1"; then continue; fi
-    points=1 seeds=$SEEDS
-    case $known in words) seeds=${SEEDS%% *} ;; pairs) points=$POINTS ;; esac
+    points=1 seeds=${SEEDS%% *}
+    if [ "$known" = pairs ]; then points=$POINTS seeds=$SEEDS; fi
     for seed in $seeds; do
       adapt "$known-minipost" "$seed" "$1" minipost "$MINIPOST_UPDATES" "$points" \
         --initialise aligned "${files[@]}"
@@ -206,7 +206,8 @@ language() { # language LANGUAGE: all its steps
     adapt random-minipost "${SEEDS%% *}" "$1" minipost "$MINIPOST_UPDATES" 1 --initialise random
   fi
 
-  starts=("$OUT/packs/$1"/*) trained=("$OUT/trained/$1/"{{words,pairs,all,random}-minipost,pairs-standard}/SEED)
+  starts=("$OUT/packs/$1"/*) trained=("$OUT/trained/$1"/{words,all,random}-minipost/"${SEEDS%% *}"
+    "$OUT/trained/$1"/pairs-{minipost,standard}/SEED)
   run "sib200-tests:$1" tests sib200 "$OUT/sib200" dev "$1"
   run "xnli-tests:$1" tests xnli "$DATA/nli/xnli" dev "$1"
   run "score-sib200:$1" score sib200 "$1" text "${starts[@]}" "${trained[@]/%//*}"
