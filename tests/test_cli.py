@@ -70,7 +70,7 @@ def test_the_options_of_a_verb_are_what_its_function_takes(verb):
 
 
 def test_an_unknown_verb_or_option_exits_with_2():
-    assert run(["fairseq-minimodel", "adapt"]).returncode == 2
+    assert run(["fairseq-minimodel", "translate"]).returncode == 2
     assert run(["fairseq-minimodel", "pack", "--checkpoints", "x"]).returncode == 2
 
 

@@ -32,7 +32,9 @@ def token_type(vocabulary_size: int) -> np.dtype:
 
 
 def check_folder_name(output: Path) -> None:
-    """Raise InputError if fairseq would take the path of a data folder for several."""
+    """Raise InputError if a data folder has no name, or fairseq would take its path for several."""
+    if not output.absolute().name:
+        raise InputError(f"{str(output)!r} cannot be the output: name the folder to write")
     if ":" in str(output.absolute()):
         raise InputError(
             f"--output {output.absolute()} has a colon, by which fairseq separates data folders: give "

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files.atomic import atomic_folder
+from ..files.formats import refuse_structure
 from ..files.outputs import FolderForm, check_folder
 from ..files.text import TextFile, decode, shown
 
@@ -56,9 +57,14 @@ def read_pairs(source: str | Path, target: str | Path) -> Iterator[tuple[str, st
     """Yield the pairs of two line-aligned files; those with a blank side are left out.
 
     Raises:
-        InputError: a file is missing, damaged or not UTF-8, or one has more lines than the other.
+        InputError: a file is missing, damaged, not UTF-8 or not plain text, or one has more lines than
+            the other.
     """
     with TextFile(source) as first, TextFile(target) as second:
+        for file in (first, second):
+            refuse_structure(
+                file.head, file.path, ": give plain text, a sentence on each line", json_lines=False
+            )
         lines = shown(first, first.lines(cut=False)), second.lines(cut=False)
         otherwise = ": give two files that are line-aligned"
         for _, *sides in side_by_side((source, target), lines, otherwise):

@@ -141,16 +141,21 @@ def suffix_inside(path: str | Path) -> str:
     return Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
 
 
-def refuse_structure(head: bytes, path: str | Path, otherwise: str = "") -> None:
-    """Raise InputError if a file that is not JSON Lines holds a table, markup or other JSON.
+def refuse_structure(
+    head: bytes, path: str | Path, otherwise: str = "", *, json_lines: bool = True
+) -> None:
+    """Raise InputError if a file holds a table, markup or JSON, but for JSON Lines.
 
     Args:
         head: its beginning, decompressed.
         otherwise: what to do if that is wrong, for the end of the sentence.
+        json_lines: whether who asks reads JSON Lines; otherwise they are refused, too.
     """
     text, kind, suffix = _text(head), None, suffix_inside(path)
     if holds_json_lines(head):
-        pass
+        if not json_lines:
+            kind = "JSON Lines"
+            way_out = 'write its texts as plain text: jq -r \'.text | gsub("\\n"; " ")\' FILE > NEW'
     elif _ARRAY_BEGINS.match(text):
         kind, way_out = "a JSON array", f"{_OBJECTS_IN_LINES}: jq -c '.[]' FILE > NEW.jsonl"
     elif _OBJECT_BEGINS.match(text):

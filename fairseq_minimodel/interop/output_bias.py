@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..files.formats import refuse_structure
 from ..files.rows import lines_of_text
 from ..files.text import TextFile
 from ..vocabulary.tokenizers import Vocabulary
@@ -23,7 +24,7 @@ def log_frequencies(vocabulary: Vocabulary, rows: int, files: Sequence[Path]) ->
     Returns: float32 (rows,), and the number of tokens.
 
     Raises:
-        InputError: a file cannot be read, or the text has no tokens.
+        InputError: a file cannot be read or is not text, or the text has no tokens.
     """
     counts = np.zeros(rows)
     lines = (line for path in files for line in _lines(path))
@@ -38,5 +39,6 @@ def log_frequencies(vocabulary: Vocabulary, rows: int, files: Sequence[Path]) ->
 
 def _lines(path: Path) -> Iterator[str]:
     with TextFile(path) as file:
+        refuse_structure(file.head, path)
         for text, _ in lines_of_text(file):
             yield from text.split("\n")

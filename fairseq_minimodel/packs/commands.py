@@ -132,8 +132,9 @@ def start(
         settings: those of the rules (`settings.py`).
     """
     check_language(language)
-    check_folder(output, PACK, body)
     given = StartSettings(**settings)
+    translations = [*(given.parallel or ()), given.dictionary]
+    check_folder(output, PACK, body, data, source_dict, given.helper, *translations)
     check_settings(initialise, given)
     base = read_checkpoint(body)
     if depth is not None and depth > base.layers:

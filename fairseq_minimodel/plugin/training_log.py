@@ -20,13 +20,13 @@ from fairseq.registry import REGISTRIES
 from fairseq.tasks import TASK_DATACLASS_REGISTRY
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
-from tqdm import tqdm
 
 from ..bodies.architectures import ARCHITECTURES
 from ..bodies.cost import TOKENS
 from ..kinds.registry import kind_of_task
 from ..models.accounting import total
 from ..modules.method import NONE
+from ..terminal.progress import Bar
 from ..terminal.text import plain
 from .compat.around import Former, around
 from .compat.command_line import leave_out_warnings_of_dependencies
@@ -61,16 +61,16 @@ class TrainingRun:
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
         self.valid: dict[str, Any] = {}
-        self.bar: tqdm | None = None
+        self.bar: Bar | None = None
         self.shown: float | None = None
         self.patience = FIRST_FIGURE
 
-    def count_updates(self, epoch: int, batches: int) -> tqdm:
+    def count_updates(self, epoch: int, batches: int) -> Bar:
         """The bar of this run, which goes on from epoch to epoch."""
         if self.bar is None:
             limit = self.cfg.optimization.max_update or self.cfg.optimization.max_epoch * batches
             done = max(updates(), (epoch - 1) * batches if not updates() else 0)
-            self.bar = tqdm(total=limit or None, initial=done, unit=" updates", leave=False)
+            self.bar = Bar(total=limit or None, initial=done, unit=" updates", leave=False)
         return self.bar
 
     def figures_are_due(self) -> bool:

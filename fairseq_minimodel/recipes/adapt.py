@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..corpus.indexed import check_folder_name
 from ..errors import InputError
 from ..files.outputs import check_folder
 from ..files.records import read_json
@@ -59,10 +60,10 @@ def adapt(**options: Any) -> Adapted | None:
     """
     given = _checked(AdaptOptions(**options))
     folder = given.output
-    model, material = read_model(given.model), read_material(given)
     state = read_state(folder)
     if state is None:
         check_folder(folder, None, *_inputs(given))
+    model, material = read_model(given.model), read_material(given)
     settings, inputs = _settings(given), _stamps(given)
     if state and (changed := _changed(state, settings, inputs)):
         raise InputError(f"{folder} was begun with another {changed}: {AGAIN}")
@@ -104,6 +105,7 @@ def _checked(options: AdaptOptions) -> AdaptOptions:
         parallel=[(Path(source), Path(target)) for source, target in options.parallel],
         dictionary=options.dictionary and Path(options.dictionary),
     )
+    check_folder_name(options.output)
     for language in (options.language, options.source_language):
         check_language(language)
     if options.language == options.source_language:

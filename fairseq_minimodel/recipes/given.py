@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 
 from ..bodies.checkpoint import read_checkpoint
 from ..bodies.cost import shape_of
 from ..bodies.family import FAMILIES, HEAD, family_of
+from ..bodies.weights import open_safetensors
 from ..corpus.pairs import read_pairs
 from ..cost.flops import Shape
 from ..errors import InputError
+from ..files.formats import refuse_structure
 from ..files.records import read_json
 from ..files.text import TextFile
 from ..interop.hub import local_folder
@@ -79,10 +80,12 @@ def _of_config(path: Path) -> Model:
     shape = Shape(*(settings[f"encoder_{name}"] for name in names), vocabulary)
     weights = path.with_name(WEIGHTS)
     if weights.is_file():
-        with safe_open(weights, "pt") as tensors:
+        with open_safetensors(weights, AGAIN) as tensors:
             has_head = family.bias_there in list(tensors.keys())
     else:
-        has_head = any(str(one).endswith(HEADS) for one in config.get("architectures") or ())
+        classes = config.get("architectures")
+        classes = classes if isinstance(classes, list) else []
+        has_head = any(str(one).endswith(HEADS) for one in classes)
     return Model(None, None, shape, settings, has_head)
 
 
@@ -125,6 +128,7 @@ def _bytes_of(paths: Sequence[Path]) -> float:
     size = 0
     for path in paths:
         with TextFile(path) as file:
+            refuse_structure(file.head, path)  # which `prepare` would do, after other steps
             size += path.stat().st_size * (COMPRESSION if file.is_compressed else 1)
     return size
 

@@ -11,12 +11,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-# tqdm's monitor is a thread, and worker processes are forked: a thread must not exist by then.
-tqdm.monitor_interval = 0
-
 SECONDS_BETWEEN_LINES = 30
 SHORT = 1  # seconds of work of which nothing is shown, where most work is shorter
 PORTION = 1 << 26  # bytes of a file that are read or written at a time
+
+
+class Bar(tqdm):
+    """tqdm's, without its monitor: a thread, which must not exist when worker processes are forked."""
+
+    monitor_interval = 0
 
 
 class Progress:
@@ -34,7 +37,7 @@ class Progress:
         self._bar = None
         if sys.stderr.isatty():
             scaled = unit == "B"
-            self._bar = tqdm(desc=title, total=total, unit=unit, unit_scale=scaled, delay=after)
+            self._bar = Bar(desc=title, total=total, unit=unit, unit_scale=scaled, delay=after)
 
     def __enter__(self) -> "Progress":
         return self

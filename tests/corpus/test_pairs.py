@@ -46,6 +46,12 @@ def test_files_may_be_compressed(tmp_path):
         (["a", "b", "c", "d"], 1, "de has more lines than .*en"),
         (["a", "b", "c"], 3, "have 3 pairs, and --test 3 of them"),
         (["a", "a", "a"], 2, "have 3 pairs, and --test 2 of them"),
+        (
+            ['{"text": "a"}', '{"text": "b"}', '{"text": "c"}'],
+            1,
+            "de is JSON Lines, not running text",
+        ),
+        (["id,text", "1,a", "2,b"], 1, r"de is a table \(CSV\), not running text"),
     ],
 )
 def test_bad_input_is_one_sentence(target, test, sentence, tmp_path, capsys):

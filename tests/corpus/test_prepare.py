@@ -647,6 +647,35 @@ def test_a_link_to_itself_is_one_sentence(text, tmp_path):
             prepare([source], output, workers=1)
 
 
+@pytest.mark.parametrize(
+    ("output", "sentence"),
+    [
+        ("/", "'/' cannot be the output"),
+        (".", "exists and holds no finished output"),
+        ("file", "file exists and holds no finished output"),
+        ("file/data", "Cannot write to .*file: File exists"),
+        ("n" * 300, "Cannot write to .*: File name too long"),
+    ],
+)
+def test_an_output_that_cannot_be_is_one_sentence(text, tmp_path, monkeypatch, output, sentence):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    with pytest.raises(InputError, match=sentence):
+        prepare([text], output, workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_without_the_right_to_write_is_one_sentence(text, tmp_path, monkeypatch):
+    """Root may write everywhere, so it is said that nobody may."""
+
+    def refuse(*arguments):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(InputError, match="Cannot write to .*: Permission denied"):
+        prepare([text], tmp_path / "data", workers=1)
+
+
 def test_a_kill_while_the_work_files_are_removed_is_gone_on_from(text, tmp_path, monkeypatch):
     """The lock file, by which the next run knows them, goes last."""
     remove = shutil.rmtree

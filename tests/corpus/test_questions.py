@@ -205,6 +205,24 @@ def test_questions_that_are_cut_are_counted(files, source_data, tmp_path, capsys
     assert capsys.readouterr().out.count(", 3 questions were cut at --max-question") == 2
 
 
+def test_bad_offsets_are_refused_left_out_or_moved(files, source_data, tmp_path, capsys):
+    data = json.loads((files / "valid.json").read_text())
+    answer = data["data"][0]["paragraphs"][0]["qas"][0]["answers"][0]
+    answer["answer_start"] += 1
+    (tmp_path / "q.json").write_text(json.dumps(data))
+    arguments = [
+        "prepare-questions", "--train", files / "train.json", "--valid", tmp_path / "q.json",
+        "--sentencepiece-model", source_data / "sentencepiece.bpe.model",
+        "--dict", source_data / "dict.txt", "--output", tmp_path / "data",
+    ]  # fmt: skip
+    assert main(list(map(str, arguments))) == 2
+    assert "1 of 10 answers do not stand in their context" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+    for rule, count in (("skip", 9), ("nearest", 10)):
+        assert main([*map(str, arguments), "--bad-offsets", rule]) == 0
+        assert f"{tmp_path / 'q.json'}): {count} questions in" in capsys.readouterr().out
+
+
 def test_one_language_of_several(tmp_path, files):
     data = json.loads((files / "valid.json").read_text())
     for index, paragraph in enumerate(data["data"][0]["paragraphs"]):

@@ -133,6 +133,13 @@ def test_what_is_not_running_text_is_refused(tmp_path, content, kind):
             refuse_structure(file.head, file.path, "; OTHERWISE")
 
 
+def test_json_lines_are_refused_where_nobody_reads_them(tmp_path):
+    with TextFile(write(tmp_path / "a.txt", OBJECT)) as file:
+        refuse_structure(file.head, file.path)
+        with pytest.raises(InputError, match=r"a\.txt is JSON Lines, not running text; .*jq -r"):
+            refuse_structure(file.head, file.path, json_lines=False)
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv.gz"])
 def test_a_table_of_one_column_is_known_by_its_name(tmp_path, name):
     table = pytest.raises(InputError, match="a table")

@@ -38,8 +38,12 @@ FOLDER_VERBS = {
     "prepare-questions": [
         "--train", NOWHERE, "--valid", NOWHERE, "--sentencepiece-model", NOWHERE, "--dict", NOWHERE,
     ],
+    "start": ["--body", NOWHERE, "--data", NOWHERE, "--language", "de"],
+    "split-pairs": ["--parallel", NOWHERE, NOWHERE],
     "toy": ["--sentences", "100"],
 }  # fmt: skip
+# Its unfinished output goes on, and nothing of another verb is replaced.
+ADAPT = {"adapt": ["--model", NOWHERE, "--text", NOWHERE, "--language", "de"]}
 FILE_VERBS = {
     "truncate": ["--body", NOWHERE, "--depth", "1", "--output"],
     "extend": ["--body", NOWHERE, "--depth", "1", "--output"],
@@ -60,8 +64,8 @@ VERBS = FOLDER_VERBS | FILE_VERBS
 
 
 def command(verb, output):
-    if verb in FOLDER_VERBS:
-        return [verb, *FOLDER_VERBS[verb], "--output", str(output)]
+    if options := (FOLDER_VERBS | ADAPT).get(verb):
+        return [verb, *options, "--output", str(output)]
     return [verb, *FILE_VERBS[verb], str(output)]
 
 
@@ -101,7 +105,7 @@ def refuse(capsys, arguments, *words):
 # ---- what stands there
 
 
-@pytest.mark.parametrize("verb", FOLDER_VERBS)
+@pytest.mark.parametrize("verb", [*FOLDER_VERBS, *ADAPT])
 @pytest.mark.parametrize("what", ["packs", "checkpoints", "file", "link", "link to nothing"])
 def test_what_is_no_output_of_the_verb_stays(verb, what, tmp_path, capsys):
     output, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
@@ -147,7 +151,7 @@ def test_what_is_no_file_of_the_verb_stays(verb, what, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*VERBS, *ADAPT])
 @pytest.mark.parametrize("what", ["below a file", "too long", "link to itself", ".", "..", "/"])
 def test_paths_where_nothing_can_be_written(verb, what, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -163,7 +167,7 @@ def test_paths_where_nothing_can_be_written(verb, what, tmp_path, capsys, monkey
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*VERBS, *ADAPT])
 def test_a_folder_without_the_right_to_write(verb, tmp_path, capsys, monkeypatch):
     """Root may write everywhere, so it is said that nobody may."""
     monkeypatch.setattr(os, "access", lambda *arguments: False)
@@ -171,10 +175,11 @@ def test_a_folder_without_the_right_to_write(verb, tmp_path, capsys, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "prepare"])
+@pytest.mark.parametrize("verb", [*VERBS, *ADAPT, "prepare"])
 @pytest.mark.parametrize("value", ["", "a\0b"])
 def test_no_path_at_all(verb, value, capsys):
-    arguments = command(verb, value) if verb in VERBS else [verb, "--text", "x", "--output", value]
+    prepare = ["prepare", "--text", "x", "--output", value]
+    arguments = prepare if verb == "prepare" else command(verb, value)
     sentence = refuse(capsys, arguments)
     assert ("is empty" if value == "" else "NUL byte") in sentence
     if value == "":
@@ -276,6 +281,8 @@ def whole_command(verb, inputs, output):
         "prepare-questions": [
             "--train", inputs / "questions.json", "--valid", inputs / "questions.json", *vocabulary,
         ],
+        "start": ["--body", body, "--data", inputs / "data", "--language", "de"],
+        "split-pairs": ["--parallel", inputs / "raw.txt", inputs / "raw.txt", "--test", "20"],
         "toy": ["--sentences", "100"],
         "truncate": ["--body", body, "--depth", "2"],
         "extend": ["--body", body, "--depth", "2", "--new-layers", "1"],
@@ -319,7 +326,9 @@ def test_an_input_is_not_replaced_by_the_output(inputs, tmp_path, capsys):
     truncated, predicted = tmp_path / "mini.pt", tmp_path / "predicted.jsonl"
     minimodel(*whole_command("truncate", inputs, truncated))
     minimodel(*whole_command("predict", inputs, predicted))
+    helper = shutil.copytree(inputs / "packs/de", tmp_path / "de")
     for arguments in (
+        [*whole_command("start", inputs, helper), "--initialise", "clp", "--helper", helper],
         ["truncate", "--body", truncated, "--depth", "1", "--output", truncated],
         ["predict", "--body", inputs / "body.pt", "--input", predicted, "--output", predicted],
     ):

@@ -232,6 +232,11 @@ def test_a_model_without_an_mlm_head_gets_a_new_one(tmp_path, capsys):
             ids, features_only=True
         )[0]
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
+    (tmp_path / "table.txt").write_text("id,text\n1,ba be\n")
+    capsys.readouterr()
+    sentence = refused([*command, tmp_path / "c", "--text", tmp_path / "table.txt"], capsys)
+    assert "table.txt is a table (CSV), not running text" in sentence
+    assert not (tmp_path / "c").exists()
 
 
 def refused(command, capsys):

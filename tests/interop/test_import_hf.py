@@ -244,6 +244,16 @@ def test_bin_files_are_read_without_running_them(model, capsys):
     assert "can run code" in refused(model, capsys)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_weights_that_are_not_finite_are_refused(model, capsys, name):
+    state = load_file(model / "model.safetensors")
+    state["roberta.encoder.layer.1.output.dense.weight"][0, :3] = torch.nan
+    (model / "model.safetensors").unlink()
+    (save_file if name == "model.safetensors" else torch.save)(state, model / name)
+    assert f"{name} holds values that are not finite: " in (said := refused(model, capsys))
+    assert "layer.1.output.dense.weight has 3 NaN of" in said
+
+
 def test_parts_of_a_large_model_are_read(good, model):
     state = load_file(model / "model.safetensors")
     (model / "model.safetensors").unlink()

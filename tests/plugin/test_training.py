@@ -253,6 +253,16 @@ def test_the_number_of_classes_is_that_of_the_labels(names, classes):
     check_labels(SimpleNamespace(label_dictionary=labels))  # another task
 
 
+def test_training_with_another_number_of_classes_ends_before_it_begins(pair_data, tmp_path):
+    result = run(
+        ["fairseq-train", pair_data, "--user-dir", USER_DIR, "--save-dir", tmp_path / "run",
+         *OPTIMISER, *FINE_TUNING, "--num-classes", "4"]
+    )  # fmt: skip
+    assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
+    assert "has 3 labels (same, other, neither): give --num-classes 3" in result.stderr
+    assert not list((tmp_path / "run").iterdir())
+
+
 def test_labels_that_are_empty_are_refused():
     config = SentencePredictionConfig(data="topics", num_classes=3)
     config.regression_target = False

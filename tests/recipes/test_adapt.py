@@ -156,6 +156,7 @@ def given(tmp_path_factory):
         (folder / f"{name}.txt").write_text(text)
         lines = [line for line in text.split("\n") if line]
         (folder / f"pairs.{name}").write_text("\n".join(lines[:400]) + "\n")
+        (folder / "table.csv").write_text("id,text\n1,Ein Satz\n2,Noch einer\n")
         if name == "en":
             make_model(folder / "tiny", "roberta fast", lines, size=400)
     return folder
@@ -183,6 +184,31 @@ def test_what_a_model_is_told_by_its_files(given, joint_checkpoint):
     assert tiny.settings["max_positions"] == 64 and tiny.settings["layer_norm_eps"] == 1e-5
     body = read_model(str(joint_checkpoint))
     assert body.body == joint_checkpoint and body.has_head and body.shape.layers == 3
+
+
+CONFIG = {
+    "model_type": "roberta", "vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1,
+    "num_attention_heads": 1, "intermediate_size": 8, "max_position_embeddings": 9,
+}  # fmt: skip
+
+
+def test_a_damaged_folder_of_a_model_is_one_sentence(tmp_path):
+    def write(**changes):
+        (tmp_path / "config.json").write_text(json.dumps(CONFIG | changes))
+
+    for classes in (5, {"a": 1}, [None], None):
+        write(architectures=classes)
+        assert not read_model(str(tmp_path)).has_head
+    write(architectures=["RobertaForMaskedLM"])
+    assert read_model(str(tmp_path)).has_head
+    for size in ("many", None, [9]):
+        write(hidden_size=size)
+        with pytest.raises(InputError, match="config.json is damaged"):
+            read_model(str(tmp_path))
+    write()
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(InputError, match="model.safetensors is damaged .*Git LFS pointer"):
+        read_model(str(tmp_path))
 
 
 def test_a_dry_run_prints_commands_and_writes_nothing(given, tmp_path, capsys, monkeypatch):
@@ -320,7 +346,12 @@ def test_one_process_at_a_time(given, tmp_path, ran):
         ({"tasks": ["{given}/toy"]}, "toy has no config.json"),
         ({"tasks": ["{given}/tiny", "{given}/toy/../tiny"]}, "two of --tasks are called tiny"),
         ({"dictionary": "absent.tsv"}, "absent.tsv"),
-        ({"output": "{given}/toy"}, "holds source, target: only an empty folder is replaced"),
+        ({"output": "{given}/run:1"}, "run:1 has a colon"),
+        ({"text": "{given}/table.csv"}, r"table.csv is a table \(CSV\), not running text"),
+        (
+            {"output": "{given}/toy"},
+            "holds dictionary.tsv, source, target: only an empty folder is replaced",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(changes, sentence, given, tmp_path, capsys):

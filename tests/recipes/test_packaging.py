@@ -69,7 +69,8 @@ def test_the_wheel_has_the_package_with_the_recipes(built):
     assert "fairseq_minimodel/examples/hydra/pretrain.yaml" in modules
     assert f"Version: {fairseq_minimodel.__version__}" in lines
     assert "Classifier: Programming Language :: Python :: 3.13" in lines
-    assert any(line.startswith("Requires-Dist: torch>=2.6") for line in lines)
+    for start in ("Requires-Dist: torch>=2.6", "Project-URL: "):
+        assert any(line.startswith(start) for line in lines), start
 
 
 @pytest.fixture(scope="module")

@@ -190,6 +190,7 @@ def test_all_layers_are_the_default(joint_checkpoint, target_data, tmp_path):
     [
         (["--base-checkpoint", "absent.pt"], "no checkpoint absent.pt"),
         ([], "needs --base-checkpoint FILE"),
+        (["--depth", "0"], "depth 0 is not between 1 and 3"),
         (["--depth", "1"], "no MLM head after layer 1, only after 2, 3"),
         (["--arch", "roberta"], "give --arch minimodel_roberta"),
         (["--tokens-per-sample", "64"], "longer than the 32 positions"),

@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from tqdm import tqdm
 
 from fairseq_minimodel.terminal import progress
 from fairseq_minimodel.terminal.progress import Progress, ProgressFile, counted, waiting
@@ -33,6 +34,14 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     with Progress("reading", 100) as shown:
         shown.update(100)
     assert re.search(r"reading: 100%.*100/100.*B/s", terminal.getvalue())
+
+
+def test_a_bar_starts_no_thread_and_those_of_other_programs_keep_their_monitor(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    threads = threading.active_count()
+    with Progress("reading", 100):
+        assert threading.active_count() == threads
+    assert tqdm.monitor_interval > 0
 
 
 def test_other_units_than_bytes(monkeypatch, capsys):

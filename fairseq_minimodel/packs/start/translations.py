@@ -116,7 +116,9 @@ def read_lines(source: str | Path, target: str | Path) -> list[tuple[str, str]]:
 
 def _lines(path: str | Path) -> Iterator[str]:
     with TextFile(path) as file:
-        refuse_structure(file.head, path, ": give plain text, a sentence on each line")
+        refuse_structure(
+            file.head, path, ": give plain text, a sentence on each line", json_lines=False
+        )
         for number, line in shown(file, file.lines(LONGEST_LINE, cut=False)):
             yield decode(line, path, number)
 
