@@ -192,7 +192,8 @@ def evaluate(
     done = {row["inputs"]: row for row in _read_rows(output)} if output else {}
     rows = []
     for subject, solver in zip(subjects, solvers, strict=True):
-        unfit = unfit_packs(subject.checkpoint, [case.pack for case in cases])
+        packs_of_all = [case.pack for case in cases] + list(mixed.packs if mixed else ())
+        unfit = unfit_packs(subject.checkpoint, packs_of_all)
         for case in cases:
             pack, language = case.pack, case.pack.description.language
             files = (*subject.files, pack.folder / "language.safetensors", *case.files)
