@@ -29,6 +29,8 @@ MIDDLE_HEADS = f"{BODY}auxiliary_lm_heads."  # by the layer, counted from 1, tha
 LINEAGE, VOCABULARY, TASK_BODY = f"{BODY}lineage", f"{BODY}vocabulary", f"{BODY}task_body"
 # Which family a body is of, where it is not RoBERTa: a buffer, too.
 FAMILY = f"{BODY}family"
+# The lineage of the body that this one, which is of a lineage of its own, was trained on from.
+ORIGIN = f"{BODY}origin"
 # fairseq numbers positions from the padding index, 1, on, so that these rows come before the first.
 POSITION_OFFSET = 2
 # Of these rows fairseq reads the first for no token. In families that have token types it holds what

@@ -17,6 +17,7 @@ from .family import (
     FAMILIES,
     FAMILY,
     LINEAGE,
+    ORIGIN,
     ROBERTA,
     TASK_BODY,
     VOCABULARY,
@@ -24,7 +25,7 @@ from .family import (
 )
 from .language_side import StateDict, is_language_side
 
-IDENTIFIERS = (LINEAGE, VOCABULARY, TASK_BODY, FAMILY)
+IDENTIFIERS = (LINEAGE, VOCABULARY, TASK_BODY, FAMILY, ORIGIN)
 DIGITS = 16
 
 
@@ -63,6 +64,19 @@ def lineage_of(state: StateDict) -> str:
             digest.update(name.encode())
             digest.update(state[name].detach().cpu().float().numpy().tobytes())
     return digest.hexdigest()[:DIGITS]
+
+
+def with_new_lineage(state: StateDict) -> StateDict:
+    """The state dict as that of a body that is trained on, in a lineage of its own.
+
+    Its language sides fit no other body, while those of the body that it comes from can be put into it.
+    """
+    return {**state, ORIGIN: encode(lineage_of(state)), LINEAGE: encode(new_lineage())}
+
+
+def fits(lineage: str, state: StateDict) -> bool:
+    """Whether a language side of a lineage can be put into a body."""
+    return lineage == lineage_of(state) or ORIGIN in state and lineage == decode(state[ORIGIN])
 
 
 def family_mark(family: Family) -> StateDict:

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,12 @@ from ..files.atomic import locked, write_json
 from ..files.outputs import check_file, json_form
 from ..files.records import read_json, record
 from ..inference.build import ready_device
+from ..inference.mixture import check_counts, sort_members
 from ..inference.solve import solver_of, speaker_of
+from ..kinds import CLASSIFICATION
 from ..kinds.batches import Batches
-from ..kinds.kind import Kind, Options, Row
+from ..kinds.kind import Kind, Options, Row, Solver
+from ..kinds.mixture import Member, Mixing, predict_mixed
 from ..kinds.registry import KINDS, kind_of_task
 from ..kinds.rows import Split
 from ..kinds.scores import kind_of_row, read_score, row_of
@@ -70,6 +73,52 @@ class _Case:
     left_out: dict[str, int]  # how many rows, for each reason
 
 
+@dataclass(frozen=True)
+class _Mix:
+    """What is mixed with the pack of each case, or with the module of each subject."""
+
+    packs: Sequence[LanguagePack]
+    modules: Sequence[tuple[_Subject, Solver]]
+    mixing: Mixing
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """That the scores depend on, besides those of subject and case."""
+        packs = (pack.folder / "language.safetensors" for pack in self.packs)
+        return (*packs, *(file for subject, _ in self.modules for file in subject.files))
+
+    def members(
+        self, subject: _Subject, solver: Solver, pack: LanguagePack, batches: Batches
+    ) -> Iterator[Member]:
+        for one in self._with_others(pack):
+            yield solver, speaker_of(subject.checkpoint, one, batches)
+        for other, own in self.modules:
+            yield own, speaker_of(other.checkpoint, pack, batches)
+
+    def score(self, subject: _Subject, solver: Solver, case: _Case, batches: Batches) -> Row:
+        """The row of a score, which says what was mixed, and by which mean weights."""
+        texts = [row.texts for row in case.rows]
+        packs, bodies = self._with_others(case.pack), [subject, *(one for one, _ in self.modules)]
+        members = self.members(subject, solver, case.pack, batches)
+        found, weights = predict_mixed(members, texts, self.mixing)
+        folders, names = [str(one.folder) for one in packs], [one.name for one in bodies]
+        row = row_of(
+            KINDS[CLASSIFICATION],
+            solver.rate(found, case.rows),
+            "+".join(one.description.language for one in packs),
+            " + ".join(folders),
+            case.name,
+            " + ".join(names),
+        )
+        mixed = folders if self.packs else names
+        own = dict(zip(mixed, weights, strict=True))
+        return row | {"mixture": {**asdict(self.mixing), "weights": own}}
+
+    def _with_others(self, pack: LanguagePack) -> list[LanguagePack]:
+        others = (one for one in self.packs if one.folder.resolve() != pack.folder.resolve())
+        return [pack, *others]
+
+
 def evaluate(
     bodies: Sequence[Path],
     modules: Sequence[Path] | None = None,
@@ -82,6 +131,9 @@ def evaluate(
     max_tokens: int = 8192,
     device: str | None = None,
     output: Path | None = None,
+    mix: Sequence[Path] | None = None,
+    mix_steps: int = 10,
+    mix_batch: int = 32,
     **options: Any,
 ) -> list[Row]:
     """Score fine-tuned bodies in the languages of packs, and print a table.
@@ -105,6 +157,9 @@ def evaluate(
         max_tokens: tokens per batch, padding included.
         device: of PyTorch; None: a GPU if there is one.
         output: where to write the scores as JSON; None: nowhere.
+        mix: packs that are mixed with that of each test, or modules that are mixed with each of
+            `modules`, for classification (`kinds/mixture.py`).
+        mix_steps, mix_batch: see `Mixing`.
         options: of the kinds. Classification: text_columns (one or two), label_column (of `tests`),
             labels (dict.txt, in the order of the classes; None: as the body was fine-tuned).
             Questions: metric ("squad" or "mlqa"; None: the benchmark's own), max_length, stride,
@@ -115,7 +170,7 @@ def evaluate(
         InputError: `output` holds something else, the options contradict each other, the bodies were
             fine-tuned for other tasks, or for tasks of two kinds, a pack does not fit, a label of the
             data is not one of the task's, the metric does not know a language, a module belongs to
-            another body, or the device cannot be used.
+            another body, what is to be mixed cannot be, or the device cannot be used.
     """
     if output:
         check_file(output, SCORES)
@@ -133,20 +188,29 @@ def evaluate(
     for solver in solvers:
         for case in cases:  # refused before the work begins
             solver.check(case.rows, case.pack.description.language, case.name)
+    mixed = _mixed(kind, subjects, mix, Mixing(steps=mix_steps, together=mix_batch), options)
     done = {row["inputs"]: row for row in _read_rows(output)} if output else {}
     rows = []
     for subject, solver in zip(subjects, solvers, strict=True):
-        unfit = unfit_packs(subject.checkpoint, [case.pack for case in cases])
+        packs_of_all = [case.pack for case in cases] + list(mixed.packs if mixed else ())
+        unfit = unfit_packs(subject.checkpoint, packs_of_all)
         for case in cases:
             pack, language = case.pack, case.pack.description.language
             files = (*subject.files, pack.folder / "language.safetensors", *case.files)
-            key = _key(files, split, sorted(options.items()), solver.settings)
+            settings = [split, sorted(options.items()), solver.settings]
+            if mixed:
+                files, settings = (*files, *mixed.files), [*settings, mixed.mixing]
+            key = _key(files, *settings)
             if key in done:
                 logger.info("%s: %s is there already", output, language)
                 rows.append(done[key])
                 continue
-            facts = solver.score(speaker_of(subject.checkpoint, pack, batches), case.rows, language)
-            row = row_of(kind, facts, language, str(pack.folder), case.name, subject.name)
+            if mixed:
+                row = mixed.score(subject, solver, case, batches)
+            else:
+                speaker = speaker_of(subject.checkpoint, pack, batches)
+                facts = solver.score(speaker, case.rows, language)
+                row = row_of(kind, facts, language, str(pack.folder), case.name, subject.name)
             row["unfit_body"] = any(pack is one for one in unfit)
             rows.append(row | {"left_out": case.left_out, "inputs": key})
             if output:
@@ -158,7 +222,8 @@ def evaluate(
         for row in rows
         for reason, count in row["left_out"].items()
     ]
-    print("\n".join([table, *notes_of(kind, rows, left_out)]))
+    weights = [_weights(row) for row in rows if "mixture" in row]
+    print("\n".join([table, *notes_of(kind, rows, [*left_out, *weights])]))
     return rows
 
 
@@ -177,6 +242,40 @@ def _subjects(bodies: Sequence[Path], modules: Sequence[Path] | None) -> Iterato
         files = (bodies[0], path / WEIGHTS, path / DESCRIPTION)
         checkpoint = plug_module(body, load_module(path))[0]
         yield _Subject(f"{bodies[0]} + {path}", files, checkpoint, path)
+
+
+def _mixed(
+    kind: Kind,
+    subjects: Sequence[_Subject],
+    folders: Sequence[Path] | None,
+    mixing: Mixing,
+    options: Options,
+) -> _Mix | None:
+    """What is mixed with each case and subject; None: nothing."""
+    if not folders:
+        return None
+    if kind.name != CLASSIFICATION:
+        raise InputError(
+            f"--mix is for bodies that were fine-tuned to classify, and {subjects[0].name} "
+            f"{kind.trained}: several tokenizers cut a text at different places"
+        )
+    packs, modules = sort_members(folders)
+    for subject in subjects:
+        own = [] if subject.module is None else [subject.module]
+        check_counts(["", *packs], [*own, *modules])
+        if modules and not own:
+            raise InputError("--mix with task modules needs --module, the first of them")
+    body = subjects[0].files[0]
+    others = [
+        (subject, solver_of(subject.name, subject.checkpoint, options, subject.module))
+        for subject in (_subjects([body], modules) if modules else ())
+    ]
+    return _Mix([load_pack(folder) for folder in packs], others, mixing)
+
+
+def _weights(row: Row) -> str:
+    shown = ", ".join(f"{name} {weight:.2f}" for name, weight in row["mixture"]["weights"].items())
+    return f"{row['language']}: mean weights {shown}"
 
 
 def _kind(subjects: Sequence[_Subject]) -> Kind:

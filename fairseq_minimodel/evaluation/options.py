@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..corpus.options import ANSWERED, LABELLED, bad_offsets
+from ..inference.options import mix, mix_batch, mix_steps
 from ..kinds import SIMILARITIES
 from ..kinds.window_options import MAX_ANSWER, recorded_window
 from ..options import REQUIRED, body, device, json_file, labels, max_tokens, option
@@ -20,6 +21,9 @@ class EvaluateOptions:
         name="module",
         metavar="FOLDER",
     )
+    mix: list[Path] | None = mix("those of --test or --packs")
+    mix_steps: int = mix_steps()
+    mix_batch: int = mix_batch()
     tests: list[tuple[str, str]] | None = option(
         None,
         "a language pack and labelled examples (TSV or JSON Lines) or questions (SQuAD's JSON) in "

@@ -18,6 +18,7 @@ from ..kinds.batches import Batches
 from ..kinds.classification import Prediction
 from ..kinds.kind import Speaker, TextError
 from ..kinds.masked import Token, fill_masks
+from ..kinds.mixture import Member
 from ..kinds.registry import KINDS, kind_of
 from ..kinds.spans import N_BEST, FoundAnswer, best_answers
 from ..kinds.vectors import checked_layer, text_vectors
@@ -233,6 +234,15 @@ class LanguageModel:
             return []
         with self._turn:
             return self._classifier.predict(spoken, examples)
+
+    def members(self) -> list[Member]:
+        """Its head, with the model in each of its languages, to be mixed (`kinds/mixture.py`).
+
+        Raises:
+            InputError: the body was not fine-tuned to classify.
+        """
+        self._require(CLASSIFICATION)
+        return [(self._classifier, spoken) for spoken in self._languages.values()]
 
     def answer(
         self,

@@ -7,6 +7,25 @@ from ..kinds.window_options import MAX_ANSWER, recorded_window
 from ..options import body, device, labels, module, option
 
 
+def mix(first: str) -> list[Path] | None:
+    return option(
+        None,
+        f"classification: more packs of related languages, to be mixed with {first}, or more task "
+        "modules, with --module: for a variety without a pack of its own",
+        metavar="FOLDER",
+    )
+
+
+def mix_steps() -> int:
+    return option(
+        10, "gradient steps for the weights of what is mixed; 0: equal weights", at_least=0
+    )
+
+
+def mix_batch() -> int:
+    return option(32, "texts that share these weights, in the order of the input", at_least=1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
     body: Path = body()
@@ -16,6 +35,9 @@ class PredictOptions:
         metavar="FOLDER",
     )
     module: Path | None = module()
+    mix: list[Path] | None = mix("--pack")
+    mix_steps: int = mix_steps()
+    mix_batch: int = mix_batch()
     labels: Path | None = labels()
     source: str = option(
         "-",

@@ -15,7 +15,9 @@ from ..files.outputs import check_file, json_lines_form
 from ..files.rows import json_object, text_under
 from ..files.text import LONGEST_JSON_LINE, TextFile, decode, numbered_lines
 from ..kinds.kind import Kind, TextError
+from ..kinds.mixture import Mixing
 from ..terminal.progress import Progress
+from .mixture import MixedModel, load_mixture, sort_members
 from .model import LanguageModel, load
 
 STANDARD = "-"  # the name of standard input and output
@@ -58,6 +60,9 @@ def predict(
     body: Path,
     pack: Path | None,
     module: Path | None,
+    mix: Sequence[Path] | None,
+    mix_steps: int,
+    mix_batch: int,
     labels: Path | None,
     source: str,
     output: str,
@@ -83,7 +88,18 @@ def predict(
     """
     if output != STANDARD:
         check_file(output, PREDICTIONS, source)
-    model = load(body, pack, module, labels, device, bfloat16, max_tokens)
+    settings = (labels, device, bfloat16, max_tokens)
+    model: LanguageModel | MixedModel
+    if mix:
+        more_packs, more_modules = sort_members(mix)
+        packs, modules = (
+            [one, *more] if one else more
+            for one, more in ((pack, more_packs), (module, more_modules))
+        )
+        mixing = Mixing(steps=mix_steps, together=mix_batch)
+        model = load_mixture(body, packs, modules, *settings, mixing)
+    else:
+        model = load(body, pack, module, *settings)
     own = {name: value for name, value in options.items() if name in model.kind.ask_options}
     ask = partial(model.kind.ask, model, **{k: v for k, v in own.items() if v is not None})
     started = time.monotonic()
@@ -189,7 +205,10 @@ def answered(portion: Sequence[Row], ask: Ask, name: str) -> list[object]:
 
 
 def _check_options(
-    model: LanguageModel, json_lines: bool, text_columns: Sequence[str] | None, top: int | None
+    model: LanguageModel | MixedModel,
+    json_lines: bool,
+    text_columns: Sequence[str] | None,
+    top: int | None,
 ) -> None:
     """Refuse what does not go together with an `InputError`, before the work begins."""
     if text_columns and not json_lines:

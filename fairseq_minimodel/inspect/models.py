@@ -14,6 +14,7 @@ from ..bodies.family import (
     EMBEDDING,
     HEAD,
     LINEAGE,
+    ORIGIN,
     OUTPUT_BIAS,
     SPAN_HEAD,
     TASK_BODY,
@@ -125,6 +126,8 @@ def describe_checkpoint(path: Path) -> Model:
     places = f"after {_layers(layers)} (the last)" if layers else "none"
     lineage, vocabulary = lineage_of(checkpoint.state), checkpoint.state.get(VOCABULARY)
     note = "" if LINEAGE in checkpoint.state else " (the digest of its body; none is written in it)"
+    if ORIGIN in checkpoint.state:
+        note = f" (trained on from the lineage {decode(checkpoint.state[ORIGIN])})"
     vocabulary = None if vocabulary is None else decode(vocabulary)
     loss = checkpoint.extra_state.get("val_loss")
     facts = [

@@ -88,7 +88,7 @@ class Classifier:
     """
 
     def __init__(self, name: str, body: Body, labels: str | Path) -> None:
-        self.task = body.config["task"]
+        self.name, self.task = name, body.config["task"]
         self.head = head_name(self.task)
         self.longest = body.body_settings()["max_positions"]
         outputs = body.state[f"{CLASSIFICATION_HEADS}{self.head}.out_proj.weight"].size(0)
@@ -106,7 +106,10 @@ class Classifier:
 
     def score(self, speaker: Speaker, examples: Sequence[Example], language: str) -> Accuracies:
         """Accuracy on examples with labels that the body knows."""
-        found = self.predict(speaker, [example.texts for example in examples])
+        return self.rate(self.predict(speaker, [one.texts for one in examples]), examples)
+
+    def rate(self, found: Sequence[Prediction], examples: Sequence[Example]) -> Accuracies:
+        """Accuracy of a prediction for each example."""
         labels = [example.label for example in examples]
         result = accuracy([one.label for one in found], labels)
         return Accuracies(
@@ -122,15 +125,20 @@ class Classifier:
 
     def predict(self, speaker: Speaker, texts: Sequence[Sequence[str]]) -> list[Prediction]:
         """The label of each text, or pair of texts; of equally probable ones the first."""
+        return list(map(self.named, *self.logits(speaker, texts)))
+
+    def logits(
+        self, speaker: Speaker, texts: Sequence[Sequence[str]]
+    ) -> tuple[list[Tensor], list[int]]:
+        """For each text, or pair of texts: (classes,) on the CPU, and how many tokens were left out."""
         sequences, cut = token_sequences(texts, speaker.vocabulary, self.task, self.longest)
-        predictions = []
-        for logits, left_out in zip(
-            class_logits(speaker.model, self.head, sequences, speaker.batches), cut, strict=True
-        ):
-            named = dict(zip(self.classes, logits.softmax(dim=-1).tolist(), strict=True))
-            label = self.classes[logits.argmax()]
-            predictions.append(Prediction(label, named[label], named, left_out))
-        return predictions
+        return class_logits(speaker.model, self.head, sequences, speaker.batches), cut
+
+    def named(self, logits: Tensor, cut: int) -> Prediction:
+        """What logits (classes,) say, of a text of which so many tokens were left out."""
+        named = dict(zip(self.classes, logits.softmax(dim=-1).tolist(), strict=True))
+        label = self.classes[logits.argmax()]
+        return Prediction(label, named[label], named, cut)
 
 
 def head_name(task: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..bodies.family import FAMILY, SECOND_TEXT
+from ..bodies.family import FAMILY, ORIGIN, SECOND_TEXT
 from ..bodies.identity import encode, family_of_state, new_lineage
 from ..bodies.language_side import StateDict
 from ..cost.freezing import BODY, BOTTOM, parse_freeze
@@ -41,7 +41,9 @@ class MiniModelEncoder(RobertaEncoder):
         self.has_second_text = False
 
     def adopt_family(self, state: StateDict) -> None:
-        """Become a model of the family of a checkpoint, which goes with this model's checkpoints."""
+        """Become of the family and the origin of a checkpoint; both go with this model's own."""
+        if ORIGIN in state:
+            self.register_buffer("origin", state[ORIGIN].detach().clone().to(self.vocabulary))
         if FAMILY in state:
             self.register_buffer("family", state[FAMILY].detach().clone().to(self.vocabulary))
             family = family_of_state(state)

@@ -96,6 +96,11 @@ class MiniModelRobertaConfig(TaskModuleConfig):
         "1 to N); bottom:N+bias (the same, but for the output bias, which is trained with a new head); "
         "bottom:N-head, bottom:N-head+bias (the MLM heads are not trained either)",
     )
+    forget_every: int = option(
+        0,
+        "pretraining: draw the token embeddings anew after every so many updates, with a learning-rate "
+        "schedule and an optimiser state that begin anew, too (active forgetting); 0: never",
+    )
     body_precision: PRECISIONS = option(
         "parameters",
         "how a frozen body computes (--freeze body; with bottom:N, the layers above too): in the type "
@@ -313,7 +318,15 @@ def check(cfg: DictConfig) -> None:
             f"a width of {cfg.encoder_embed_dim} (--encoder-embed-dim) does not divide into "
             f"{cfg.encoder_attention_heads} attention heads (--encoder-attention-heads)"
         )
-    parse_freeze(cfg.freeze, cfg.encoder_layers)
+    freeze = parse_freeze(cfg.freeze, cfg.encoder_layers)
+    if cfg.forget_every < 0:
+        raise InputError(f"--forget-every {cfg.forget_every} is below 0")
+    if cfg.forget_every and (freeze.kind != NOTHING or cfg.task_module != NONE):
+        raise InputError(
+            f"--forget-every {cfg.forget_every} is for pretraining, in which the body learns to do "
+            "with ever new token embeddings: leave it out where one of the two is frozen (adaptation, "
+            "--freeze, --task-module)"
+        )
 
 
 def check_labels(task: object) -> None:

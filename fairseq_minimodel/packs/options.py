@@ -6,7 +6,15 @@ from pathlib import Path
 from ..options import REQUIRED, body, dictionary, labels, module, option, output
 from .settings import AlignedSettings, ClpSettings
 
-RULES = ("random", "overlap", "mean", "clp", "focus", "aligned")  # without a wait for torch
+RULES = (
+    "random",
+    "overlap",
+    "mean",
+    "script",
+    "clp",
+    "focus",
+    "aligned",
+)  # without a wait for torch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from ..bodies.checkpoint import Checkpoint
 from ..bodies.family import VOCABULARY
-from ..bodies.identity import encode, lineage_of
+from ..bodies.identity import encode, fits, lineage_of
 from ..bodies.language_side import is_language_side, with_language_side
 from ..bodies.surgery import SurgeryReport
 from ..errors import InputError
@@ -24,7 +24,7 @@ def plug(checkpoint: Checkpoint, pack: LanguagePack) -> tuple[Checkpoint, Surger
             f"{width} wide: a pack plugs into bodies of the width it was trained with"
         )
     lineage = lineage_of(checkpoint.state)
-    if description.lineage != lineage:
+    if not fits(description.lineage, checkpoint.state):
         raise InputError(
             f"the pack {pack.folder} belongs to the lineage {description.lineage} and the body "
             f"{checkpoint.path} to the lineage {lineage}: a pack plugs into the bodies that derive "

@@ -35,6 +35,7 @@ from ..packs.pack import DICTIONARY, check_tokenizer
 from ..tasks.lengths import say_what_is_left_out
 from ..vocabulary.tokenizers import TOKENIZER_FILES
 from .compat.around import Former, around
+from .forgetting import check_resumed
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +137,8 @@ def check_checkpoint(trainer: Trainer, path: str | Path, *, resumes: bool = Fals
             f"{path} has no state of the optimiser (last_optimizer_state is None), so the run would "
             "begin again at update 0: take another checkpoint, or give --reset-optimizer"
         )
+    if resumes:
+        check_resumed(trainer, path, content.get("cfg"))
     check_weights(path, content["model"], AGAIN, finite=False)
     state = with_present_names(content["model"], ROBERTA)
     if EMBEDDING in state:

@@ -16,9 +16,10 @@ from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 from omegaconf import II, DictConfig, open_dict
 
 from ..bodies.checkpoint import Checkpoint, read_checkpoint
-from ..bodies.identity import lineage_of, with_identity
+from ..bodies.identity import lineage_of, with_identity, with_new_lineage
 from ..bodies.language_side import LanguageSide, with_language_side
 from ..bodies.surgery import truncate
+from ..cost.freezing import BODY, LANGUAGE, NONE
 from ..errors import InputError
 from ..models.accounting import record_waiting
 from ..nn import cpu
@@ -38,18 +39,27 @@ from .timed_batches import TimedBatches
 
 logger = logging.getLogger(__name__)
 
+FREEZE = {"language": BODY, "all": NONE, "body": LANGUAGE}  # by --adapt: what is not trained
+
 
 @dataclass
 class LanguageAdaptationConfig(StartSettings, MaskedLMConfig):
     base_checkpoint: Optional[str] = field(
         default=None,
-        metadata={"help": "checkpoint whose body is kept, frozen (not needed to resume a run)"},
+        metadata={"help": "checkpoint whose body is kept (not needed to resume a run)"},
     )
     depth: Optional[int] = field(
         default=None,
         metadata={
             "help": "train over the bottom layers only, up to this one; there must be an MLM head "
             "after it (default: all layers)"
+        },
+    )
+    adapt: ChoiceEnum(tuple(FREEZE)) = field(
+        default="language",
+        metadata={
+            "help": "what is trained: language (the language side, over a frozen body); all (continued "
+            "pretraining of all weights); body (all but the language side, which stays as it starts)"
         },
     )
     initialise: ChoiceEnum(tuple(RULES)) = field(
@@ -69,10 +79,11 @@ class LanguageAdaptationConfig(StartSettings, MaskedLMConfig):
 
 @register_task("language_adaptation", dataclass=LanguageAdaptationConfig)
 class LanguageAdaptationTask(MaskedLMTask):
-    """Masked language modelling in a new language; only the language side is trained.
+    """Masked language modelling in a new language; by default only the language side is trained.
 
     Marchisio et al. 2023, section 3, step 2; over all layers it is the method of Artetxe et al. 2020.
-    The model that is trained, and saved, is a plain `minimodel_roberta` of the chosen depth.
+    The model that is trained, and saved, is a plain `minimodel_roberta` of the chosen depth. Where the
+    body is trained, as in the baselines that these are compared with, it gets a lineage of its own.
     """
 
     cfg: LanguageAdaptationConfig
@@ -114,6 +125,8 @@ class LanguageAdaptationTask(MaskedLMTask):
 
     def adapt(self, base: Checkpoint) -> Checkpoint:
         """The base checkpoint, truncated, with the initial language side of the target language."""
+        if FREEZE[str(self.cfg.adapt)] != BODY:
+            base = base.replaced(with_new_lineage(base.state))
         lineage = lineage_of(base.state)
         truncated, report = truncate(
             base, base.layers if self.cfg.depth is None else self.cfg.depth
@@ -166,7 +179,7 @@ class LanguageAdaptationTask(MaskedLMTask):
         with open_dict(cfg):
             cfg.update(checkpoint.body_settings())
             cfg.auxiliary_head_layers = ""
-            cfg.freeze = "body"
+            cfg.freeze = FREEZE[str(self.cfg.adapt)]
             if self.cfg.tokens_per_sample > cfg.max_positions:
                 raise InputError(
                     f"--tokens-per-sample {self.cfg.tokens_per_sample} is longer than the "

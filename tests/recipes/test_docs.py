@@ -30,6 +30,7 @@ FEW = {
     "warmup-updates": 1,
     "batch-size": 8,
     "update-freq": 1,
+    "forget-every": 1,
 }
 TOPICS = (
     "science/technology", "travel", "politics", "sports", "health", "entertainment", "geography",

@@ -14,10 +14,11 @@ from .mean import Mean
 from .overlap import Overlap
 from .random import Random
 from .rule import Pair, Rule, Run, StartReport
+from .script import Script
 
 __all__ = ["RULES", "Pair", "Rule", "Run", "StartReport", "StartSettings", "check_settings"]
 
-_RULES = (Random, Overlap, Mean, Clp, Focus, Aligned)
+_RULES = (Random, Overlap, Mean, Script, Clp, Focus, Aligned)
 RULES: dict[str, type[Rule]] = {rule.name: rule for rule in _RULES}
 DEFAULT = Mean.name
 

@@ -25,13 +25,14 @@ class Pair:
 
     Attributes:
         rows: of the source (V, d + 1), float32; the output bias is the last column.
-        symbols: of the target, one for each of its rows.
+        source_symbols, symbols: of the source and of the target, one for each row.
         special: the row in the source of each special symbol's row in the target, matched by symbol.
         common: the same for all other tokens that are in both, matched by their text
             (`vocabulary/matching.py`).
     """
 
     rows: Tensor
+    source_symbols: Sequence[str]
     symbols: Sequence[str]
     special: dict[int, int]
     common: dict[int, int]
@@ -53,7 +54,7 @@ class Pair:
         special, common = {}, {}
         for row, there in matches(symbols, source_symbols, becomes).items():
             (special if symbols[row] in SPECIAL_SYMBOLS else common)[row] = there
-        return cls(rows, symbols, special, common)
+        return cls(rows, source_symbols, symbols, special, common)
 
 
 @dataclass(frozen=True)

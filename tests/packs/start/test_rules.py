@@ -12,6 +12,7 @@ from fairseq_minimodel.packs.start import RULES, Pair, Rule, Run, check_settings
 from fairseq_minimodel.packs.start.clp import Clp
 from fairseq_minimodel.packs.start.focus import Focus, sparsemax
 from fairseq_minimodel.packs.start.vectors import TokenVectors
+from fairseq_minimodel.vocabulary.scripts import script_of
 
 # the special symbols stand at different rows, and <mask> last in both
 SOURCE = ["<s>", "<pad>", "</s>", "<unk>", "a", "b", "c", "<mask>"]
@@ -61,6 +62,47 @@ def test_overlap_copies_rows_of_equal_strings_as_well(source):
     assert torch.equal(side.embedding[5], random.embedding[5])
     assert torch.equal(side.embedding[7:-1], random.embedding[7:-1])
     assert (report.special, report.copied, report.drawn) == (5, 2, 2001)
+
+
+SCRIPTS = [
+    "<s>", "<pad>", "</s>", "<unk>", *(f"▁l{n}" for n in range(40)), *(f"{n}," for n in range(20)),
+    *(f"▁λ{n}" for n in range(12)), "▁да", "<mask>",
+]  # fmt: skip
+
+
+def test_script_draws_rows_as_the_source_has_them_in_their_script():
+    target = [*SCRIPTS[:4], "▁l1"]
+    for text in ("▁x{}e", "({})", "μή{}", "нет{}"):
+        target += [text.format(n) for n in range(3000)]
+    target.append("<mask>")
+    generator = torch.Generator().manual_seed(0)
+    # each script around another point, with another spread
+    rows = torch.randn(len(SCRIPTS), 3, generator=generator)
+    for place, (first, last) in enumerate([(4, 44), (44, 64), (64, 76), (76, 77)]):
+        rows[first:last] = rows[first:last] * (place + 1) + 10 * place
+    source = LanguageSide(rows[:, :2].clone(), rows[:, 2].clone())
+    pair = Pair.of(source, SCRIPTS, target)
+    side, report = RULES["script"](pair, torch.Generator().manual_seed(1)).start()
+    assert torch.equal(side.embedding[4], source.embedding[5])  # of both vocabularies
+    assert (report.special, report.copied, report.drawn) == (5, 1, 12_000)
+    drawn = torch.cat([side.embedding, side.bias[:, None]], 1)[5:-1].view(4, 3000, 3)
+    # Latin, no letters, Greek; one Cyrillic row says nothing, and those are as all
+    for here, like in zip(drawn, (rows[4:44], rows[44:64], rows[64:76], rows[4:77]), strict=True):
+        spread = like.std(0, correction=0)
+        assert ((here.mean(0) - like.mean(0)).abs() < 0.1 * spread).all()
+        torch.testing.assert_close(here.std(0), spread, rtol=0.06, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [
+        ("haus", "LATIN"), (" Ärger", "LATIN"), ("λόγος", "GREEK"), ("मैं", "DEVANAGARI"),
+        ("漢字", "CJK"), ("ab да", "LATIN"), ("a да", "CYRILLIC"), (" 1,5", ""), ("", ""),
+        ("\udce2", ""), ("e\u0301", "LATIN"),
+    ],
+)  # fmt: skip
+def test_the_script_of_a_text_is_that_of_most_of_its_letters(text, script):
+    assert script_of(text) == script
 
 
 def test_the_seed_decides_what_is_drawn(source):
