@@ -22,6 +22,7 @@ EMBEDDING = "encoder.sentence_encoder.embed_tokens.weight"
 def minimodel(*arguments):
     result = run(["fairseq-minimodel", *arguments])
     assert result.returncode == 0, result.stderr
+    return result
 
 
 def test_they_are_read():
@@ -62,6 +63,19 @@ def test_a_pack_is_plugged_in(tmp_path):
     assert torch.equal(plugged[EMBEDDING], load_pack(OLD / "packs/de").side.embedding)
     head = "classification_heads.sentence_classification_head.out_proj.weight"
     assert torch.equal(plugged[head], state_of(OLD / "topics.pt")[head])
+
+
+def test_a_tensor_that_is_not_known_is_passed_on_with_a_warning(tmp_path):
+    body = torch.load(OLD / "topics.pt", weights_only=True)
+    body["model"]["x"] = torch.zeros(2)
+    torch.save(body, tmp_path / "topics.pt")
+    (tmp_path / "dict.txt").write_bytes((OLD / "packs/en/dict.txt").read_bytes())
+    output = tmp_path / "plugged"
+    result = minimodel(
+        "plug", "--body", tmp_path / "topics.pt", "--pack", OLD / "packs/de", "--output", output
+    )
+    assert f"{tmp_path}/topics.pt has an unknown tensor x, passed on as it is" in result.stderr
+    assert torch.equal(state_of(output / "model.pt")["x"], torch.zeros(2))
 
 
 def test_a_language_is_trained_over_the_body(target_data, tmp_path):

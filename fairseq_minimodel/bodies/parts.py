@@ -7,7 +7,7 @@ from . import family
 from .family import AUXILIARY_HEAD, CLASSIFICATION_HEAD, HEAD, SPAN_HEAD, layer_of
 from .language_side import is_language_side
 
-LANGUAGE_SIDE, TASK_MODULE = "language side", "task module"
+LANGUAGE_SIDE, TASK_MODULE, UNKNOWN = "language side", "task module", "unknown tensor"
 POSITIONS, EMBEDDING_NORM = "position embeddings", "embedding LayerNorm"
 LAST_HEAD, MIDDLE_HEAD = "last MLM head", "MLM head"
 CLASSIFIER, ANSWERER = "classification head", "span head"
@@ -17,7 +17,7 @@ ORDER += (CLASSIFIER, ANSWERER, TASK_MODULE)
 
 
 def part_of(name: str) -> str:
-    """The part that a tensor belongs to: "language side", "layer 2"; its own name if to none."""
+    """The part that a tensor belongs to: "language side", "layer 2"; to none: "unknown tensor NAME"."""
     if is_language_side(name):
         return LANGUAGE_SIDE
     if match := AUXILIARY_HEAD.match(name):
@@ -34,7 +34,7 @@ def part_of(name: str) -> str:
         return f"layer {layer + 1}"
     if name == family.POSITIONS:
         return POSITIONS
-    return EMBEDDING_NORM if name.startswith(family.EMBEDDING_NORM) else name
+    return EMBEDDING_NORM if name.startswith(family.EMBEDDING_NORM) else f"{UNKNOWN} {name}"
 
 
 def is_identity(name: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..files.text import TextFile, read_raw_documents
+from ..files.text import LONGEST_LINE, TextFile, read_raw_documents
 from ..terminal.progress import Progress
 from .cleaning import KEY_BYTES, Cleaner
 from .options import PrepareOptions
@@ -103,6 +103,12 @@ def _batches(
             if batch:
                 yield path, json_lines, batch, options, buckets
             progress.update(file.position - position)
+            if file.cuts:
+                print(
+                    f"warning: {path} has lines of more than {LONGEST_LINE // 1_000_000} MB, which "
+                    f"were cut in {file.cuts:,} places; is it text?",
+                    flush=True,
+                )
             inputs.append({"name": path.name, "bytes": file.position, "blake2b": file.digest})
 
 

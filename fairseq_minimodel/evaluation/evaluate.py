@@ -33,7 +33,7 @@ from .table import notes_of, score_table
 
 logger = logging.getLogger(__name__)
 
-PACK_FILE = "language.json"
+PACK_FILES = {"language.json", "language.safetensors"}
 AGAIN = "remove it, and score again"
 MEAN = "mean"
 SCORES = json_form("a file of scores", "body", "language", "pack", "data", "inputs")
@@ -365,11 +365,11 @@ def _packs_below(folder: Path) -> dict[str, LanguagePack]:
     """The packs in a folder, at any depth, by language."""
     packs: dict[str, LanguagePack] = {}
     # rglob passes over a link that leads nowhere, and its pack would be missing silently
-    found = sorted(Path(root) for root, _, files in os.walk(folder) if PACK_FILE in files)
+    found = sorted(Path(root) for root, _, files in os.walk(folder) if PACK_FILES & {*files})
     for path in found:
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue  # unfinished, or not meant
-        pack = load_pack(path)
+        pack = load_pack(path)  # also what has one of its files alone, which is refused
         first = packs.setdefault(pack.description.language, pack)
         if first is not pack:
             raise InputError(

@@ -14,8 +14,8 @@ from typing import BinaryIO
 
 from ..errors import InputError
 from ..terminal.progress import SHORT, Progress
-from .formats import COMPRESSED, UTF8_MARK
-from .text import TextFile, shown
+from .formats import COMPRESSED
+from .text import LONGEST_JSON_LINE, TextFile, numbered_lines, shown
 
 Lines = Iterator[tuple[int, bytes]]
 
@@ -126,15 +126,16 @@ def _member_lines(
         )
     with _damage_named(path):
         stream = open_member(name)
+    longest = _LONGEST_LINE if name.lower().endswith(".json") else LONGEST_JSON_LINE
     with stream, Progress(PurePosixPath(name).name, size, after=SHORT) as progress:
-        yield _numbered(stream, path, progress)
+        yield _numbered(numbered_lines(stream, path, longest, cut=False), path, progress)
 
 
-def _numbered(stream: BinaryIO, path: str, progress: Progress) -> Lines:
+def _numbered(lines: Lines, path: str, progress: Progress) -> Lines:
     with _damage_named(path):
-        for number, line in enumerate(stream, 1):
+        for number, line in lines:
             progress.update(len(line))
-            yield number, line.removeprefix(UTF8_MARK) if number == 1 else line
+            yield number, line
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import io
 import lzma
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,8 +37,9 @@ class TextFile:
     """A text file open for reading, decompressed (gzip, xz, zstd, bzip2). A context manager.
 
     `position` counts the bytes read of the file as it is stored, for progress. `digest` is the
-    BLAKE2b hash of the file as it is stored, complete once `lines` has come to its end. `head` is
-    the decompressed beginning of the file, some kilobytes or all of it.
+    BLAKE2b hash of the file as it is stored, complete once `lines` has come to its end. `cuts` is how
+    often `lines` has cut a line. `head` is the decompressed beginning of the file, some kilobytes or
+    all of it.
 
     Raises:
         InputError: the file is missing, is a folder, cannot be read, is damaged, or is of a format
@@ -45,7 +47,7 @@ class TextFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path, self.cuts = Path(path), 0
         try:
             self._stored = _HashingReader(self.path)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -114,14 +116,16 @@ class TextFile:
         Raises:
             InputError: the compression is damaged, or a line is too long and may not be cut.
         """
-        number = 1
+        number = 0
         try:
-            for number, line in numbered_lines(self._stream, self.path, longest, cut):
+            for last, line in numbered_lines(self._stream, self.path, longest, cut):
+                self.cuts += last == number
+                number = last
                 yield number, line
             while self._stored_stream.read(BLOCK):  # what a decompressor left: only for the digest
                 pass
         except (*_DAMAGE, OSError) as error:
-            raise self._unreadable(error, number - 1) from None
+            raise self._unreadable(error, number) from None
 
 
 def numbered_lines(
@@ -295,9 +299,43 @@ class _ZstdReader(io.RawIOBase):
         return count
 
 
+class _StreamsReader(io.RawIOBase):
+    """Decompresses streams one after the other, as xz and bzip2 have them.
+
+    The libraries' own readers pass over whatever else stands behind the last one.
+    """
+
+    def __init__(self, stored: BinaryIO, decompressor: type) -> None:
+        self._stored, self._decompressor, self._left = stored, decompressor, b""
+        self._stream = decompressor()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        while True:
+            if self._stream is None:
+                while not (left := self._left.lstrip(b"\0")):  # padding
+                    self._left = self._stored.read(BLOCK)
+                    if not self._left:
+                        return 0
+                self._left, self._stream = left, self._decompressor()
+            if self._stream.needs_input and not self._left:
+                self._left = self._stored.read(BLOCK)
+                if not self._left:
+                    raise EOFError("it ends inside a stream")
+            data, self._left = self._left, b""
+            ready = self._stream.decompress(data, len(buffer))
+            if self._stream.eof:
+                self._left, self._stream = self._stream.unused_data, None
+            if ready:
+                buffer[: len(ready)] = ready
+                return len(ready)
+
+
 _READERS = {
     "gzip": lambda stored: gzip.GzipFile(fileobj=stored),
-    "bzip2": bz2.BZ2File,
-    "xz": lzma.LZMAFile,
+    "bzip2": partial(_StreamsReader, decompressor=bz2.BZ2Decompressor),
+    "xz": partial(_StreamsReader, decompressor=lzma.LZMADecompressor),
     "zstd": _ZstdReader,
 }

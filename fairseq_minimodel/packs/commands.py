@@ -1,5 +1,6 @@
 """The verbs that make one model, or one language pack, out of another."""
 
+import logging
 import shutil
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +20,7 @@ from ..bodies.checkpoint import (
 )
 from ..bodies.cost import training_cost
 from ..bodies.identity import lineage_of
+from ..bodies.parts import UNKNOWN, is_identity, part_of
 from ..bodies.training_files import find_record, find_training_file, identified, symbols_of
 from ..errors import InputError
 from ..files.atomic import atomic_folder
@@ -43,6 +45,8 @@ from .start import StartSettings, check_settings
 from .start.language import start_language
 from .trained_language import unfit_packs
 
+logger = logging.getLogger(__name__)
+
 MODEL = "model.pt"  # the checkpoint's name in a plugged folder, as fairseq's from_pretrained has it
 PLUGGED = FolderForm(
     "a plugged model",
@@ -59,7 +63,7 @@ PLUGGED = FolderForm(
 def truncate(body: Path, depth: int, output: Path, dictionary: Path | None) -> None:
     """Write the bottom `depth` layers of a body, with the MLM head after them, as a checkpoint."""
     check_file(output, CHECKPOINT, body)
-    checkpoint = identified(read_checkpoint(body), dictionary)
+    checkpoint = identified(_read_body(body), dictionary)
     _write(output, *surgery.truncate(checkpoint, depth))
 
 
@@ -75,7 +79,7 @@ def extend(
 ) -> None:
     """Write the bottom `depth` layers of a body with more layers and a head (MiniPost, step 1b)."""
     check_file(output, CHECKPOINT, body)
-    checkpoint = identified(read_checkpoint(body), dictionary)
+    checkpoint = identified(_read_body(body), dictionary)
     extended = surgery.extend(checkpoint, depth, new_layers, seed, head=head, layers=layers)
     _write(output, *extended)
     print(f"train it with --freeze {surgery.step_1b(depth, head)}")
@@ -204,7 +208,7 @@ def plug(body: Path, pack: Path, output: Path, module: Path | None = None) -> No
     questions, the record of its windows.
     """
     check_folder(output, PLUGGED, body, pack, module)
-    checkpoint, language, given = read_checkpoint(body), load_pack(pack), None
+    checkpoint, language, given = _read_body(body), load_pack(pack), None
     if module:
         task = load_module(module)
         checkpoint, given = plug_module(checkpoint, task)[0], task.record
@@ -242,7 +246,17 @@ def module(checkpoint: Path, output: Path, labels: Path | None) -> None:
 def merge(body: Path, module: Path, output: Path) -> None:
     """Write a body with a task module merged into its weights: a plain model, as a checkpoint."""
     check_file(output, CHECKPOINT, body)
-    _write(output, *merge_module(read_checkpoint(body), load_module(module)))
+    _write(output, *merge_module(_read_body(body), load_module(module)))
+
+
+def _read_body(path: Path) -> Checkpoint:
+    """A checkpoint whose tensors are all passed on; a warning names those that nothing here knows."""
+    checkpoint = read_checkpoint(path)
+    parts = (part_of(name) for name in checkpoint.state if not is_identity(name))
+    if unknown := [part for part in parts if part.startswith(UNKNOWN)]:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        logger.warning("%s has an %s%s, passed on as it is", path, unknown[0], more)
+    return checkpoint
 
 
 def _write(output: Path, checkpoint: Checkpoint, report: surgery.SurgeryReport) -> None:

@@ -86,8 +86,9 @@ def training_files(cfg: DictConfig) -> Iterator[tuple[Path, str]]:
     if cfg.checkpoint.finetune_from_model and _are_equal(dictionary, body / DICTIONARY):
         folders.append(body)
     broken = [data / name for name in TOKENIZER_FILES if os.path.lexists(data / name)]
-    if broken and not broken[0].exists():
-        raise InputError(f"{broken[0]} is a link that leads nowhere: put the tokenizer there")
+    if broken and not broken[0].is_file():
+        what = "a folder" if broken[0].is_dir() else "a link that leads nowhere"
+        raise InputError(f"{broken[0]} is {what}: put the tokenizer there")
     for folder in folders:
         found = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
         if found:
@@ -98,6 +99,13 @@ def training_files(cfg: DictConfig) -> Iterator[tuple[Path, str]]:
 def check_training_files(cfg: DictConfig) -> None:
     """Refuse a tokenizer of the data that is damaged or another dictionary's with an `InputError`."""
     files = {name: path for path, name in training_files(cfg)}
+    if files and not files.keys() & set(TOKENIZER_FILES):
+        logger.warning(
+            "%s has no tokenizer (%s), so that none will stand beside the checkpoints; `pack` will ask "
+            "for it",
+            files[DICTIONARY].parent,
+            ", ".join(TOKENIZER_FILES),
+        )
     for name in files.keys() & set(TOKENIZER_FILES):
         check_tokenizer(files[name], files[DICTIONARY])
 

@@ -88,6 +88,7 @@ class SpanQATask(FairseqTask):
                 f"model has {self.cfg.max_positions} positions: prepare the data with --max-length "
                 f"{self.cfg.max_positions}, or give a model of more positions and --max-positions"
             )
+        _check_spans(Path(self.cfg.data, SPANS, split), spans, windows.sizes)
         padding = self.dictionary.pad()
         examples = NestedDictionaryDataset(
             {
@@ -124,6 +125,17 @@ class SpanQATask(FairseqTask):
     @property
     def target_dictionary(self) -> Dictionary:
         return self.dictionary
+
+
+def _check_spans(path: Path, spans: FairseqDataset, sizes: np.ndarray) -> None:
+    """Refuse spans that are not within their windows, of `sizes` tokens, with an `InputError`."""
+    for index, size in enumerate(sizes):
+        span = spans[index].tolist()
+        if len(span) != 2 or not 0 <= span[0] <= span[1] < size:
+            raise InputError(
+                f"{path}.bin is damaged: the answer in window {index:,} is {span}, and the window has "
+                f"{size} tokens; make it again with fairseq-minimodel prepare-questions"
+            )
 
 
 def _missing(path: Path) -> InputError:

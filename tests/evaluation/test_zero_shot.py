@@ -118,10 +118,12 @@ def test_refusals(arguments, sentence, folder, fine_tuned):  # noqa: F811
     assert len(result.stderr.strip().splitlines()) == 1 and sentence in result.stderr
 
 
-def test_a_pack_whose_description_leads_nowhere_is_not_passed_over(folder, fine_tuned, tmp_path):  # noqa: F811
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_pack_without_its_description_is_not_passed_over(folder, fine_tuned, tmp_path, linked):  # noqa: F811
     copy = shutil.copytree(folder / "packs", tmp_path / "packs")
     (copy / "de" / "language.json").unlink()
-    (copy / "de" / "language.json").symlink_to("nowhere.json")
+    if linked:
+        (copy / "de" / "language.json").symlink_to("nowhere.json")
     result = minimodel(
         "evaluate", "--body", fine_tuned, "--benchmark", "xnli", "--data", folder, "--split", "dev",
         "--packs", copy,

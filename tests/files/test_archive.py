@@ -109,6 +109,18 @@ def test_a_file_that_would_fill_the_memory_is_refused_by_its_size(tmp_path, shap
             pytest.fail("it was opened")
 
 
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "folder"])
+def test_a_line_without_end_is_refused_where_lines_are_examples(tmp_path, shape, monkeypatch):
+    monkeypatch.setattr(archive, "LONGEST_JSON_LINE", 1_000_000)
+    line = "x" * 1_000_001
+    path = publish(tmp_path, {"data/a.json": line, "data/b.jsonl": line}, shape)
+    with open_source(path) as (document, rows):
+        with document.lines() as lines:
+            assert len(list(lines)) == 1
+        with rows.lines() as lines, pytest.raises(InputError, match="b.jsonl, line 1: .* 1 MB"):
+            list(lines)
+
+
 def test_a_loop_of_links_ends(tmp_path):
     folder = publish(tmp_path, FILES)
     (folder / "itself").symlink_to(folder / "itself")

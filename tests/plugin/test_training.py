@@ -158,16 +158,24 @@ def test_a_run_does_not_resume_without_the_state_of_its_optimiser(
     trainer.load_checkpoint(str(path), reset_optimizer=True)
 
 
-def test_a_tokenizer_that_is_a_link_to_nowhere_is_refused(source_data, tmp_path):
+@pytest.mark.parametrize("there", ["a link that leads nowhere", "a folder", "nothing"])
+def test_training_says_that_there_is_no_tokenizer(source_data, tmp_path, there):
     data = shutil.copytree(source_data, tmp_path / "data")
-    (data / "sentencepiece.bpe.model").unlink()
-    (data / "sentencepiece.bpe.model").symlink_to("sentencepiece.bpe.model")
+    tokenizer = data / "sentencepiece.bpe.model"
+    tokenizer.unlink()
+    if there == "a folder":
+        tokenizer.mkdir()
+    elif there != "nothing":
+        tokenizer.symlink_to(tokenizer.name)
     result = run(
         ["fairseq-train", data, "--user-dir", USER_DIR, "--save-dir", tmp_path / "run",
          *OPTIMISER, *PRETRAINING, "--max-update", "1"]
     )  # fmt: skip
-    assert result.returncode == 2, result.stderr
-    assert "bpe.model is a link that leads nowhere" in result.stderr.splitlines()[-1]
+    if there == "nothing":
+        assert result.returncode == 0 and f"{data} has no tokenizer (sent" in result.stdout
+    else:
+        assert result.returncode == 2, result.stderr
+        assert f"bpe.model is {there}: " in result.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

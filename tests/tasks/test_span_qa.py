@@ -1,6 +1,7 @@
 """The task reads what prepare-questions wrote, and says what does not fit."""
 
 import argparse
+import shutil
 
 import pytest
 from omegaconf import OmegaConf
@@ -86,3 +87,13 @@ def test_what_does_not_fit_is_refused(data, tmp_path):
         make_task(tmp_path)
     with pytest.raises(InputError, match="trains the model minimodel_roberta, not roberta_base"):
         make_task(data).build_model(argparse.Namespace(arch="roberta_base"))
+
+
+def test_an_answer_outside_of_its_window_is_refused(data, tmp_path):
+    copy = shutil.copytree(data, tmp_path / "data")
+    stored = copy / "spans/train.bin"
+    damaged = bytearray(stored.read_bytes())
+    damaged[0] = 99
+    stored.write_bytes(damaged)
+    with pytest.raises(InputError, match=r"spans/train.bin is damaged: .* window 0 is \[99, "):
+        make_task(copy).load_dataset("train")
