@@ -75,15 +75,6 @@ def joined(*texts: str, by: str = ", ") -> str:
     return by.join(filter(None, texts))
 
 
-def flat(settings: Mapping[str, object], before: str = "") -> dict[str, object]:
-    """The leaves of nested settings, each with its path: "optimization.lr"."""
-    leaves = {}
-    for name, value in settings.items():
-        inner = isinstance(value, dict)
-        leaves |= flat(value, f"{before}{name}.") if inner else {f"{before}{name}": value}
-    return leaves
-
-
 def format_bytes(size: int) -> str:
     """A size in its unit, of powers of ten: "512 bytes", "20.1 MB"."""
     for unit, divisor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

@@ -26,6 +26,7 @@ from ..bodies.language_side import StateDict
 from ..bodies.parts import is_identity, part_of
 from ..bodies.surgery import head_layers
 from ..bodies.training_files import find_training_file, symbols_of
+from ..bodies.training_log import flat
 from ..bodies.weights import AGAIN, FLOATS, count_not_finite, open_safetensors
 from ..cost.freezing import BOTTOM, parse_freeze
 from ..errors import InputError
@@ -43,7 +44,6 @@ from .facts import (
     Fact,
     counted,
     files_fact,
-    flat,
     in_words,
     loss_facts,
     training_fact,

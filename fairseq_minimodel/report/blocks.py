@@ -6,9 +6,15 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from .charts import Panel, Style, control_style, style
-from .curves import VARIANTS
 from .gather import Label
 
+# How the examples call the variants, and how they are shown.
+VARIANTS = {
+    "standard": "Standard",
+    "minijoint": "MiniJoint",
+    "minipost": "MiniPost",
+    "untrained": "untrained control",
+}
 _CONTROL = "untrained"
 _KNOWN = [name for name in VARIANTS if name != _CONTROL]
 

@@ -5,19 +5,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from ..kinds.scores import Score
-from ..terminal.table import flops_unit, format_flops
-from .blocks import Block, Cell, Charts, Section, Table, in_order, label_styles, shown
-from .charts import Line, Panel, with_room
-from .curves import (
+from ..cost.compute_to_match import (
     NEARLY,
     Curve,
-    Summary,
     compute_to_match,
     compute_to_match_over_seeds,
     score_curve,
-    summarise,
 )
+from ..kinds.scores import Score, Summary, summarise
+from ..terminal.table import flops_unit, format_flops
+from .blocks import Block, Cell, Charts, Section, Table, in_order, label_styles, shown
+from .charts import Line, Panel, with_room
 from .gather import Item, Label, Run
 
 _LEFT_OUT = (

@@ -28,9 +28,9 @@ from .comparison import compute_section, headline, read_tasks, score_section
 from .gather import Run, gather, source_language
 from .learning import cost_blocks, learning_section
 from .neighbours import neighbour_section
+from .options import ReportOptions
 from .settings import settings_section
 from .tokenizers import tokenizer_section
-from .verb_options import ReportOptions
 
 PAGE = FileForm("a report", lambda path: b"<span>fairseq-minimodel</span>" in path.read_bytes())
 NO_RESULT = (
