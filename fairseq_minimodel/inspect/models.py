@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, make_dataclass
+from dataclasses import asdict, make_dataclass
 from math import prod
 from pathlib import Path
 
@@ -85,17 +85,7 @@ Config = make_dataclass(
 SHOWN_TENSORS = 3  # of those that hold NaN or infinities
 
 
-@dataclass(frozen=True)
-class Model(Description):
-    """A checkpoint, language pack or task module, with what a comparison needs."""
-
-    lineage: str | None = None  # an identifier; None: not known
-    vocabulary: str | None = None  # likewise
-    settings: Mapping[str, object] = field(default_factory=dict)  # those in others: "optimizer.lr"
-    weights: StateDict = field(default_factory=dict)  # by name, as a checkpoint has them
-
-
-def describe_checkpoint(path: Path) -> Model:
+def describe_checkpoint(path: Path) -> Description:
     """A checkpoint of fairseq's or of this package's, or the one in a folder of plug or import-hf.
 
     Raises:
@@ -151,7 +141,7 @@ def describe_checkpoint(path: Path) -> Model:
     return _model(path, "checkpoint", _title(checkpoint), facts, settings, weights, warnings)
 
 
-def describe_pack(folder: Path) -> Model:
+def describe_pack(folder: Path) -> Description:
     """A language pack. Raises InputError as `load_pack` does."""
     pack = load_pack(folder, finite=False)
     about, side = pack.description, pack.side
@@ -172,7 +162,7 @@ def describe_pack(folder: Path) -> Model:
     return _model(folder, "language pack", title, facts, asdict(about), weights)
 
 
-def describe_module(folder: Path) -> Model:
+def describe_module(folder: Path) -> Description:
     """A task module. Raises InputError as `load_module` does."""
     module = load_module(folder, finite=False)
     about, kind, labels = module.description, module.method.name, folder / LABELS
@@ -227,7 +217,7 @@ def _model(
     settings: dict[str, object],
     weights: StateDict,
     warnings: Sequence[str] = (),
-) -> Model:
+) -> Description:
     """With the facts and warnings that only the weights and the files say."""
     types = (str(tensor.dtype).removeprefix("torch.") for tensor in weights.values())
     counts = _count(types, weights)
@@ -235,7 +225,7 @@ def _model(
     identity = settings.pop("lineage"), settings.pop("vocabulary", None)
     settings = {**flat(settings), "precision": ", ".join(counts)}
     warnings = [*warnings, *_not_finite(weights)]
-    return Model(path, kind, title, facts, warnings, *identity, settings, weights)
+    return Description(path, kind, title, facts, warnings, *identity, settings, weights)
 
 
 def _precision(counts: Mapping[str, int]) -> Fact:

@@ -58,16 +58,16 @@ class Style(NamedTuple):
     dashes: str
 
 
-def style(place: int, turns: int = 0) -> Style:
-    """The style of the curve with this number; the first 24 differ. `turns` changes the dashes."""
+def style(place: int | None, turns: int = 0) -> Style:
+    """The style of the curve with this number, the first 24 differ; None: of what was not trained.
+
+    `turns` changes the dashes.
+    """
+    if place is None:
+        return Style(GREY, "X", _DASHES[(2 + turns) % len(_DASHES)])
     turn, colour = divmod(place, len(COLOURS))
     marker = "os^DvP"[(place + turn) % 6]
     return Style(COLOURS[colour], marker, _DASHES[(turn + turns) % len(_DASHES)])
-
-
-def control_style(turns: int = 0) -> Style:
-    """The style of what was not trained."""
-    return Style(GREY, "X", _DASHES[(2 + turns) % len(_DASHES)])
 
 
 @dataclass(frozen=True)

@@ -29,17 +29,8 @@ CHECKPOINT = "checkpoint_last.pt"
 SAVED = "checkpoint.save_dir"
 SEED = re.compile(r"seed[-_]?(\d+)")
 # Folders whose names say what is in them, not which of several it is.
-_KINDS = [
-    "adapted",
-    "checkpoints",
-    "data",
-    "finetuned",
-    "logs",
-    "models",
-    "outputs",
-    "packs",
-    "scores",
-]
+_KINDS = ("adapted", "checkpoints", "data", "finetuned", "logs", "models", "outputs", "packs",
+          "scores")  # fmt: skip
 _NO_TASKS = ("score", "scores", "results")
 _SHARD = re.compile(r"shard\d+")
 _UNKNOWN = TrainingCost(updates=None, tokens=None, seconds=None, flops=None)

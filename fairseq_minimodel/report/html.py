@@ -19,6 +19,7 @@ import fairseq_minimodel
 from ..errors import InputError
 from ..files.atomic import atomic_file
 from ..files.outputs import FileForm, check_file
+from ..inspect.facts import counted
 from ..packs.pack import Description
 from ..terminal.progress import SHORT, Progress
 from ..terminal.text import plain
@@ -150,6 +151,4 @@ def _contents(run: Run) -> str:
         "prepared text": run.data,
         "score": run.results,
     }
-    return ", ".join(
-        f"{len(found):,} {name}{'s' * (len(found) > 1)}" for name, found in counts.items() if found
-    )
+    return ", ".join(counted(len(found), name) for name, found in counts.items() if found)
