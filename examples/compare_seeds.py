@@ -15,15 +15,15 @@ import numpy
 from compare_variants import NAMES, SCORE, describe_match, per_cent, read_run
 from scipy.stats import bootstrap
 
-from fairseq_minimodel.errors import InputError, print_input_errors_plainly
-from fairseq_minimodel.files.atomic import write_json
-from fairseq_minimodel.report.curves import (
+from fairseq_minimodel.cost.compute_to_match import (
     NEARLY,
     Curve,
     compute_to_match_over_seeds,
-    draw_score_against_flops,
     mean_curve,
 )
+from fairseq_minimodel.errors import InputError, print_input_errors_plainly
+from fairseq_minimodel.files.atomic import write_json
+from fairseq_minimodel.report.charts import draw_score_against_flops
 from fairseq_minimodel.terminal.table import format_flops, format_seconds, format_table
 
 LANGUAGES = (1, 10)  # among which what is paid once is shared

@@ -14,20 +14,20 @@ from pathlib import Path
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
 from fairseq_minimodel.bodies.cost import shape_of, training_cost
 from fairseq_minimodel.bodies.surgery import head_layers
+from fairseq_minimodel.bodies.training_log import read_figures
+from fairseq_minimodel.cost.compute_to_match import (
+    NEARLY,
+    ComputeToMatch,
+    Curve,
+    compute_to_match,
+    score_curve,
+)
 from fairseq_minimodel.cost.flops import masked_lm_flops
 from fairseq_minimodel.errors import InputError, print_input_errors_plainly
 from fairseq_minimodel.files.atomic import write_json
 from fairseq_minimodel.packs.pack import load_pack
-from fairseq_minimodel.report.curves import (
-    NEARLY,
-    VARIANTS,
-    ComputeToMatch,
-    Curve,
-    compute_to_match,
-    draw_score_against_flops,
-    score_curve,
-)
-from fairseq_minimodel.report.logs import read_figures
+from fairseq_minimodel.report.blocks import VARIANTS
+from fairseq_minimodel.report.charts import draw_score_against_flops
 from fairseq_minimodel.terminal.table import format_flops, format_seconds, format_table
 
 SCORE = "zero-shot accuracy"

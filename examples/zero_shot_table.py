@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import mean
 
 from fairseq_minimodel.errors import InputError, print_input_errors_plainly
-from fairseq_minimodel.kinds.scores import Score, read_score
-from fairseq_minimodel.report.curves import VARIANTS, summarise
+from fairseq_minimodel.kinds.scores import Score, read_score, summarise
+from fairseq_minimodel.report.blocks import VARIANTS
 from fairseq_minimodel.terminal.table import format_table
 
 # task -> variant -> language -> one score for each seed

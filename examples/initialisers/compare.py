@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fairseq_minimodel.bodies.training_log import read_figures
 from fairseq_minimodel.errors import InputError, print_input_errors_plainly
 from fairseq_minimodel.files.atomic import write_json
-from fairseq_minimodel.report.logs import read_figures
 from fairseq_minimodel.terminal.table import format_flops, format_table
 
 HELPED = "clp"  # initialisers whose names begin with this use the helper

@@ -13,18 +13,17 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from fairseq_minimodel.errors import InputError, print_input_errors_plainly
-from fairseq_minimodel.files.atomic import write_json
-from fairseq_minimodel.kinds.scores import Score, read_score
-from fairseq_minimodel.report.curves import (
+from fairseq_minimodel.cost.compute_to_match import (
     NEARLY,
     Curve,
     compute_to_match_over_seeds,
-    draw_score_against_flops,
     mean_curve,
     score_curve,
-    summarise,
 )
+from fairseq_minimodel.errors import InputError, print_input_errors_plainly
+from fairseq_minimodel.files.atomic import write_json
+from fairseq_minimodel.kinds.scores import Score, read_score, summarise
+from fairseq_minimodel.report.charts import draw_score_against_flops
 from fairseq_minimodel.terminal.table import format_table
 
 TASKS = {

@@ -142,8 +142,8 @@ VERBS = (
     ),
     Verb(
         "structure",
-        "report.structure:structure",
-        "report.verb_options:StructureOptions",
+        "packs.structure:structure",
+        "packs.options:StructureOptions",
         "print, and draw, the structure that a task module (tams) has chosen",
         "--module modules/topics-tams --drawing structure.png",
     ),
@@ -193,8 +193,8 @@ VERBS = (
     ),
     Verb(
         "flops",
-        "report.plan:flops",
-        "report.verb_options:FlopsOptions",
+        "bodies.commands:flops",
+        "bodies.options:FlopsOptions",
         "what pretraining and adaptation will cost: FLOPs, memory and time, before a run",
         "--arch minimodel_roberta_base --depth 4 --languages 5 --gpus 8",
         "Prints the cost of each step and variant. The defaults are the settings of the paper: "
@@ -212,7 +212,7 @@ VERBS = (
     Verb(
         "report",
         "report.html:report",
-        "report.verb_options:ReportOptions",
+        "report.options:ReportOptions",
         "one page from run folders: scores, compute, learning curves, tokenizers, settings",
         "outputs/seed1 outputs/seed2 outputs/seed3 --output report.html",
         "Writes a page of HTML that needs no network, and its charts as PNG. What lies in the "

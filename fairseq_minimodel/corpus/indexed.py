@@ -10,6 +10,7 @@ import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -83,13 +84,39 @@ def read_sizes(prefix: Path) -> tuple[np.dtype, np.ndarray]:
     return kind, sizes
 
 
+class Split(NamedTuple):
+    """One dataset, as a rule a split of binarised data."""
+
+    path: Path  # PREFIX.bin
+    sizes: np.ndarray  # tokens of each item (items,)
+    tokens: np.ndarray  # of all items, one after another (tokens,); not in memory
+
+
+def read_split(prefix: Path) -> Split:
+    """A dataset, looked at as far as `read_sizes` does; raises as it does."""
+    kind, sizes = read_sizes(prefix)
+    path = prefix.with_name(f"{prefix.name}{TOKENS}")
+    return Split(path, sizes, mapped(path, kind, int(sizes.sum(dtype=np.int64))))
+
+
+def splits_in(folder: Path) -> dict[str, Split]:
+    """The datasets in a folder by their names, the training data first. Raises as `read_sizes`."""
+    names = {path.stem for end in (INDEX, TOKENS) for path in folder.glob(f"*{end}")}
+    in_order = sorted(names, key=lambda name: (not name.startswith("train"), name))
+    return {name: read_split(folder / name) for name in in_order}
+
+
+def shards_in(folder: Path) -> list[Path]:
+    """The folders that hold binarised data, in order: the folder itself, or those in it."""
+    if any(folder.glob(f"*{INDEX}")):
+        return [folder]
+    return sorted({path.parent for path in folder.glob(f"[!.]*/*{INDEX}")})  # a dot: unfinished
+
+
 def read_items(prefix: Path) -> Iterator[np.ndarray]:
     """The tokens of each item of a dataset (tokens,), as they are read. Raises as `read_sizes`."""
-    kind, sizes = read_sizes(prefix)
+    _, sizes, tokens = read_split(prefix)
     ends = np.cumsum(sizes, dtype=np.int64)
-    tokens = mapped(
-        prefix.with_name(f"{prefix.name}{TOKENS}"), kind, int(ends[-1]) if len(ends) else 0
-    )
     return (tokens[end - size : end] for end, size in zip(ends, sizes, strict=True))
 
 
@@ -103,13 +130,11 @@ def check_dataset(prefix: Path, symbols: int | None) -> None:
     Raises:
         InputError: as `read_sizes`, too.
     """
-    kind, sizes = read_sizes(prefix)
-    count = int(sizes.sum(dtype=np.int64))
-    tokens = prefix.with_name(f"{prefix.name}{TOKENS}")
-    if not count:
+    tokens, _, ids = read_split(prefix)
+    if not len(ids):
         raise InputError(f"{tokens} is empty: a split needs items; prepare the data again")
     if symbols is not None:
-        first = mapped(tokens, kind, min(count, _LOOKED_AT))
+        first = ids[:_LOOKED_AT]
         lowest, highest = int(first.min()), int(first.max())
         if lowest < 0 or highest >= symbols:
             raise InputError(

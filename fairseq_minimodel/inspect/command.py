@@ -114,14 +114,13 @@ def _reader_of(path: Path) -> str:
         other = recognise(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
-    if path.name == "tokenizer.json":
-        return "data:describe_tokenizer"
     if path.suffix == ".txt":
         return "data:describe_dictionary"
     # archives and pickles: the two forms of PyTorch's files
     if path.suffix == ".pt" or (other is None and start in (b"PK", b"\x80\x02")):
         return "models:describe_checkpoint"
-    if path.suffix == ".model" or start[:1] == b"\n":  # of a message, whose first field is a piece
+    # a message of SentencePiece begins with a piece, its first field
+    if path.name == "tokenizer.json" or path.suffix == ".model" or start[:1] == b"\n":
         return "data:describe_tokenizer"
     known = f": it is {other}" if other and other != UNKNOWN else ""
     raise InputError(f"{path} is not a file that inspect knows{known}; give {KNOWN}")

@@ -10,8 +10,8 @@ from torch import Tensor
 from ..bodies.parts import listed, part_of, place_of
 from ..terminal.progress import Progress
 from ..terminal.table import format_table
-from .facts import joined, wrapped
-from .models import SAYS_NOTHING, Model
+from .facts import Description, joined, wrapped
+from .models import SAYS_NOTHING
 
 COPIES = ("optimizer.lr", "lr_scheduler.lr")  # of optimization.lr
 LONGEST = 44  # characters of a setting that are shown; of a longer one its end
@@ -47,8 +47,8 @@ class Part:
 class Comparison:
     """Two models and where they differ."""
 
-    a: Model
-    b: Model
+    a: Description
+    b: Description
     settings: Sequence[tuple[str, object, object]]  # name; value in A and in B, None: it has none
     parts: Sequence[Part]  # in the model's order
 
@@ -99,7 +99,7 @@ class Comparison:
         return {**sides, "settings": settings, "parts": parts, "verdict": self.verdict}
 
 
-def compare_models(a: Model, b: Model) -> Comparison:
+def compare_models(a: Description, b: Description) -> Comparison:
     """Compare two models, of one kind or of two.
 
     Tensors are compared by name; the MLM head after the last layer is that after the same layer of a
@@ -108,7 +108,7 @@ def compare_models(a: Model, b: Model) -> Comparison:
     return Comparison(a, b, list(_settings(a, b)), _parts(a, b))
 
 
-def _settings(a: Model, b: Model) -> Iterator[tuple[str, object, object]]:
+def _settings(a: Description, b: Description) -> Iterator[tuple[str, object, object]]:
     """Those that differ. One that A or B does not have is none if it is off in the other, or if the
     two are of different kinds."""
     for name in dict.fromkeys([*a.settings, *b.settings]):
@@ -120,7 +120,7 @@ def _settings(a: Model, b: Model) -> Iterator[tuple[str, object, object]]:
             yield name, one, other
 
 
-def _parts(a: Model, b: Model) -> list[Part]:
+def _parts(a: Description, b: Description) -> list[Part]:
     parts: dict[str, Part] = {}
     squares: dict[str, list[float]] = {}  # by part: the sums of those of differences, and of A
     total = sum(tensor.nbytes for tensor in a.weights.values())

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from ..corpus.indexed import INDEX, TOKENS, mapped, read_sizes
+from ..corpus.indexed import INDEX, TOKENS, Split, shards_in, splits_in
 from ..corpus.record import RECORD_NAME, read_prepared
 from ..errors import InputError
 from ..kinds.window_options import NO_ANSWER, SPANS, WINDOWS
 from ..terminal.progress import Progress
+from ..terminal.table import format_bytes
 from ..vocabulary.symbols import fingerprint, read_symbols
 from ..vocabulary.tokenizers import (
     EOS,
@@ -21,44 +21,10 @@ from ..vocabulary.tokenizers import (
     load_tokenizer,
     read_dictionary,
 )
-from .facts import (
-    FIRST_PIECES,
-    Description,
-    Fact,
-    counted,
-    files_fact,
-    format_bytes,
-    vocabulary_fact,
-)
+from .facts import FIRST_PIECES, Description, Fact, counted, files_fact, vocabulary_fact
 
 CHUNK = 1 << 22  # tokens read at a time
 DICTIONARY, LABEL, INPUTS = "dict.txt", "label", ("input0", "input1")
-
-
-class Split(NamedTuple):
-    """One split of binarised data, `PREFIX.idx` and `PREFIX.bin` (`corpus/indexed.py`)."""
-
-    path: Path  # PREFIX.bin
-    sizes: np.ndarray  # tokens of each item (items,)
-    tokens: np.ndarray  # of all items, one after another (tokens,); not in memory
-
-
-def splits_in(folder: Path) -> dict[str, Split]:
-    """The splits in a folder by their names, the training data first; errors as in `read_sizes`."""
-    names = {path.stem for end in (INDEX, TOKENS) for path in folder.glob(f"*{end}")}
-    splits = {}
-    for name in sorted(names, key=lambda name: (not name.startswith("train"), name)):
-        kind, sizes = read_sizes(folder / name)
-        path = folder / f"{name}{TOKENS}"
-        splits[name] = Split(path, sizes, mapped(path, kind, int(sizes.sum(dtype=np.int64))))
-    return splits
-
-
-def shards_in(folder: Path) -> list[Path]:
-    """The folders that hold binarised data, in order: the folder itself, or those in it."""
-    if any(folder.glob(f"*{INDEX}")):
-        return [folder]
-    return sorted({path.parent for path in folder.glob(f"[!.]*/*{INDEX}")})  # a dot: unfinished
 
 
 def describe_text(folder: Path) -> Description:

@@ -2,12 +2,12 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..terminal.table import format_flops, format_seconds
+from ..terminal.table import format_bytes, format_flops, format_seconds
 from ..vocabulary.tokenizers import SPECIAL_SYMBOLS
 
 WIDTH = 100  # characters of a line
@@ -30,13 +30,19 @@ class Fact:
 
 @dataclass(frozen=True)
 class Description:
-    """What a file or folder is."""
+    """What a file or folder is; of a model also what a comparison needs."""
 
     path: Path
     kind: str  # in a word or two: "checkpoint", "language pack"
     title: str  # what it is, in a line
     facts: Sequence[Fact]
     warnings: Sequence[str] = ()  # what is wrong with it
+    lineage: str | None = None  # an identifier; None: not known
+    vocabulary: str | None = None  # likewise
+    settings: Mapping[str, object] = field(default_factory=dict)  # those in others: "optimizer.lr"
+    weights: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # tensors by their names in checkpoints
 
     def __str__(self) -> str:
         names = max(len(fact.name) for fact in self.facts)
@@ -73,23 +79,6 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 def joined(*texts: str, by: str = ", ") -> str:
     """The texts that are not empty, in one."""
     return by.join(filter(None, texts))
-
-
-def flat(settings: Mapping[str, object], before: str = "") -> dict[str, object]:
-    """The leaves of nested settings, each with its path: "optimization.lr"."""
-    leaves = {}
-    for name, value in settings.items():
-        inner = isinstance(value, dict)
-        leaves |= flat(value, f"{before}{name}.") if inner else {f"{before}{name}": value}
-    return leaves
-
-
-def format_bytes(size: int) -> str:
-    """A size in its unit, of powers of ten: "512 bytes", "20.1 MB"."""
-    for unit, divisor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= divisor:
-            return f"{size / divisor:.1f} {unit}"
-    return counted(size, "byte")
 
 
 # How the values of facts are said, by their keys.

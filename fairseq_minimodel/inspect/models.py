@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, make_dataclass
+from dataclasses import asdict, make_dataclass
 from math import prod
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from ..bodies.language_side import StateDict
 from ..bodies.parts import is_identity, part_of
 from ..bodies.surgery import head_layers
 from ..bodies.training_files import find_training_file, symbols_of
+from ..bodies.training_log import flat
 from ..bodies.weights import AGAIN, FLOATS, count_not_finite, open_safetensors
 from ..cost.freezing import BOTTOM, parse_freeze
 from ..errors import InputError
@@ -44,7 +45,6 @@ from .facts import (
     Fact,
     counted,
     files_fact,
-    flat,
     in_words,
     loss_facts,
     training_fact,
@@ -86,17 +86,7 @@ Config = make_dataclass(
 SHOWN_TENSORS = 3  # of those that hold NaN or infinities
 
 
-@dataclass(frozen=True)
-class Model(Description):
-    """A checkpoint, language pack or task module, with what a comparison needs."""
-
-    lineage: str | None = None  # an identifier; None: not known
-    vocabulary: str | None = None  # likewise
-    settings: Mapping[str, object] = field(default_factory=dict)  # those in others: "optimizer.lr"
-    weights: StateDict = field(default_factory=dict)  # by name, as a checkpoint has them
-
-
-def describe_checkpoint(path: Path) -> Model:
+def describe_checkpoint(path: Path) -> Description:
     """A checkpoint of fairseq's or of this package's, or the one in a folder of plug or import-hf.
 
     Raises:
@@ -154,7 +144,7 @@ def describe_checkpoint(path: Path) -> Model:
     return _model(path, "checkpoint", _title(checkpoint), facts, settings, weights, warnings)
 
 
-def describe_pack(folder: Path) -> Model:
+def describe_pack(folder: Path) -> Description:
     """A language pack. Raises InputError as `load_pack` does."""
     pack = load_pack(folder, finite=False)
     about, side = pack.description, pack.side
@@ -175,7 +165,7 @@ def describe_pack(folder: Path) -> Model:
     return _model(folder, "language pack", title, facts, asdict(about), weights)
 
 
-def describe_module(folder: Path) -> Model:
+def describe_module(folder: Path) -> Description:
     """A task module. Raises InputError as `load_module` does."""
     module = load_module(folder, finite=False)
     about, kind, labels = module.description, module.method.name, folder / LABELS
@@ -230,7 +220,7 @@ def _model(
     settings: dict[str, object],
     weights: StateDict,
     warnings: Sequence[str] = (),
-) -> Model:
+) -> Description:
     """With the facts and warnings that only the weights and the files say."""
     types = (str(tensor.dtype).removeprefix("torch.") for tensor in weights.values())
     counts = _count(types, weights)
@@ -238,7 +228,7 @@ def _model(
     identity = settings.pop("lineage"), settings.pop("vocabulary", None)
     settings = {**flat(settings), "precision": ", ".join(counts)}
     warnings = [*warnings, *_not_finite(weights)]
-    return Model(path, kind, title, facts, warnings, *identity, settings, weights)
+    return Description(path, kind, title, facts, warnings, *identity, settings, weights)
 
 
 def _precision(counts: Mapping[str, int]) -> Fact:

@@ -1,9 +1,10 @@
 """The record of a score, whatever the kind, from what `evaluate`, `retrieve` and `perplexity` write."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
 from ..files.records import shown
 from .kind import Kind, Metric, Row
@@ -60,6 +61,25 @@ class Score:
         chance = None if self.chance is None else f"chance {self.chance:.1f} %"
         about = [self.unit if self.per_cent else None, ", ".join(filter(None, [chance, self.note]))]
         return f"{self.metric} ({'; '.join(filter(None, about))})" if self.per_cent else self.metric
+
+
+class Summary(NamedTuple):
+    """A score over seeds: mean, and the lowest and highest; of one seed its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.1f} ({self.low:.1f} to {self.high:.1f})"
+
+
+def summarise(scores: Sequence[Score]) -> Summary:
+    """The mean over seeds with their range; of a single seed the score with its own interval."""
+    if len(scores) == 1:
+        return Summary(scores[0].value, scores[0].low, scores[0].high)
+    values = [score.value for score in scores]
+    return Summary(fmean(values), min(values), max(values))
 
 
 def row_of(

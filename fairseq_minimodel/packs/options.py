@@ -101,3 +101,9 @@ class MergeOptions:
     body: Path = body("that the module was trained over")
     module: Path = option(REQUIRED, metavar="FOLDER")
     output: Path = output("FILE", "checkpoint")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructureOptions:
+    module: Path = option(REQUIRED, metavar="FOLDER")
+    drawing: Path | None = option(None, "PNG to draw it in")

@@ -5,12 +5,17 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from .charts import Panel, Style, control_style, style
-from .curves import VARIANTS
+from .charts import Panel, Style, style
 from .gather import Label
 
-_CONTROL = "untrained"
-_KNOWN = [name for name in VARIANTS if name != _CONTROL]
+CONTROL = "untrained"
+# How the examples call the variants, and how they are shown.
+VARIANTS = {
+    "standard": "Standard",
+    "minijoint": "MiniJoint",
+    "minipost": "MiniPost",
+    CONTROL: "untrained control",
+}
 
 Cell = str | tuple[str, str]  # its text, if empty a dash; and a second, smaller line
 
@@ -71,10 +76,12 @@ def share(share: float, digits: int) -> str:
 
 def in_order(labels: Iterable[Label]) -> list[Label]:
     """Labels once each: by run, and in each the variants as the examples have them, then the others."""
+    known = [*VARIANTS]
 
     def place(label: Label) -> tuple:
-        number = _KNOWN.index(label.variant) if label.variant in _KNOWN else len(_KNOWN)
-        return (label.group, label.variant == _CONTROL, number, label.variant)
+        name = label.variant
+        number = known.index(name) if name in known else len(known)
+        return (label.group, name == CONTROL, number, name)
 
     return sorted(set(labels), key=place)
 
@@ -83,11 +90,8 @@ def label_styles(labels: Iterable[Label]) -> dict[Label, Style]:
     """A style for each label: the colour is the variant's, the dashes are the run's."""
     labels = in_order(labels)
     runs = sorted({label.group for label in labels})
-    variants = list(dict.fromkeys([*_KNOWN, *(label.variant for label in labels)]))
-
-    def look(label: Label) -> Style:
-        turns = runs.index(label.group)
-        is_control = label.variant == _CONTROL
-        return control_style(turns) if is_control else style(variants.index(label.variant), turns)
-
-    return {label: look(label) for label in labels}
+    variants = dict.fromkeys([*VARIANTS, *(label.variant for label in labels)])
+    places = {CONTROL: None} | {
+        name: place for place, name in enumerate(name for name in variants if name != CONTROL)
+    }
+    return {label: style(places[label.variant], runs.index(label.group)) for label in labels}

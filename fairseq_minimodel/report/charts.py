@@ -7,7 +7,7 @@ scheme; the colours of the curves have a contrast of 3 or more with both.
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -17,8 +17,11 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..cost.compute_to_match import Curve
+from ..errors import InputError
 from ..files.atomic import atomic_file
 from ..files.outputs import PICTURE
+from ..terminal.table import flops_unit
 
 # Those of Okabe and Ito (2008), the light ones darkened: with any common colour blindness they are
 # told apart, with the markers also in grey.
@@ -55,16 +58,16 @@ class Style(NamedTuple):
     dashes: str
 
 
-def style(place: int, turns: int = 0) -> Style:
-    """The style of the curve with this number; the first 24 differ. `turns` changes the dashes."""
+def style(place: int | None, turns: int = 0) -> Style:
+    """The style of the curve with this number, the first 24 differ; None: of what was not trained.
+
+    `turns` changes the dashes.
+    """
+    if place is None:
+        return Style(GREY, "X", _DASHES[(2 + turns) % len(_DASHES)])
     turn, colour = divmod(place, len(COLOURS))
     marker = "os^DvP"[(place + turn) % 6]
     return Style(COLOURS[colour], marker, _DASHES[(turn + turns) % len(_DASHES)])
-
-
-def control_style(turns: int = 0) -> Style:
-    """The style of what was not trained."""
-    return Style(GREY, "X", _DASHES[(2 + turns) % len(_DASHES)])
 
 
 @dataclass(frozen=True)
@@ -167,3 +170,38 @@ def _draw(panel: Panel, file: Path | TextIO, form: str, title: str = "", salt: s
         figure.set_figheight(_HEIGHT + 0.2 * rows + 0.3 * bool(title))
         page = {"transparent": True} if form == "svg" else {"dpi": _DOTS}
         figure.savefig(file, format=form, **page)
+
+
+def draw_score_against_flops(
+    curves: Sequence[Curve],
+    path: str | Path,
+    *,
+    references: Mapping[str, float] | None = None,
+    score_label: str = "accuracy",
+    title: str = "",
+) -> None:
+    """Draw the curves over their training compute, as a PNG that is 1000 pixels wide.
+
+    Args:
+        curves: each gets a colour, a marker, a legend entry, and a band from its lows to its highs.
+        path: of the PNG, written as a whole or not at all.
+        references: name to score, drawn as horizontal lines: chance, source language, control.
+        score_label: name of the score, which is shown in per cent.
+        title: above the picture.
+
+    Raises:
+        InputError: no curves.
+    """
+    if not curves:
+        raise InputError("0 curves: a picture takes at least 1")
+    size, unit = flops_unit(max(curve.flops[-1] for curve in curves))
+    lines = []
+    for place, curve in enumerate(curves):
+        scores = (curve.scores, curve.lows, curve.highs)
+        y, lows, highs = ([100 * score for score in some] for some in scores)
+        x = [flops / size for flops in curve.flops]
+        lines.append(Line(curve.name, style(place), x, y, lows, highs))
+    named = (references or {}).items()
+    heights = [(f"{name}, {100 * score:.1f}", 100 * score) for name, score in named]
+    x_label = f"training compute ({unit})"
+    draw_png(Panel(f"{score_label} (%)", x_label, lines, heights), path, title)

@@ -5,25 +5,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from ..kinds.scores import Score
-from ..terminal.table import flops_unit, format_flops
-from .blocks import Block, Cell, Charts, Section, Table, in_order, label_styles, shown
-from .charts import Line, Panel, with_room
-from .curves import (
+from ..cost.compute_to_match import (
     NEARLY,
     Curve,
-    Summary,
     compute_to_match,
     compute_to_match_over_seeds,
     score_curve,
-    summarise,
 )
+from ..kinds.scores import Score, Summary, summarise
+from ..terminal.table import flops_unit, format_flops
+from .blocks import Block, Cell, Charts, Section, Table, in_order, label_styles, shown
+from .charts import Line, Panel, with_room
 from .gather import Item, Label, Run
-
-_LEFT_OUT = (
-    "Compute to match is left out: it needs scores of packs along the way, and the packs were scored "
-    "at the end alone."
-)
 
 Seeds = dict[str, list[Item]]  # scores by seed, those of one pack or of several on its way
 Row = dict[Label, Seeds]
@@ -110,11 +103,8 @@ def compute_section(tasks: Sequence[Task], costs: Sequence[Block]) -> Section | 
             blocks.append(chart)
             if task.score.per_cent and (table := _match_table(task)):
                 blocks.append(table)
-    shares = any(task.score.per_cent for task in tasks)
-    matched = any(isinstance(block, Table) for block in blocks)
-    text = _LEFT_OUT if blocks and shares and not matched else ""
     blocks += costs
-    return Section("compute", "Compute", blocks, text) if blocks else None
+    return Section("compute", "Compute", blocks) if blocks else None
 
 
 # ---- tables
@@ -169,7 +159,7 @@ def _is_common(label: Label, task: Task) -> bool:
 def _score_cell(seeds: Seeds | None) -> Cell:
     if seeds is None:
         return ""
-    value, low, high = _summary(seeds)
+    value, low, high = summarise(_last(seeds))
     return f"{value:.1f}", f"{low:.1f} to {high:.1f}"
 
 
@@ -180,10 +170,6 @@ def _means(task: Task, labels: Sequence[Label]) -> list[str]:
 
 def _last(seeds: Seeds) -> list[Score]:
     return [points[-1].content for points in seeds.values()]
-
-
-def _summary(seeds: Seeds) -> Summary:
-    return summarise(_last(seeds))
 
 
 # ---- against compute
@@ -221,7 +207,9 @@ def _charts(task: Task) -> Charts | None:
 
 def _lines(row: Row) -> list[Line]:
     """A line for each label whose packs' compute is known; none unless there are two to compare."""
-    starts = {label.group: (0, _summary(row[label])) for label in row if is_control(row[label])}
+    starts = {
+        label.group: (0, summarise(_last(row[label]))) for label in row if is_control(row[label])
+    }
     looks = label_styles(row)
     curves, controls = [], []
     for label in in_order(row):
@@ -257,7 +245,7 @@ def _references(task: Task, with_source: bool) -> list[tuple[str, float]]:
     heights = {"chance": {score.chance for seeds in all_seeds for score in _last(seeds)}}
     if with_source and task.source in task.rows:
         own = task.rows[task.source].values()
-        heights[task.source] = {round(_summary(seeds).value, 1) for seeds in own}
+        heights[task.source] = {round(summarise(_last(seeds)).value, 1) for seeds in own}
     return [
         (f"{name}, {height:.1f}", height)
         for name, found in heights.items()

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from ..bodies.checkpoint import read_checkpoint
 from ..bodies.cost import TrainingCost, training_cost
+from ..bodies.training_log import SUMS, TrainingLog, options_of, read_log
 from ..corpus.record import RECORD_NAME, read_prepared
 from ..errors import InputError
 from ..files.records import read_json, record
@@ -21,7 +22,6 @@ from ..kinds.scores import AGAIN, Place, Score, read_score
 from ..packs.pack import DESCRIPTION, Description, read_description
 from ..terminal.progress import SHORT, Progress
 from ..vocabulary.symbols import fingerprint, read_symbols
-from .logs import SUMS, TrainingLog, options_of, read_log
 
 logger = logging.getLogger(__name__)
 
@@ -29,17 +29,8 @@ CHECKPOINT = "checkpoint_last.pt"
 SAVED = "checkpoint.save_dir"
 SEED = re.compile(r"seed[-_]?(\d+)")
 # Folders whose names say what is in them, not which of several it is.
-_KINDS = [
-    "adapted",
-    "checkpoints",
-    "data",
-    "finetuned",
-    "logs",
-    "models",
-    "outputs",
-    "packs",
-    "scores",
-]
+_KINDS = ("adapted", "checkpoints", "data", "finetuned", "logs", "models", "outputs", "packs",
+          "scores")  # fmt: skip
 _NO_TASKS = ("score", "scores", "results")
 _SHARD = re.compile(r"shard\d+")
 _UNKNOWN = TrainingCost(updates=None, tokens=None, seconds=None, flops=None)

@@ -19,6 +19,7 @@ import fairseq_minimodel
 from ..errors import InputError
 from ..files.atomic import atomic_file
 from ..files.outputs import FileForm, check_file
+from ..inspect.facts import counted
 from ..packs.pack import Description
 from ..terminal.progress import SHORT, Progress
 from ..terminal.text import plain
@@ -28,9 +29,9 @@ from .comparison import compute_section, headline, read_tasks, score_section
 from .gather import Run, gather, source_language
 from .learning import cost_blocks, learning_section
 from .neighbours import neighbour_section
+from .options import ReportOptions
 from .settings import settings_section
 from .tokenizers import tokenizer_section
-from .verb_options import ReportOptions
 
 PAGE = FileForm("a report", lambda path: b"<span>fairseq-minimodel</span>" in path.read_bytes())
 NO_RESULT = (
@@ -150,6 +151,4 @@ def _contents(run: Run) -> str:
         "prepared text": run.data,
         "score": run.results,
     }
-    return ", ".join(
-        f"{len(found):,} {name}{'s' * (len(found) > 1)}" for name, found in counts.items() if found
-    )
+    return ", ".join(counted(len(found), name) for name, found in counts.items() if found)

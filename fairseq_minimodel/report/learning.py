@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy
 
+from ..bodies.training_log import HEAD, Figures
 from ..kinds import MASKED
 from ..kinds.registry import KINDS, kind_of_task
 from ..terminal.table import flops_unit, format_flops, format_seconds
 from .blocks import Block, Charts, Folded, Section, Table, in_order, label_styles, shown
 from .charts import Line, Panel, Style, thinned, with_room
 from .gather import Item, Label, Run
-from .logs import HEAD, Figures
 
 _UNKNOWN = "bits"
 _EARLY = 0.05  # of a run: before that the loss falls so far that nothing else could be seen

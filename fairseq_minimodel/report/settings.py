@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
+from ..bodies.training_log import options_of
 from .blocks import Block, Folded, Section, Table
 from .gather import SAVED, Run
-from .logs import options_of
 
 _NOTHING = ("", "None")
 _LOGGING = "job_logging_cfg."  # hydra's, which is not a setting of training

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy
 
-from ..corpus.indexed import token_type
+from ..corpus.indexed import Split, read_split, shards_in
 from ..errors import InputError
 from ..vocabulary.matching import matches, spelled_out, texts
 from ..vocabulary.symbols import SPECIAL_SYMBOLS, read_symbols
@@ -82,8 +82,8 @@ def tokenizer_cells(folder: Path, record: dict | None, source: Sequence[str]) ->
     both = {row for row in matches(symbols, source) if symbols[row] not in SPECIAL_SYMBOLS}
     if record:
         training = record["counts"]["train"]
-        shard = "shard00/" if record.get("shards", 1) > 1 else ""
-        text = count_text(folder / f"{shard}valid.bin", symbols, both)
+        text_folder = next(iter(shards_in(folder)), folder)
+        text = count_text(read_split(text_folder / "valid"), symbols, both)
     tokens, unknown = training.get("tokens"), training.get("unknown_share")
     in_text: list[Cell] = ["", "", ""]
     if text and text.tokens:
@@ -100,17 +100,15 @@ def tokenizer_cells(folder: Path, record: dict | None, source: Sequence[str]) ->
     ]
 
 
-def count_text(path: Path, symbols: Sequence[str], shared: set[int]) -> TextCounts:
-    """Count a text that `prepare` has binarised, PREFIX.bin, with the symbols of its vocabulary.
+def count_text(split: Split, symbols: Sequence[str], shared: set[int]) -> TextCounts:
+    """Count a text that `prepare` has binarised, with the symbols of its vocabulary.
 
     Raises:
-        InputError: the file is missing, or holds ids that the vocabulary does not have.
+        InputError: the text holds ids that the vocabulary does not have.
     """
-    if not path.is_file():
-        raise InputError(f"there is no {path}, which prepare.json promises: prepare the data again")
-    ids = numpy.fromfile(path, token_type(len(symbols)))
+    ids = split.tokens
     if len(ids) and ids.max() >= len(symbols):
-        raise InputError(f"{path} has ids beyond its dict.txt: prepare the data again")
+        raise InputError(f"{split.path} has ids beyond its dict.txt: prepare the data again")
     counts = numpy.bincount(ids, minlength=len(symbols))
     text_of = [*texts(symbols)]
     text_of[EOS], text_of[UNK] = "\n", _UNKNOWN

@@ -61,6 +61,14 @@ def format_seconds(seconds: float) -> str:
     return "{} d {} h".format(*divmod(round(seconds / 3600), 24))
 
 
+def format_bytes(size: int) -> str:
+    """A size in its unit, of powers of ten: "512 bytes", "20.1 MB"."""
+    for unit, divisor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= divisor:
+            return f"{size / divisor:.1f} {unit}"
+    return "1 byte" if size == 1 else f"{size} bytes"
+
+
 def _format_cell(cell: object) -> str:
     if cell is None:
         return MISSING

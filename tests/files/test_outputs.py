@@ -16,9 +16,9 @@ import pytest
 from conftest import SMALL_MODEL, run, train, write_pairs
 
 from fairseq_minimodel.cli import main
+from fairseq_minimodel.corpus.indexed import shards_in
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.evaluation.evaluate import _packs_below
-from fairseq_minimodel.inspect.data import shards_in
 from fairseq_minimodel.report.gather import gather
 from fairseq_minimodel.terminal.text import PlainStream
 

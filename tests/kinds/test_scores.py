@@ -2,7 +2,7 @@
 
 import pytest
 
-from fairseq_minimodel.kinds.scores import Score, read_score, read_scores
+from fairseq_minimodel.kinds.scores import Score, read_score, read_scores, summarise
 
 ACCURACY = {
     "accuracy": 0.5, "low": 0.4, "high": 0.6, "examples": 99, "chance": 0.125, "majority": 0.25,
@@ -50,6 +50,12 @@ def test_a_row_has_all_its_scores_and_their_place():
     assert (f1.metric, f1.value, exact.metric, exact.value) == ("F1", 25, "exact match", 10)
     assert {name: getattr(exact, name) for name in place} == place
     assert list(read_scores({"kind": "span", **row})) == [f1, exact]
+
+
+def test_over_seeds_the_mean_and_the_range_alone_the_interval():
+    first, second = read_score(ACCURACY), read_score({**ACCURACY, "accuracy": 0.8})
+    assert summarise([first]) == (50, 40, 60)
+    assert summarise([first, second]) == (65, 50, 80)
 
 
 def test_a_row_of_something_else_is_refused():

@@ -14,9 +14,9 @@ from fairseq.logging import metrics, progress_bar
 from omegaconf import OmegaConf
 from torch import nn
 
+from fairseq_minimodel.bodies.training_log import read_log
 from fairseq_minimodel.plugin import training_log
 from fairseq_minimodel.plugin.compat import command_line
-from fairseq_minimodel.report.logs import read_log
 
 FIGURE = re.compile(r"\| INFO \| (train_inner|train|valid) \| ")
 # A run as the README has it: neither a log format nor an interval are given.

@@ -12,10 +12,10 @@ import torch
 from conftest import run
 
 from fairseq_minimodel.bodies.language_side import LanguageSide
+from fairseq_minimodel.cost.compute_to_match import Curve, compute_to_match
 from fairseq_minimodel.cost.flops import Shape, masked_lm_flops
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.packs.pack import Description, save_pack
-from fairseq_minimodel.report.curves import Curve, compute_to_match
 from fairseq_minimodel.vocabulary.symbols import fingerprint, read_symbols
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,15 +1,20 @@
 import re
 
+import numpy as np
+import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
+from fairseq_minimodel.cost.compute_to_match import Curve, mean_curve
+from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.report import charts
 from fairseq_minimodel.report.charts import (
     COLOURS,
     GREY,
     Line,
     Panel,
-    control_style,
     draw_png,
+    draw_score_against_flops,
     style,
     svg,
     thinned,
@@ -39,7 +44,7 @@ def test_charts_of_one_page_do_not_share_names():
 
 
 def test_twenty_runs_look_different_and_turned_ones_in_their_dashes_alone():
-    assert len({control_style(), *map(style, range(24))}) == 25
+    assert len({*map(style, [None, *range(24)])}) == 25
     assert style(0) != style(0, 1) and style(0)[:2] == style(0, 1)[:2]
 
 
@@ -72,3 +77,56 @@ def test_long_curves_are_thinned_evenly_with_both_ends():
     points = thinned(range(100_001))
     assert len(points) == 300 and points[0] == 0 and points[-1] == 100_000
     assert {b - a for a, b in zip(points, points[1:], strict=False)} <= {334, 335}
+
+
+STANDARD = Curve("Standard", [0, 100, 200, 300], [0.2, 0.4, 0.8, 0.6])
+
+
+def test_picture_shows_every_curve_and_cuts_nothing_off(tmp_path):
+    path = tmp_path / "curves.png"
+    variants = [
+        STANDARD,
+        Curve("MiniJoint", [0, 40, 90], [0.2, 0.5, 0.81]),
+        Curve("MiniPost with a long name", [0, 60, 299], [0.2, 0.4, 0.7]),
+    ]
+    references = {"untrained control": 0.21, "chance": 0.2, "source language, English": 0.9}
+    draw_score_against_flops(variants, path, references=references, title="Title")
+
+    pixels = imread(path)[:, :, :3]
+    assert pixels.shape[1] == 1000 and pixels.shape[0] > 600
+    for colour in ("#0072B2", "#D55E00", "#009E73"):
+        assert (np.abs(pixels - to_rgb(colour)).max(axis=2) < 0.02).sum() > 300
+    for edge in (pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:]):
+        assert (edge == 1).all()
+
+
+def test_a_mean_curve_has_a_band(tmp_path):
+    runs = [Curve("A", [0, 50, 100], [0.2, 0.4, top]) for top in (0.5, 0.9)]
+    shades = []
+    for name, curves in (("mean", [mean_curve(runs)]), ("single", runs[:1])):
+        draw_score_against_flops(curves, tmp_path / f"{name}.png")
+        pixels = imread(tmp_path / f"{name}.png")[:, :, :3]
+        shade = 1 - 0.15 * (1 - np.array(to_rgb("#0072B2")))
+        shades.append((np.abs(pixels - shade).max(axis=2) < 0.01).sum())
+    assert shades[0] > 10_000 > shades[1]
+
+
+def test_failed_drawing_leaves_the_former_picture(tmp_path, monkeypatch):
+    path = tmp_path / "curves.png"
+    draw_score_against_flops([STANDARD], path)
+    former = path.read_bytes()
+
+    def fail(self, target, **options):
+        target.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(charts.Figure, "savefig", fail)
+    with pytest.raises(OSError, match="disk full"):
+        draw_score_against_flops([STANDARD], path)
+    assert path.read_bytes() == former
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_picture_of_no_curves_is_refused():
+    with pytest.raises(InputError, match="0 curves"):
+        draw_score_against_flops([], "x.png")

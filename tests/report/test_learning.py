@@ -2,10 +2,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from fairseq_minimodel.bodies.cost import TrainingCost
+from fairseq_minimodel.bodies.training_log import TrainingLog
 from fairseq_minimodel.report.blocks import Charts
 from fairseq_minimodel.report.gather import Item, Label
 from fairseq_minimodel.report.learning import at_flops, learning_section
-from fairseq_minimodel.report.logs import TrainingLog
 
 
 def training(variant="standard", language="de", task="language_adaptation", seed="", **log):

@@ -2,7 +2,7 @@ import numpy
 import pytest
 import sentencepiece
 
-from fairseq_minimodel.corpus.indexed import IndexedDatasetWriter, token_type
+from fairseq_minimodel.corpus.indexed import IndexedDatasetWriter, read_split, token_type
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.report.tokenizers import count_text, tokenizer_cells
 from fairseq_minimodel.vocabulary.symbols import read_symbols
@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 
 def test_counts_worked_out_by_hand(folder):
-    counts = count_text(folder / "valid.bin", read_symbols(folder / "dict.txt"), {THE, T})
+    counts = count_text(read_split(folder / "valid"), read_symbols(folder / "dict.txt"), {THE, T})
     assert counts.tokens == 4 + 5 + 1
     assert counts.words == 2 + 2 + 1
     assert counts.characters == len("the cats") + len("caé ?") + len("the")
@@ -62,7 +62,7 @@ def test_counts_equal_those_of_the_text_itself(tmp_path):
     write_dictionary(tmp_path / "dict.txt", pieces, [1] * len(pieces))
     vocabulary = Vocabulary(tmp_path / "sentencepiece.bpe.model", tmp_path / "dict.txt")
     write_text(tmp_path / "valid", vocabulary.encode_batch(lines), len(vocabulary))
-    counts = count_text(tmp_path / "valid.bin", read_symbols(tmp_path / "dict.txt"), set())
+    counts = count_text(read_split(tmp_path / "valid"), read_symbols(tmp_path / "dict.txt"), set())
     assert counts.tokens == sum(map(len, model.encode(lines)))
     assert counts.words == sum(len(line.split()) for line in lines) == 2400
     assert counts.characters == sum(map(len, lines))

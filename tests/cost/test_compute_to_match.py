@@ -1,20 +1,13 @@
-import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
-from matplotlib.image import imread
 
-from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.kinds.scores import read_score
-from fairseq_minimodel.report import charts
-from fairseq_minimodel.report.curves import (
+from fairseq_minimodel.cost.compute_to_match import (
     Curve,
     compute_to_match,
     compute_to_match_over_seeds,
-    draw_score_against_flops,
     mean_curve,
     score_curve,
-    summarise,
 )
+from fairseq_minimodel.errors import InputError
 
 STANDARD = Curve("Standard", [0, 100, 200, 300], [0.2, 0.4, 0.8, 0.6])
 
@@ -200,68 +193,11 @@ def test_mean_curve_over_the_flops_that_all_runs_have():
             lambda: compute_to_match_over_seeds([STANDARD] * 2, [STANDARD] * 2, 1.5),
             "fraction 1.5 of the best",
         ),
-        (lambda: draw_score_against_flops([], "x.png"), "0 curves"),
     ],
 )
 def test_values_that_cannot_be_are_refused(call, words):
     with pytest.raises(InputError, match=words):
         call()
-
-
-def test_picture_shows_every_curve_and_cuts_nothing_off(tmp_path):
-    path = tmp_path / "curves.png"
-    variants = [
-        STANDARD,
-        Curve("MiniJoint", [0, 40, 90], [0.2, 0.5, 0.81]),
-        Curve("MiniPost with a long name", [0, 60, 299], [0.2, 0.4, 0.7]),
-    ]
-    references = {"untrained control": 0.21, "chance": 0.2, "source language, English": 0.9}
-    draw_score_against_flops(variants, path, references=references, title="Title")
-
-    pixels = imread(path)[:, :, :3]
-    assert pixels.shape[1] == 1000 and pixels.shape[0] > 600
-    for colour in ("#0072B2", "#D55E00", "#009E73"):
-        assert (np.abs(pixels - to_rgb(colour)).max(axis=2) < 0.02).sum() > 300
-    for edge in (pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:]):
-        assert (edge == 1).all()
-
-
-def test_a_mean_curve_has_a_band(tmp_path):
-    runs = [Curve("A", [0, 50, 100], [0.2, 0.4, top]) for top in (0.5, 0.9)]
-    shades = []
-    for name, curves in (("mean", [mean_curve(runs)]), ("single", runs[:1])):
-        draw_score_against_flops(curves, tmp_path / f"{name}.png")
-        pixels = imread(tmp_path / f"{name}.png")[:, :, :3]
-        shade = 1 - 0.15 * (1 - np.array(to_rgb("#0072B2")))
-        shades.append((np.abs(pixels - shade).max(axis=2) < 0.01).sum())
-    assert shades[0] > 10_000 > shades[1]
-
-
-def test_failed_drawing_leaves_the_former_picture(tmp_path, monkeypatch):
-    path = tmp_path / "curves.png"
-    draw_score_against_flops([STANDARD], path)
-    former = path.read_bytes()
-
-    def fail(self, target, **options):
-        target.write_bytes(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(charts.Figure, "savefig", fail)
-    with pytest.raises(OSError, match="disk full"):
-        draw_score_against_flops([STANDARD], path)
-    assert path.read_bytes() == former
-    assert list(tmp_path.iterdir()) == [path]
-
-
-ACCURACY = {
-    "accuracy": 0.5, "low": 0.4, "high": 0.6, "examples": 99, "chance": 0.125, "majority": 0.25,
-}  # fmt: skip
-
-
-def test_over_seeds_the_mean_and_the_range_alone_the_interval():
-    first, second = read_score(ACCURACY), read_score({**ACCURACY, "accuracy": 0.8})
-    assert summarise([first]) == (50, 40, 60)
-    assert summarise([first, second]) == (65, 50, 80)
 
 
 def test_a_curve_begins_with_the_control():

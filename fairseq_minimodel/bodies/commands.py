@@ -3,12 +3,12 @@
 import dataclasses
 from pathlib import Path
 
-from ..bodies.architectures import ARCHITECTURES
 from ..cost.flops import Shape
 from ..cost.gpus import GPUS
 from ..cost.plan import Machine, Plan
 from ..files.atomic import write_json
 from ..files.outputs import check_file, json_form
+from .architectures import ARCHITECTURES
 
 PLAN = json_form("a plan of flops", "target_vocabulary", "runs", "steps", "totals")
 
@@ -59,7 +59,7 @@ def _named_shape(arch: str, vocabulary: int) -> Shape:
 
 
 def _shape_of_body(body: Path) -> Shape:
-    from ..bodies.checkpoint import read_checkpoint  # imports torch
-    from ..bodies.cost import shape_of
+    from .checkpoint import read_checkpoint  # imports torch
+    from .cost import shape_of
 
     return shape_of(read_checkpoint(body))

@@ -9,11 +9,10 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..inspect.facts import flat
 from ..terminal.progress import Progress
 
 _SETTINGS = "{'_name': "  # how they begin, after the name of a logger, which --log-file leaves out
@@ -136,6 +135,15 @@ def _plain(text: str) -> dict:
         return plain(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, RecursionError):
         return {}
+
+
+def flat(settings: Mapping[str, object], before: str = "") -> dict[str, object]:
+    """The leaves of nested settings, each with its path: "optimization.lr"."""
+    leaves = {}
+    for name, value in settings.items():
+        inner = isinstance(value, dict)
+        leaves |= flat(value, f"{before}{name}.") if inner else {f"{before}{name}": value}
+    return leaves
 
 
 def options_of(settings: dict) -> dict[str, str]:

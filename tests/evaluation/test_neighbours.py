@@ -5,8 +5,8 @@ import torch
 from support.run_folder import write_pack
 
 from fairseq_minimodel.bodies.language_side import LanguageSide
+from fairseq_minimodel.evaluation.neighbours import align, is_word
 from fairseq_minimodel.packs.pack import load_pack
-from fairseq_minimodel.report.neighbours import align, is_word
 
 
 def pack(folder, language, tokens, vectors):

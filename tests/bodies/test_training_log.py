@@ -2,7 +2,7 @@ import json
 
 from support.run_folder import settings_line, training_line, validation_line
 
-from fairseq_minimodel.report.logs import read_log
+from fairseq_minimodel.bodies.training_log import read_log
 
 
 def test_settings_and_figures_in_both_forms_of_log(tmp_path):

@@ -9,9 +9,9 @@ from matplotlib.patches import Circle, FancyArrowPatch
 from ..files.atomic import atomic_file
 from ..files.outputs import PICTURE, check_file
 from ..modules.tams import EDGES, OPERATIONS, describe, node_name
-from ..packs.module import load_module, structure_of
+from .module import load_module, structure_of
 
-# Okabe and Ito (2008), as in `curves.py`; the first two, which compute nothing, are greys
+# Okabe and Ito (2008), as in `report/charts.py`; the first two, which compute nothing, are greys
 _COLOURS = ("#bbbbbb", "#555555", "#D55E00", "#009E73", "#0072B2", "#CC79A7")
 _RADIUS = 0.6
 _PLACES = ((0, 1.7), (0, -1.7), (3.6, 0), (7.2, 0), (10.8, 0))  # of the nodes, by number

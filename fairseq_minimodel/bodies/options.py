@@ -1,31 +1,11 @@
-"""The options of the verbs that show a run, a structure, or what a run will cost."""
+"""The options of `flops`."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..bodies.architectures import ARCHITECTURES
 from ..cost.gpus import GPUS
-from ..options import REQUIRED, json_file, option
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportOptions:
-    runs: list[Path] = option(REQUIRED, "folder", name="", metavar="RUN")
-    output: Path = option(Path("report.html"), "the page")
-    pictures: Path | None = option(
-        None, "for the PNGs (default: beside the page, report_files)", metavar="FOLDER"
-    )
-    source: str | None = option(
-        None,
-        "the language that others are compared with (default: that of pretraining)",
-        metavar="LANGUAGE",
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class StructureOptions:
-    module: Path = option(REQUIRED, metavar="FOLDER")
-    drawing: Path | None = option(None, "PNG to draw it in")
+from ..options import json_file, option
+from .architectures import ARCHITECTURES
 
 
 @dataclass(frozen=True, kw_only=True)

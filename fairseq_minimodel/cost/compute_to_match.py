@@ -1,26 +1,14 @@
-"""Score against compute: the picture, and how much less compute a variant needs for a score."""
+"""Compute to match: how much less compute a variant needs for a score, of curves over FLOPs."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from statistics import fmean
 from typing import NamedTuple
 
 import numpy
 
 from ..errors import InputError
-from ..kinds.scores import Score
-from ..terminal.table import flops_unit
-from .charts import Line, Panel, draw_png, style
 
-# How the examples call the variants, and how they are shown.
-VARIANTS = {
-    "standard": "Standard",
-    "minijoint": "MiniJoint",
-    "minipost": "MiniPost",
-    "untrained": "untrained control",
-}
 NEARLY = 0.95  # of a reference's best score: where curves are flat, noise decides about the rest
 
 
@@ -261,57 +249,3 @@ def _flops_to_reach(score: float, curve: Curve) -> float | None:
             return flops + (next_flops - flops) * (score - best) / (next_score - best)
         flops, best = next_flops, max(best, next_score)
     return None
-
-
-class Summary(NamedTuple):
-    """A score over seeds: mean, and the lowest and highest; of one seed its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.1f} ({self.low:.1f} to {self.high:.1f})"
-
-
-def summarise(scores: Sequence[Score]) -> Summary:
-    """The mean over seeds with their range; of a single seed the score with its own interval."""
-    if len(scores) == 1:
-        return Summary(scores[0].value, scores[0].low, scores[0].high)
-    values = [score.value for score in scores]
-    return Summary(fmean(values), min(values), max(values))
-
-
-def draw_score_against_flops(
-    curves: Sequence[Curve],
-    path: str | Path,
-    *,
-    references: Mapping[str, float] | None = None,
-    score_label: str = "accuracy",
-    title: str = "",
-) -> None:
-    """Draw the curves over their training compute, as a PNG that is 1000 pixels wide.
-
-    Args:
-        curves: each gets a colour, a marker, a legend entry, and a band from its lows to its highs.
-        path: of the PNG, written as a whole or not at all.
-        references: name to score, drawn as horizontal lines: chance, source language, control.
-        score_label: name of the score, which is shown in per cent.
-        title: above the picture.
-
-    Raises:
-        InputError: no curves.
-    """
-    if not curves:
-        raise InputError("0 curves: a picture takes at least 1")
-    size, unit = flops_unit(max(curve.flops[-1] for curve in curves))
-    lines = []
-    for place, curve in enumerate(curves):
-        scores = (curve.scores, curve.lows, curve.highs)
-        y, lows, highs = ([100 * score for score in some] for some in scores)
-        x = [flops / size for flops in curve.flops]
-        lines.append(Line(curve.name, style(place), x, y, lows, highs))
-    named = (references or {}).items()
-    heights = [(f"{name}, {100 * score:.1f}", 100 * score) for name, score in named]
-    x_label = f"training compute ({unit})"
-    draw_png(Panel(f"{score_label} (%)", x_label, lines, heights), path, title)
