@@ -136,12 +136,12 @@ def test_the_controller_learns_through_the_choice():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_padding_changes_nothing(kind):
-    model = with_effect(make(kind)).eval()
+    model = with_effect(make(kind)).eval().double()  # large weights let roundings grow
     structure_of(model).embedding.normal_()
     tokens = random_tokens(12, 7)
     together = model(tokens, features_only=True)[0]
     alone = model(tokens[1:, :7], features_only=True)[0]
-    torch.testing.assert_close(together[1:, :7], alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(together[1:, :7], alone, rtol=1e-10, atol=1e-10)
 
 
 def test_a_copy_of_the_model_has_its_own_structure():
