@@ -30,7 +30,7 @@ class StructureOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FlopsOptions:
-    """The defaults are the scale of the method's authors: RoBERTa-base, and how they trained it later."""
+    """The defaults are the scale of the method's authors: RoBERTa-base, and how it was trained."""
 
     arch: str = option(
         "minimodel_roberta_base", "sizes of the model", choices=tuple(ARCHITECTURES), group="sizes"
