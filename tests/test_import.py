@@ -40,7 +40,7 @@ from fairseq.optim import OPTIMIZER_REGISTRY
 from fairseq.tasks import TASK_REGISTRY
 
 OURS = ({"joint_masked_lm", "span_qa"}, {"minimodel_roberta"}, {"fused_adam"},
-        {"language_adaptation", "meta_masked_lm", "span_qa"})
+        {"language_adaptation", "meta_masked_lm", "meta_sentence_prediction", "span_qa"})
 
 def registered():
     found = CRITERION_REGISTRY, ARCH_MODEL_REGISTRY, OPTIMIZER_REGISTRY, TASK_REGISTRY

@@ -17,11 +17,11 @@ OUT=${OUT:-outputs/meta_training} SEED=${SEED:-1} HELD_OUT=${HELD_OUT:-common-vo
 DOMAINS=(wikinews globalvoices ntrex snli common-voice)
 VOCABULARY=8000 LENGTH=64 BATCH=16
 MODEL=${MODEL:---encoder-layers 4 --encoder-embed-dim 128 --encoder-ffn-embed-dim 512}
-# The paper's setting for language modelling is rank 32, one inner step at 5e-4, outer rate 5e-5.
+# The paper's setting for language modelling is rank 32, one inner step of Adam at 5e-4, outer rate 5e-5.
 MODULE=(--module-rank 8 --structure-width 32)
 PRETRAIN_UPDATES=${PRETRAIN_UPDATES:-10000} PREPARE_UPDATES=${PREPARE_UPDATES:-2000}
 ADAPT_UPDATES=${ADAPT_UPDATES:-500} EVALUATE_EVERY=${EVALUATE_EVERY:-10}
-PRETRAIN_LR=0.002 PREPARE_LR=0.0005 INNER_LR=${INNER_LR:-0.05} INNER_STEPS=${INNER_STEPS:-1}
+PRETRAIN_LR=0.002 PREPARE_LR=0.0005 INNER_LR=${INNER_LR:-0.0005} INNER_STEPS=${INNER_STEPS:-1}
 ADAPT_LR=0.0005 VALID_STEPS=20
 if [ -n "${SMOKE:-}" ]; then
   OUT=${OUT}-smoke PRETRAIN_UPDATES=4 PREPARE_UPDATES=3 ADAPT_UPDATES=4 EVALUATE_EVERY=2 VALID_STEPS=2

@@ -10,7 +10,7 @@ from .architectures import ARCHITECTURES
 
 @dataclass(frozen=True, kw_only=True)
 class FlopsOptions:
-    """The defaults are the settings of Marchisio et al. 2023: RoBERTa-base, and how it was trained."""
+    """The defaults are the scale of the method's authors: RoBERTa-base, and how it was trained."""
 
     arch: str = option(
         "minimodel_roberta_base", "sizes of the model", choices=tuple(ARCHITECTURES), group="sizes"

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files.records import record, shown
-from ..modules.registry import Settings
+from ..modules.registry import Settings, with_saved_targets
 
 MOST_SETTINGS = 100_000  # fairseq has some 1,000
 MOST_LEVELS = 20  # of settings within each other; fairseq has 3
@@ -59,6 +59,7 @@ def read_settings(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         name: model[name] for name in Settings.__dataclass_fields__ if model.get(name) is not None
     }
     record(module, Settings, f"{path}, its settings of the task module", AGAIN)
+    config["model"] = with_saved_targets(model, content["model"])
     return config
 
 

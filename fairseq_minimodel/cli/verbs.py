@@ -197,7 +197,7 @@ VERBS = (
         "bodies.options:FlopsOptions",
         "what pretraining and adaptation will cost: FLOPs, memory and time, before a run",
         "--arch minimodel_roberta_base --depth 4 --languages 5 --gpus 8",
-        "Prints the cost of each step and variant. The defaults are the settings of the paper: "
+        "Prints the cost of each step and variant. The defaults are the scale of the method's authors: "
         "RoBERTa-base, 125,000 updates of 2048 x 512 tokens.",
     ),
     Verb(

@@ -224,7 +224,10 @@ def _note(row: Row) -> str:
 
 KIND = Kind(
     name=CLASSIFICATION,
-    tasks={"sentence_prediction": "fairseq-minimodel evaluate --body {} --test PACK TEST.tsv"},
+    tasks={
+        "sentence_prediction": "fairseq-minimodel evaluate --body {} --test PACK TEST.tsv",
+        "meta_sentence_prediction": "",
+    },
     head=lambda task: f"{CLASSIFICATION_HEADS}{head_name(task)}.out_proj.weight",
     trained="was fine-tuned to classify",
     method="predict",

@@ -2,14 +2,15 @@
 
 import dataclasses
 import logging
+from collections.abc import Iterable
 
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
-from fairseq.distributed import utils as distributed
 from fairseq.models.roberta.model import RobertaClassificationHead
 from fairseq.models.transformer import TransformerEncoder
 from torch import Tensor, nn
 
+from ..bodies.family import ENCODER
 from ..bodies.identity import encode
 from ..bodies.language_side import StateDict
 from ..cost.freezing import LANGUAGE, NONE, parse_freeze
@@ -28,10 +29,12 @@ from ..packs.module import (
     encode_settings,
     is_head,
     is_layer_norm,
+    refuse_old_cells,
 )
 
 logger = logging.getLogger(__name__)
 
+PREPARED = f"{ENCODER}{SHARED}.prepared"
 
 # The options of all methods, flat, as fairseq wants them.
 TaskModuleConfig = dataclasses.make_dataclass(
@@ -122,11 +125,20 @@ def prepare_head(
 def fit_state(model: nn.Module, state: StateDict, method: Method) -> None:
     """Fit a checkpoint to a model: a plain body gets the model's own task module, as it stands.
 
+    A controller that meta-training has prepared learns no more: its choice stays.
+
     Raises:
-        InputError: the checkpoint has a task module and the model none, or another one.
+        InputError: the checkpoint has a task module and the model none, or another one; or cells of
+            version 0.1.0.
     """
     whole = model.state_dict()
     own = {name: tensor for name, tensor in whole.items() if _is_carried(name)}
+    refuse_old_cells("the checkpoint", method, state)
+    structure = structure_in(model.encoder.sentence_encoder)
+    if structure is not None and not structure.in_meta_training:
+        # by now no optimiser has been made
+        learns = not state.get(PREPARED, own[PREPARED]).any()
+        structure.controller.requires_grad_(learns)
     if TASK_BODY not in state:
         if own:
             state.update({**own, TASK_BODY: encode(body_digest(state))})
@@ -151,33 +163,29 @@ def fit_state(model: nn.Module, state: StateDict, method: Method) -> None:
         )
 
 
-def embed_task(encoder: TransformerEncoder, tokens: Tensor) -> None:
+def embed_task(encoder: TransformerEncoder, batches: Iterable[Tensor]) -> None:
     """Give the controller of a structure the embedding of a task; without a structure, do nothing.
 
-    It is the mean last hidden state over the tokens, in evaluation mode and without the cells: at the
-    start of training the frozen body's.
+    It is the mean, over all tokens of the task's training inputs, of their rows in the token embedding
+    layer (Hou et al. 2022, equation 4).
 
     Args:
-        tokens: ids of the task's training inputs, batch x length.
+        batches: ids of the inputs, each batch x length.
     """
-    if (structure := _structure(encoder)) is None:
+    if (structure := structure_in(encoder)) is None:
         return
-    was_training = encoder.training
-    encoder.eval()
-    with torch.no_grad():
-        hidden = encoder.forward(tokens)["encoder_out"][0]  # no call: without the hooks
-        real = tokens.ne(encoder.padding_idx).t()
-        structure.embedding.copy_(hidden[real].mean(dim=0))
-    encoder.train(was_training)
+    rows = encoder.embed_tokens.weight.detach()
+    counts = torch.zeros(len(rows), dtype=torch.long, device=rows.device)
+    for tokens in batches:
+        counts += torch.bincount(tokens.to(rows.device).flatten(), minlength=len(rows))
+    counts[encoder.padding_idx] = 0
+    shares = counts.double() / counts.sum().clamp(min=1)
+    wide = torch.promote_types(rows.dtype, torch.float32)
+    structure.embedding.copy_(shares.to(wide) @ rows.to(wide))
 
 
-def forget_task(encoder: TransformerEncoder) -> None:
-    """Let the next training pass find the embedding of its own task."""
-    if (structure := _structure(encoder)) is not None:
-        structure.embedding.zero_()
-
-
-def _structure(encoder: TransformerEncoder) -> Structure | None:
+def structure_in(encoder: TransformerEncoder) -> Structure | None:
+    """What the cells of a model have in common; None: it has no cells."""
     shared = getattr(encoder, SHARED, None)
     return shared if isinstance(shared, Structure) else None
 
@@ -206,16 +214,7 @@ def _lay_out(layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
 
 
 def _begin_structure(encoder: nn.Module, inputs: tuple) -> None:
-    structure: Structure = getattr(encoder, SHARED)
-    tokens = inputs[0]
-    if encoder.training and not structure.embedding.any():
-        embed_task(encoder, tokens)
-        processes = distributed.get_data_parallel_world_size()
-        if processes > 1:  # each has seen another batch
-            group = distributed.get_data_parallel_group()
-            distributed.all_reduce(structure.embedding, group)
-            structure.embedding.div_(processes)
-    structure.begin(tokens.ne(encoder.padding_idx).t())
+    getattr(encoder, SHARED).begin(inputs[0].ne(encoder.padding_idx).t())
 
 
 def _end_structure(encoder: nn.Module, inputs: tuple, output: object) -> None:

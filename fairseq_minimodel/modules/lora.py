@@ -28,6 +28,7 @@ class LoRA(LowRankMethod):
     trained = "a summand of low rank for each weight"
     source = "[Hu et al. 2021](https://arxiv.org/abs/2106.09685)"
     trains_layer_norms = False
+    default_targets = ("q_proj", "v_proj")
 
     lora_alpha: float = setting(16.0, "the change is multiplied by this, over the rank")
 

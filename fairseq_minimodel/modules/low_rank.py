@@ -61,11 +61,6 @@ def uniform(*shape: int, fan: int) -> Tensor:
 
 @dataclass(frozen=True)
 class LowRankMethod(WeightMethod):
-    """By default it changes the layers that LoRA does.
-
-    For TARP the paper names none; its released code grew out of LoRA's, which changes these two.
-    """
-
-    default_targets = ("q_proj", "v_proj")
+    """A method whose changes are of low rank."""
 
     module_rank: int = at_least_1(8, "rank of the matrices")

@@ -13,6 +13,7 @@ from .method import PATHS, WEIGHT, WeightMethod, setting
 
 LOWEST_SCORE = -0.02  # -s of the paper's initial distribution
 FIXED_SEED = 1
+HEAD_DEVIATION = 0.02  # of the weights of a head
 
 
 class BinaryMask(Change):
@@ -93,20 +94,23 @@ def unpack_bits(packed: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]
     return masks
 
 
-def fixed_weights(shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+def fixed_weights(shapes: Sequence[Sequence[int]], *, uniform: bool = False) -> list[Tensor]:
     """The random weights of a head that is only masked, never trained: always the same.
 
-    So they need not be kept with the masks. Uniform in +-1 / sqrt(inputs), as PyTorch starts a linear
-    layer; drawn by NumPy's legacy generator, whose numbers never change, and divided exactly alike
-    everywhere.
+    So they need not be kept with the masks. From N(0, 0.02), as BERT starts; drawn by NumPy's legacy
+    generator, whose numbers never change.
 
     Args:
         shapes: outputs x inputs, of the head's layers in their order.
+        uniform: from +-1 / sqrt(inputs) instead, as version 0.1.0 drew them.
     """
     generator = numpy.random.RandomState(FIXED_SEED)
     weights = []
-    for shape in shapes:
-        drawn = (2 * generator.random_sample(tuple(shape)) - 1) / numpy.sqrt(shape[1])
+    for shape in map(tuple, shapes):
+        if uniform:
+            drawn = (2 * generator.random_sample(shape) - 1) / numpy.sqrt(shape[1])
+        else:
+            drawn = HEAD_DEVIATION * generator.standard_normal(shape)
         weights.append(torch.from_numpy(drawn).float())
     return weights
 

@@ -73,7 +73,7 @@ class Method:
     # Whether a task's head is always the same random one, changed like the body's weights; else it is
     # trained.
     changes_heads: ClassVar[bool] = False
-    has_structure: ClassVar[bool] = False  # chosen again in each pass (`tams.py`)
+    has_structure: ClassVar[bool] = False  # chosen for the task (`tams.py`)
     default_targets: ClassVar[tuple[str, ...]] = ()  # names in PATHS of computed weights
     outputs: ClassVar[tuple[str, ...]] = ()  # ATTENTION, FEED_FORWARD: what it is applied after
     bits: ClassVar[tuple[str, ...]] = ()  # names of saved tensors that are bytes and no weights

@@ -1,7 +1,7 @@
 """The methods that there are, and all their settings as one record: each entry is a file here."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from ..errors import InputError
@@ -9,7 +9,7 @@ from .adapter import Adapters
 from .compacter import Compacter, CompacterPlusPlus
 from .lora import LoRA
 from .mask import Mask
-from .method import NONE, Method
+from .method import NONE, PATHS, WEIGHT, Method
 from .tams import TAMS, TARPAndTAMS
 from .tarp import TARP
 
@@ -39,6 +39,21 @@ def find_method(settings: Mapping[str, object]) -> Method:
         if settings.get(field.name) is not None
     }
     return kinds[name](**given)
+
+
+def with_saved_targets(settings: Mapping[str, object], tensors: Iterable[str]) -> dict[str, object]:
+    """The settings of a module that was saved, with the targets that its tensors tell of.
+
+    Where the settings leave them to the default, that may have been another: TARP's was
+    "q_proj,v_proj" in version 0.1.0. Of saved masks there are bits alone, and the default stays.
+    """
+    inside = [name for name in tensors if f".{WEIGHT}." in name]
+    found = [
+        name for name, path in PATHS.items() if any(f".{path}.{WEIGHT}." in one for one in inside)
+    ]
+    if not found or settings.get("module_targets") or found == find_method(settings).targets():
+        return dict(settings)
+    return {**settings, "module_targets": ",".join(found)}
 
 
 class Setting(NamedTuple):

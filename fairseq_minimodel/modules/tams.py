@@ -16,7 +16,7 @@ from .tarp import TARP
 
 OPERATIONS = ("none", "identity", "linear, ReLU", "gated linear", "convolution 3", "convolution 5")
 NODES = 3  # intermediate nodes
-INPUTS = 2  # input nodes; both hold the cell's input
+INPUTS = 2  # input nodes, each with a projection of its own
 # (source, target) of each edge: every node takes from the inputs, 0 and 1, and from all nodes before
 # it, as in DARTS (Liu et al. 2019, arXiv 1806.09055): 2 + 3 + 4 = 9 edges.
 EDGES = tuple(
@@ -29,8 +29,8 @@ class Pass(NamedTuple):
     """What the cells of a model go by in one pass.
 
     Attributes:
-        choice: in training, edges x operations, one 1 in each row; in evaluation, an operation for
-            each edge.
+        choice: while the controller learns, edges x operations, one 1 in each row; else an operation
+            for each edge.
         real: length x batch x 1, 0 at padding and else 1.
     """
 
@@ -43,6 +43,13 @@ class Structure(nn.Module):
 
     Args:
         width: of the model, and of the embedding.
+
+    Attributes:
+        embedding: of the task; all 0 where it is not known yet.
+        prepared: 1 once meta-training has trained the controller, which then stays as it is.
+        in_meta_training: whether this run is meta-training.
+        noise: edges x operations, of the present episode of meta-training; None outside of one.
+        current: what the cells go by; None outside of a pass, where they do nothing.
     """
 
     def __init__(self, width: int) -> None:
@@ -52,30 +59,55 @@ class Structure(nn.Module):
             nn.ReLU(),
             nn.Linear(CONTROLLER_WIDTH, len(EDGES) * len(OPERATIONS)),
         )
-        self.register_buffer("embedding", torch.zeros(width))  # all 0: not known yet
-        self.current: Pass | None = None  # outside of a pass the cells do nothing
+        self.register_buffer("embedding", torch.zeros(width))
+        self.register_buffer("prepared", torch.zeros(1))
+        self.in_meta_training = False
+        self.noise: Tensor | None = None
+        self.current: Pass | None = None
 
     def logits(self) -> Tensor:
-        """edges x operations."""
-        return self.controller(self.embedding).view(len(EDGES), len(OPERATIONS))
+        """edges x operations, in float32 at least: training in 16 bits chooses what inference does."""
+        first, _, last = self.controller
+        wide = torch.promote_types(self.embedding.dtype, torch.float32)
+        with torch.autocast(self.embedding.device.type, enabled=False):
+            hidden = functional.linear(
+                self.embedding.to(wide), first.weight.to(wide), first.bias.to(wide)
+            )
+            flat = functional.linear(hidden.relu(), last.weight.to(wide), last.bias.to(wide))
+        return flat.view(len(EDGES), len(OPERATIONS))
 
     def chosen(self) -> list[int]:
-        """The operation of each edge, as evaluation takes it: the likeliest."""
+        """The operation of each edge: the likeliest."""
         return self.logits().argmax(dim=-1).tolist()
 
-    def begin(self, real: Tensor) -> None:
-        """Choose for one pass: the likeliest in evaluation; in training drawn, with gradients.
+    def begin_episode(self) -> None:
+        """Draw the structure of an episode of meta-training, for all its passes in training.
 
-        Adding Gumbel noise and taking the largest draws each operation with its probability (Jang et
-        al. 2017, arXiv 1611.01144); the gradient is that of the softmax of the same sums.
+        The largest sum of logit and Gumbel noise is each operation with its probability (Jang et al.
+        2017, arXiv 1611.01144). The noise is what is kept; in evaluation there is none.
+        """
+        if self.training:
+            self.noise = -torch.empty_like(self.logits()).exponential_().log()
+
+    def end_episode(self) -> None:
+        """Forget the task and its structure."""
+        self.embedding.zero_()
+        self.noise = None
+
+    def begin(self, real: Tensor) -> None:
+        """Choose for one pass: with gradients to the controller, while that learns.
+
+        The choice is the largest, and its gradient that of the softmax.
 
         Args:
             real: length x batch, false at padding.
         """
         dtype = self.embedding.dtype
-        if self.training:
-            wide = torch.promote_types(dtype, torch.float32)
-            choice = functional.gumbel_softmax(self.logits().to(wide), hard=True).to(dtype)
+        if self.training and self.controller[0].weight.requires_grad:
+            sums = self.logits() if self.noise is None else self.logits() + self.noise
+            soft = sums.softmax(dim=-1)
+            hard = functional.one_hot(soft.argmax(dim=-1), len(OPERATIONS))
+            choice = ((hard - soft).detach() + soft).to(dtype)
         else:
             choice = self.chosen()
         self.current = Pass(choice, real.unsqueeze(-1).to(dtype))
@@ -120,13 +152,15 @@ class Edge(nn.Module):
         if number == 3:
             return functional.glu(self.gated(x))
         convolution = self.narrow if number == 4 else self.wide
-        return convolution((x * real).permute(1, 2, 0)).permute(2, 0, 1)
+        # Without the ReLU a cell of convolutions would be a linear map.
+        return convolution((x * real).permute(1, 2, 0)).permute(2, 0, 1).relu()
 
 
 class Cell(nn.Module):
     """x + up(mean of the intermediate nodes); a node is the sum over its edges.
 
-    At the start it is the identity, because the projection up is 0.
+    The input nodes are relu(W_0 x) and relu(W_1 x). At the start the cell is the identity, because
+    the projection up is 0.
 
     Args:
         width: of the model.
@@ -138,7 +172,8 @@ class Cell(nn.Module):
         super().__init__()
         # In a tuple, so that it is not this cell's own child: it has one place in the state dict.
         self.structure = (structure,)
-        self.down, self.up = nn.Linear(width, inner), nn.Linear(inner, width)
+        self.down = nn.ModuleList(nn.Linear(width, inner) for _ in range(INPUTS))
+        self.up = nn.Linear(inner, width)
         for zero in (self.up.weight, self.up.bias):
             nn.init.zeros_(zero)
         self.edges = nn.ModuleList(Edge(inner) for _ in EDGES)
@@ -149,7 +184,7 @@ class Cell(nn.Module):
         if current is None:
             return x
         choice, real = current
-        nodes = [self.down(x)] * INPUTS
+        nodes = [functional.relu(down(x)) for down in self.down]
         for target in range(INPUTS, INPUTS + NODES):
             incoming = [number for number, edge in enumerate(EDGES) if edge[1] == target]
             nodes.append(

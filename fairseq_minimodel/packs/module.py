@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import safetensors.torch
@@ -45,8 +45,8 @@ from ..kinds import CLASSIFICATION
 from ..kinds.classification import LABELS, head_name, read_labels
 from ..kinds.registry import RECORDS, kind_of
 from ..modules.mask import fixed_weights
-from ..modules.method import NONE, PATHS, SHARED, Method, is_module_part, option
-from ..modules.registry import METHODS, Settings, find_method
+from ..modules.method import NONE, OUTPUT, PATHS, SHARED, Method, is_module_part, option
+from ..modules.registry import METHODS, Settings, find_method, with_saved_targets
 from .trained_language import LAST_CHECKPOINT, was_language_trained
 
 NO_BODY = "0" * 16
@@ -57,6 +57,7 @@ DESCRIPTION = "module.json"
 MODULE = FolderForm("a task module", (WEIGHTS, DESCRIPTION), RECORDS)
 HEAD_LAYERS = ("dense", "out_proj")  # of a classification head
 MOST_OUTPUTS = 10_000  # of a head
+FORMAT = 2  # 1: of version 0.1.0, with other cells, and other heads under masks
 AGAIN = "make the module again with `fairseq-minimodel module`"
 
 
@@ -76,6 +77,7 @@ class Description:
         updates: optimiser steps of the training.
         versions: of the software that made it.
         tensors: the shape of each tensor in the other file; modules of version 0.1.0 have none.
+        format: `FORMAT`; modules of version 0.1.0 do not have it.
     """
 
     settings: dict[str, object]
@@ -90,6 +92,7 @@ class Description:
     updates: int
     versions: dict[str, str] = field(default_factory=dict)
     tensors: dict[str, list[int]] = field(default_factory=dict)
+    format: int = 1
 
 
 @dataclass(frozen=True)
@@ -172,8 +175,20 @@ def extract(checkpoint: Checkpoint) -> tuple[Description, StateDict]:
         updates=checkpoint.updates,
         versions={"fairseq_minimodel": __version__, "torch": torch.__version__},
         tensors=_shapes(packed),
+        format=FORMAT,
     )
+    if method.changes_heads and not _has_fixed_heads(state, description):
+        description = replace(description, format=1)
     return description, packed
+
+
+def _has_fixed_heads(state: StateDict, description: Description) -> bool:
+    """Whether the heads are those that the format says; a run of version 0.1.0 drew others."""
+    return all(
+        torch.allclose(state[name].float(), tensor, atol=1e-3)  # it may be in half precision
+        for name, tensor in fixed_heads(description).items()
+        if name.endswith(".weight")
+    )
 
 
 def encode_settings(method: Method, layers: int) -> Tensor:
@@ -210,6 +225,19 @@ def check_settings(found: Tensor, ours: Mapping[str, object]) -> None:
             f"the task module in the checkpoint was trained with {then}, and this run has {now}: give "
             f"{then} to go on with it; another module needs a plain body (--finetune-from-model) and "
             "a --save-dir of its own"
+        )
+
+
+def refuse_old_cells(owner: str, method: Method, names: Iterable[str]) -> None:
+    """Refuse TAMS cells of version 0.1.0, which had one projection down, with an `InputError`.
+
+    Args:
+        names: of the tensors of a module or a checkpoint.
+    """
+    if method.has_structure and any(name.endswith(f"{OUTPUT}.down.weight") for name in names):
+        raise InputError(
+            f"{owner} has cells of version 0.1.0, in which convolutions have no ReLU; this version "
+            "does not read them: train the task module again"
         )
 
 
@@ -262,8 +290,14 @@ def load_module(folder: str | Path, *, finite: bool = True) -> TaskModule:
     record(description.task, TaskSettings, f"{folder / DESCRIPTION}, task", AGAIN, others=True)
     if (folder / LABELS).is_file():
         _check_labels(folder / LABELS, description, folder)
+    if description.format not in (1, FORMAT):
+        told = f"is of the format {description.format}, and this version reads 1 and {FORMAT}"
+        raise _unfit(folder / DESCRIPTION, told)
     tensors = read_safetensors(folder / WEIGHTS, AGAIN)
-    bits = find_method(description.settings).bits
+    settings = with_saved_targets(description.settings, tensors)
+    description, method = replace(description, settings=settings), find_method(settings)
+    refuse_old_cells(str(folder), method, tensors)
+    bits = method.bits
     for name in tensors.keys() & set(bits):
         if tensors[name].dtype != torch.uint8 or tensors[name].dim() != 1:
             raise _unfit(folder / WEIGHTS, f"is damaged ({name} is not a row of bytes)")
@@ -450,7 +484,8 @@ def fixed_heads(description: Description) -> StateDict:
     for head, outputs in description.heads.items():
         *inner, last = head_modules(head)
         rows = {**dict.fromkeys(inner, description.width), last: outputs}
-        drawn = fixed_weights([(count, description.width) for count in rows.values()])
+        shapes = [(count, description.width) for count in rows.values()]
+        drawn = fixed_weights(shapes, uniform=description.format == 1)
         for name, weight in zip(rows, drawn, strict=True):
             heads[f"{name}.weight"] = weight
             heads[f"{name}.bias"] = torch.zeros(len(weight))

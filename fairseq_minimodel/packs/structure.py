@@ -16,8 +16,8 @@ _COLOURS = ("#bbbbbb", "#555555", "#D55E00", "#009E73", "#0072B2", "#CC79A7")
 _RADIUS = 0.6
 _PLACES = ((0, 1.7), (0, -1.7), (3.6, 0), (7.2, 0), (10.8, 0))  # of the nodes, by number
 _NOTE = (
-    "Both inputs are the cell's input, projected. A node is the sum of its edges; the mean of the "
-    "nodes, projected back, is added to the cell's input."
+    "The inputs are two projections of the cell's input. A node is the sum of its edges; the mean of "
+    "the nodes, projected back, is added to the cell's input."
 )
 # How far the curves of edges that would else run through a node bend, for their length.
 _BENDS = {(0, 3): -0.3, (1, 3): 0.3, (0, 4): -0.42, (1, 4): 0.42, (2, 4): -0.33}

@@ -31,6 +31,7 @@ from ..kinds.registry import RECORDS, kind_of_task
 from ..kinds.window_options import RECORD, read_record
 from ..models.encoder import auxiliary_layers
 from ..models.minimodel_roberta import MiniModelRoberta
+from ..models.with_module import embed_task, structure_in
 from ..packs.pack import DICTIONARY, check_tokenizer
 from ..tasks.lengths import say_what_is_left_out
 from ..vocabulary.tokenizers import TOKENIZER_FILES
@@ -39,6 +40,7 @@ from .forgetting import check_resumed
 
 logger = logging.getLogger(__name__)
 
+MOST_EMBEDDED = 10_000  # examples, or blocks of text: of more, every second, third, ...
 # Parts of a checkpoint besides the model, where it has them.
 PARTS = {
     "optimizer_history": list,
@@ -64,6 +66,28 @@ def warn_of_a_trained_language(trainer: Trainer) -> None:
             "body, so that language packs will not fit the result: give --freeze language, unless "
             "the source language is all that you need"
         )
+
+
+def embed_training_data(trainer: Trainer) -> None:
+    """Embed the task, once, for a model whose structure is chosen for it; meta-training does by itself.
+
+    Every process has all data, and so the same embedding.
+    """
+    model = trainer.get_model()
+    if not isinstance(model, MiniModelRoberta):
+        return
+    structure = structure_in(model.encoder.sentence_encoder)
+    if structure is None or structure.in_meta_training or structure.embedding.any():
+        return
+    data = trainer.task.dataset(trainer.cfg.dataset.train_subset)
+    every = -(-len(data) // MOST_EMBEDDED)
+    indices = range(0, len(data), every)
+    batches = (
+        data.collater([data[index] for index in indices[first : first + 64]])
+        for first in range(0, len(indices), 64)
+    )
+    inputs = (batch["net_input"]["src_tokens"] for batch in batches)
+    embed_task(model.encoder.sentence_encoder, inputs)
 
 
 def training_files(cfg: DictConfig) -> Iterator[tuple[Path, str]]:
@@ -197,6 +221,7 @@ def check_before_the_first_epoch(begin_epoch: Former, trainer: Trainer, epoch: i
             check_training_files(trainer.cfg)
             say_what_is_left_out(trainer.task)
             warn_of_a_trained_language(trainer)
+        embed_training_data(trainer)
     begin_epoch(trainer, epoch)
 
 

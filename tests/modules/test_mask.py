@@ -70,7 +70,20 @@ def test_masks_come_back_from_their_bits():
 def test_the_fixed_head_is_always_the_same():
     """Numbers of the legacy generator of NumPy, which never change: RandomState(1)."""
     first, second = fixed_weights([(2, 4), (3, 2)])
+    drawn = [1.6243453636632417, -0.6117564136500754, -0.5281717522634557, -1.0729686221561705]
+    torch.testing.assert_close(first[0], 0.02 * torch.tensor(drawn), rtol=1e-6, atol=1e-8)
+    assert second.shape == (3, 2) and torch.equal(fixed_weights([(2, 4)])[0], first)
+
+
+@pytest.mark.parametrize("width", [16, 256])
+def test_the_fixed_head_is_drawn_as_bert_starts_at_any_width(width):
+    weight = fixed_weights([(4096, width)])[0]
+    assert weight.std().item() == pytest.approx(0.02, rel=0.01)
+    assert (weight.abs() > 0.04).float().mean().item() == pytest.approx(0.0455, rel=0.1)
+
+
+def test_the_heads_of_version_0_1_0_are_known():
+    first, second = fixed_weights([(2, 4), (3, 2)], uniform=True)
     drawn = [0.417022004702574, 0.7203244934421581, 0.00011437481734488664, 0.30233257263183977]
     torch.testing.assert_close(first[0], torch.tensor(drawn) - 0.5, rtol=1e-6, atol=1e-7)
-    assert second.shape == (3, 2) and first.abs().max() <= 0.5 < second.abs().max() <= 0.7072
-    assert torch.equal(fixed_weights([(2, 4)])[0], first)
+    assert first.abs().max() <= 0.5 < second.abs().max() <= 0.7072

@@ -1,5 +1,7 @@
 """Cells and their controller against plain formulas in float64, their noise, and padding."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -51,7 +53,7 @@ def plain_operation(name, edge, sentence):
         for offset in range(-reach, reach + 1):
             if 0 <= place + offset < len(sentence):
                 total = total + convolution.weight[:, :, offset + reach] @ sentence[place + offset]
-        result.append(total)
+        result.append(total.clamp(min=0))
     return torch.stack(result)
 
 
@@ -59,10 +61,11 @@ def plain_cell(cell, x, weights):
     """The formula, for weights (edges x operations): nine edges in the order of their targets."""
     output = torch.empty_like(x)
     for index in range(x.shape[1]):
-        down = x[:, index] @ cell.down.weight.T + cell.down.bias
-        nodes, edges = [down, down], iter(zip(cell.edges, weights, strict=True))
+        first, second = cell.down
+        nodes = [(x[:, index] @ one.weight.T + one.bias).clamp(min=0) for one in (first, second)]
+        edges = iter(zip(cell.edges, weights, strict=True))
         for _ in range(3):
-            state = torch.zeros_like(down)
+            state = torch.zeros_like(nodes[0])
             for source in list(nodes):
                 edge, row = next(edges)
                 for name, weight in zip(OPERATIONS, row, strict=True):
@@ -77,6 +80,22 @@ def plain_cell(cell, x, weights):
 def test_there_are_nine_edges_forward_and_six_operations():
     assert len(EDGES) == len(set(EDGES)) == 9 and len(OPERATIONS) == 6
     assert all(source < target and 2 <= target <= 4 for source, target in EDGES)
+
+
+def test_a_cell_has_the_parameters_of_the_released_one():
+    cell = Cell(768, 64, Structure(768))
+    assert sum(parameter.numel() for parameter in cell.parameters()) == 556_736
+
+
+@pytest.mark.parametrize("operation", [4, 5])
+def test_a_cell_of_convolutions_is_not_a_linear_map(operation):
+    cell, structure = make_cell()
+    for part in cell.modules():
+        if getattr(part, "bias", None) is not None:
+            nn.init.zeros_(part.bias)
+    structure.current = Pass([operation] * 9, all_real())
+    x, y = random_input(), random_input()
+    assert not torch.allclose(cell(x + y), cell(x) + cell(y))
 
 
 @pytest.mark.parametrize("soft", [True, False])
@@ -123,46 +142,60 @@ def test_outside_of_a_pass_a_cell_does_nothing():
     assert cell(x) is x
 
 
-def test_the_gradient_passes_straight_through_the_choice():
-    """It is that of the softmax of logits and noise, where the forward pass has a hard choice."""
+def straight_through(sums):
+    """What a choice is, and the gradient of the logits for weights of the operations, row by row."""
+    hard = torch.zeros(9, 6).scatter(1, sums.argmax(dim=1, keepdim=True), 1.0)
+    soft = sums.softmax(dim=1)
+    return hard, lambda weights: soft * (weights - (soft * weights).sum(dim=1, keepdim=True))
+
+
+@pytest.mark.parametrize("in_episode", [True, False])
+def test_the_gradient_passes_straight_through_the_choice(in_episode):
+    """It is that of the softmax, where the forward pass has a hard choice; noise only in episodes."""
     structure = Structure(WIDTH)
     nn.init.normal_(structure.embedding)
-    torch.manual_seed(5)
+    logits = structure.controller(structure.embedding).view(9, 6).detach()
+    sums = logits
+    if in_episode:
+        torch.manual_seed(5)
+        sums = logits - torch.empty_like(logits).exponential_().log()
+        torch.manual_seed(5)
+        structure.begin_episode()
     structure.begin(torch.ones(LENGTH, BATCH, dtype=torch.bool))
-    choice = structure.current.choice
-    weights = torch.randn(9, 6)
+    choice, weights = structure.current.choice, torch.randn(9, 6)
     (choice * weights).sum().backward()
-
-    logits = structure.logits().detach()
-    torch.manual_seed(5)
-    noise = -torch.empty_like(logits).exponential_().log()
-    sums = logits + noise
-    hard = torch.zeros(9, 6).scatter(1, sums.argmax(dim=1, keepdim=True), 1.0)
+    hard, gradient = straight_through(sums)
     torch.testing.assert_close(choice, hard)
-    soft = sums.softmax(dim=1)
-    # d/dlogits of sum(soft * weights), row by row
-    wanted = soft * (weights - (soft * weights).sum(dim=1, keepdim=True))
     found = structure.controller[2].bias.grad.view(9, 6)
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found, gradient(weights), rtol=1e-4, atol=1e-6)
     assert structure.controller[0].weight.grad.any()
 
 
-def test_training_draws_each_operation_with_its_probability():
+def test_an_episode_draws_each_operation_with_its_probability_and_keeps_it():
     structure = Structure(WIDTH)
     nn.init.normal_(structure.controller[2].bias)
     expected = structure.logits().softmax(dim=1).detach()
-    counts, draws = torch.zeros(9, 6), 3000
+    counts, draws, real = torch.zeros(9, 6), 3000, torch.ones(1, 1, dtype=torch.bool)
     for _ in range(draws):
-        structure.begin(torch.ones(1, 1, dtype=torch.bool))
-        counts += structure.current.choice.detach().round()
+        structure.begin_episode()
+        structure.begin(real)
+        choice = structure.current.choice.detach().round()
+        structure.end()
+        structure.begin(real)
+        assert torch.equal(structure.current.choice.detach().round(), choice)
+        counts += choice
     assert counts.sum(dim=1).eq(draws).all()
     chi_square = ((counts - draws * expected) ** 2 / (draws * expected)).sum(dim=1)
     # 5 degrees of freedom: the mean is 5, and 1 in 1000 is above 20.5
     assert chi_square.max() < 20.5 and 2 < chi_square.mean() < 9
+    structure.end_episode()
+    assert structure.noise is None and not structure.embedding.any()
 
 
-def test_evaluation_takes_the_likeliest_and_draws_nothing():
-    structure = Structure(WIDTH).eval()
+@pytest.mark.parametrize("frozen", [True, False])
+def test_evaluation_and_a_frozen_controller_take_the_likeliest_and_draw_nothing(frozen):
+    structure = Structure(WIDTH).train(frozen)
+    structure.controller.requires_grad_(not frozen)
     nn.init.normal_(structure.embedding)
     state = torch.get_rng_state()
     structure.begin(torch.ones(1, 1, dtype=torch.bool))
@@ -171,6 +204,15 @@ def test_evaluation_takes_the_likeliest_and_draws_nothing():
     before = structure.chosen()
     nn.init.normal_(structure.embedding, std=10)  # another task
     assert structure.chosen() != before
+
+
+def test_training_in_half_precision_chooses_what_inference_does():
+    structure = Structure(64)
+    nn.init.normal_(structure.embedding, std=0.01)
+    half = copy.deepcopy(structure).half()
+    again = copy.deepcopy(half).float()  # as a checkpoint of that training is read
+    assert half.logits().dtype == torch.float32
+    torch.testing.assert_close(half.logits(), again.logits())
 
 
 @pytest.mark.parametrize("operation", range(6))

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.packs.module import load_module, structure_of
+from fairseq_minimodel.modules.mask import fixed_weights
+from fairseq_minimodel.packs.module import fixed_heads, load_module, structure_of
 
 DESCRIPTION = {
     "settings": {"task_module": "lora", "module_layers": "", "module_rank": 2},
@@ -98,6 +99,42 @@ def test_tensors_that_no_module_has(tensors, words, folder):
     save_file(tensors, folder / "module.safetensors")
     with pytest.raises(InputError, match=f"module.safetensors .*{words}"):
         load_module(folder)
+
+
+def test_cells_of_version_0_1_0_are_refused_and_formats_to_come(folder):
+    cell = "encoder.sentence_encoder.layers.0.fc2.task_output"
+    save_file({f"{cell}.down.weight": torch.ones(8, 4)}, folder / "module.safetensors")
+    description = {**DESCRIPTION, "settings": {"task_module": "tams"}}
+    (folder / "module.json").write_text(json.dumps(description))
+    with pytest.raises(
+        InputError, match="has cells of version 0.1.0, .*: train the task module again"
+    ):
+        load_module(folder)
+    (folder / "module.json").write_text(json.dumps({**description, "format": 3}))
+    with pytest.raises(InputError, match="is of the format 3, and this version reads 1 and 2"):
+        load_module(folder)
+
+
+def test_tarp_of_version_0_1_0_has_the_targets_of_then(folder):
+    names = [
+        f"encoder.sentence_encoder.layers.0.self_attn.{one}_proj.task_weight.left" for one in "qv"
+    ]
+    save_file({name: torch.ones(4, 2) for name in names}, folder / "module.safetensors")
+    settings = {"task_module": "tarp", "module_targets": ""}
+    (folder / "module.json").write_text(json.dumps({**DESCRIPTION, "settings": settings}))
+    assert load_module(folder).method.targets() == ["q_proj", "v_proj"]
+
+
+def test_masks_bring_the_head_of_their_format(folder):
+    description = {**DESCRIPTION, "settings": {"task_module": "mask"}}
+    save_file({"masks": torch.ones(3, dtype=torch.uint8)}, folder / "module.safetensors")
+    drawn = []
+    for form in ({}, {"format": 2}):
+        (folder / "module.json").write_text(json.dumps({**description, **form}))
+        heads = fixed_heads(load_module(folder).description)
+        drawn.append(heads["classification_heads.sentence_classification_head.dense.weight"])
+    assert torch.equal(drawn[0], fixed_weights([(4, 4)], uniform=True)[0])
+    assert torch.equal(drawn[1], fixed_weights([(4, 4)])[0])
 
 
 def test_a_structure_of_an_absurd_width_is_not_made(folder):

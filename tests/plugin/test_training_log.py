@@ -135,6 +135,7 @@ def make_run(**settings):
         ({"model__task_module": "lora"}, "minimodel module --checkpoint LAST --output MODULE"),
         ({"model___name": "roberta"}, "saved: LAST"),
         ({"task___name": "meta_masked_lm"}, "saved: LAST"),
+        ({"task___name": "meta_sentence_prediction"}, "saved: LAST"),
         ({"checkpoint__no_save": True}, "0 updates"),
     ],
 )  # fmt: skip

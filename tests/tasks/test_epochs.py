@@ -21,6 +21,10 @@ TASKS = {
     "language_adaptation": ("language_adaptation", {}),
     "language_adaptation-spans": ("language_adaptation", SPANS),
     "meta_masked_lm": ("meta_masked_lm", {"meta_support": 2, "meta_query": 2}),
+    "meta_sentence_prediction": (
+        "meta_sentence_prediction",
+        {"num_classes": 3, "meta_support": 2, "meta_query": 2},
+    ),
     "sentence_prediction-cropped": (
         "sentence_prediction",
         {"num_classes": 3, "shorten_method": "random_crop", "max_positions": 9},
@@ -34,11 +38,11 @@ def make_epochs(request, source_data, pair_data):
     """A function that makes the batches of a task, fresh as when a run starts."""
     name, settings = TASKS[request.param]
     config = OmegaConf.structured(TASK_DATACLASS_REGISTRY[name])
-    if name == "sentence_prediction":
+    if name.endswith("sentence_prediction"):
         config.update(data=str(pair_data), regression_target=False)
     else:
         config.update(data=str(source_data), tokens_per_sample=32, sample_break_mode="complete")
-    if name == "meta_masked_lm":
+    if name.startswith("meta_"):
         config.update(distributed_world_size=1, ddp_backend="legacy_ddp")
     config.update(_name=name, seed=1, **settings)
 

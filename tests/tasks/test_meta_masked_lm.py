@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import LENGTH, OPTIMISER, SMALL_MODEL, USER_DIR, run, state_of, train, write_corpus
-from models.test_minimodel_roberta import SIZES, make_model
+from models.test_minimodel_roberta import SIZES
 from omegaconf import OmegaConf
 from recipes.test_training import losses, run_two_processes, same_weights
 from torch.nn import functional
@@ -20,7 +20,7 @@ from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.inference.build import build_model
 from fairseq_minimodel.models.minimodel_roberta import MiniModelRobertaConfig
 from fairseq_minimodel.modules.method import is_module_part
-from fairseq_minimodel.modules.tams import describe
+from fairseq_minimodel.modules.tams import Pass, describe
 from fairseq_minimodel.packs.module import (
     is_layer_norm,
     load_module,
@@ -31,8 +31,10 @@ from fairseq_minimodel.packs.module import (
 )
 from fairseq_minimodel.tasks.episodes import Episodes
 from fairseq_minimodel.tasks.meta_masked_lm import MetaMaskedLMConfig, MetaMaskedLMTask
+from fairseq_minimodel.tasks.meta_training import inner_parameters
 
 EMBEDDING = "encoder.sentence_encoder.task_shared.embedding"
+TOKENS = "encoder.sentence_encoder.embed_tokens.weight"
 INNER_LR, OUTER_LR = 0.05, 0.01
 
 
@@ -81,65 +83,116 @@ def criterion(model, sample):
     return loss, size, {"loss": loss.detach(), "sample_size": size}
 
 
-def without_cells(model, task):
-    """A model with the same TARP, and no cells at all."""
-    with torch.random.fork_rng():
-        plain = make_model(task.source_dictionary, task_module="tarp", module_targets="q_proj,fc1")
-    plain.double().eval()
-    kept = {
-        name: value
-        for name, value in model.state_dict().items()
-        if not any(part in name for part in ("task_output", "task_shared", "task_settings"))
-    }
-    plain.load_state_dict(kept)
-    return plain
+def choose(parameters, embedding, noise):
+    """Which operation each edge is: the paper's controller A(z), in training with Gumbel noise.
+
+    The controller is two dense layers; straight through, the gradient is that of the softmax.
+    """
+    prefix = "encoder.sentence_encoder.task_shared.controller"
+    first, last = (
+        (parameters[f"{prefix}.{layer}.weight"], parameters[f"{prefix}.{layer}.bias"])
+        for layer in (0, 2)
+    )
+    hidden = (first[0] @ embedding + first[1]).clamp(min=0)
+    soft = ((last[0] @ hidden + last[1]).view(9, 6) + noise).softmax(dim=1)
+    hard = torch.zeros_like(soft).scatter(1, soft.argmax(dim=1, keepdim=True), 1.0)
+    return hard - soft.detach() + soft
 
 
-def plain_update(model, optimiser, task, sample, steps):
-    """First-order meta-training written out: adapted weights are other tensors, in other places."""
+class Adam:
+    """Kingma and Ba 2015, algorithm 1, for parameters by name."""
+
+    def __init__(self, rate):
+        self.rate, self.steps, self.mean, self.square = rate, 0, {}, {}
+
+    def step(self, values, gradients):
+        self.steps += 1
+        moved = {}
+        for name, gradient in gradients.items():
+            mean = self.mean[name] = 0.9 * self.mean.get(name, 0) + 0.1 * gradient
+            square = 0.999 * self.square.get(name, 0) + 0.001 * gradient**2
+            self.square[name] = square
+            corrected = (square / (1 - 0.999**self.steps)).sqrt() + 1e-8
+            moved[name] = values[name] - self.rate * mean / (1 - 0.9**self.steps) / corrected
+        return moved
+
+
+class GradientDescent:
+    def __init__(self, rate):
+        self.rate = rate
+
+    def step(self, values, gradients):
+        return {name: values[name] - self.rate * gradient for name, gradient in gradients.items()}
+
+
+INNER = {"adam": Adam, "sgd": GradientDescent}
+
+
+def plain_update(model, optimiser, sample, steps, make_inner):
+    """Algorithm 1 of the paper, lines 5 to 16, first order; in new tensors, nothing is put back.
+
+    The outer gradient is the mean over the tasks, in the place of the paper's sum.
+    """
     shared = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    inner = [name for name in shared if "task_weight" in name or "task_output" in name]
     total = {name: torch.zeros_like(parameter) for name, parameter in shared.items()}
-    has_cells = EMBEDDING in model.state_dict()
+    structure = getattr(model.encoder.sentence_encoder, "task_shared", None)
 
-    def loss_of(batch, parameters, embedding):
-        tensors = {**parameters, **({EMBEDDING: embedding} if has_cells else {})}
+    def loss_of(batch, parameters, embedding, noise):
         tokens, target = batch["net_input"]["src_tokens"], batch["target"]
-        logits = torch.func.functional_call(model, tensors, (tokens,))[0]
+        if structure is not None:  # line 9: the structure of the task, for each of its passes
+            real = tokens.ne(1).t().unsqueeze(-1).double()
+            choice = choose(parameters, embedding, noise)
+            structure.begin = lambda _: setattr(structure, "current", Pass(choice, real))
+        logits = torch.func.functional_call(model, parameters, (tokens,))[0]
         predicted = target != 1
         return functional.cross_entropy(logits[predicted], target[predicted])
 
-    for episode in sample["episodes"]:
+    for episode in sample["episodes"]:  # line 6
         tokens = episode["support"]["net_input"]["src_tokens"]
-        embedding = None
-        if has_cells:
-            hidden = without_cells(model, task)(tokens, features_only=True)[0]
-            embedding = hidden[tokens != 1].mean(dim=0).detach()
+        rows = shared.get(TOKENS, model.get_parameter(TOKENS)).detach()
+        embedding = rows[tokens[tokens != 1]].mean(dim=0)  # equation 4
+        noise = None
+        if structure is not None:
+            noise = -torch.empty(9, 6, dtype=torch.float64).exponential_().log()
+        # lines 7 and 10
         adapted = {name: p.detach().clone().requires_grad_() for name, p in shared.items()}
-        for _ in range(steps):
-            support = loss_of(episode["support"], adapted, embedding)
-            gradients = torch.autograd.grad(
-                support, [adapted[name] for name in inner], allow_unused=True
-            )
-            for name, gradient in zip(inner, gradients, strict=True):
-                if gradient is not None:
-                    moved = adapted[name].detach() - INNER_LR * gradient
-                    adapted[name] = moved.requires_grad_()
-        query = loss_of(episode["query"], adapted, embedding)
+        inner = make_inner(INNER_LR)
+        names = [name for name in shared if "task_weight" in name or "task_output" in name]
+        for _ in range(steps):  # lines 11 to 13
+            support = loss_of(episode["support"], adapted, embedding, noise)
+            found = torch.autograd.grad(support, [adapted[one] for one in names], allow_unused=True)
+            gradients = {
+                name: gradient
+                for name, gradient in zip(names, found, strict=True)
+                if gradient is not None
+            }
+            moved = inner.step({name: adapted[name].detach() for name in gradients}, gradients)
+            adapted |= {name: value.requires_grad_() for name, value in moved.items()}
+        query = loss_of(episode["query"], adapted, embedding, noise)  # line 15
         gradients = torch.autograd.grad(query, list(adapted.values()), allow_unused=True)
         for name, gradient in zip(adapted, gradients, strict=True):
             if gradient is not None:
                 total[name] += gradient
     for name, parameter in shared.items():
         parameter.grad = total[name] / len(sample["episodes"])
-    optimiser.step()
+    optimiser.step()  # line 16
 
 
 @pytest.mark.parametrize("shared", ["model", "module"])
-@pytest.mark.parametrize(("kind", "steps"), [("tarp", 1), ("tarp", 3), ("tarp+tams", 2)])
-def test_every_update_is_that_of_a_plain_loop(kind, steps, shared, domains):
-    task = make_task(domains[:2], meta_shared=shared, meta_inner_steps=steps)
+@pytest.mark.parametrize(
+    ("kind", "inner", "steps"),
+    [("tarp", "adam", 1), ("tarp", "sgd", 3), ("tarp+tams", "adam", 2), ("tarp+tams", "sgd", 2)],
+)
+def test_every_update_is_that_of_algorithm_1(kind, inner, steps, shared, domains):
+    task = make_task(
+        domains[:2], meta_shared=shared, meta_inner_steps=steps, meta_inner_optimizer=inner
+    )
     model = make_meta_model(task, task_module=kind, module_targets="q_proj,fc1").train()
+    for name, parameter in model.named_parameters():
+        if (
+            "task_" in name and "task_shared" not in name
+        ):  # past the start, where most gradients are 0
+            torch.nn.init.normal_(parameter, std=0.2)
     other = copy.deepcopy(model)
     start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     task.load_dataset("train")
@@ -149,7 +202,7 @@ def test_every_update_is_that_of_a_plain_loop(kind, steps, shared, domains):
         for one in (model, other)
     ]
     fairseqs = SimpleNamespace(backward=lambda loss: loss.backward())
-    for update in range(4):
+    for update in range(3):
         sample = episodes.collater([episodes[2 * update], episodes[2 * update + 1]])
         torch.manual_seed(update)  # of the structures that are drawn
         optimisers[0].zero_grad(set_to_none=False)
@@ -162,15 +215,59 @@ def test_every_update_is_that_of_a_plain_loop(kind, steps, shared, domains):
                 parameter.grad /= count
         optimisers[0].step()
         torch.manual_seed(update)
-        plain_update(other, optimisers[1], task, sample, steps)
+        plain_update(other, optimisers[1], sample, steps, INNER[inner])
         for (name, ours), theirs in zip(model.named_parameters(), other.parameters(), strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9, msg=name)
+            torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8, msg=name)
         assert count == 2 and log["loss"] > 0 and log["support_size"] > 0
     changed = {n for n, p in model.named_parameters() if not torch.equal(p, start[n])}
     if shared == "module":
         assert all(is_module_part(name) or is_layer_norm(name) for name in changed)
     else:
-        assert "encoder.sentence_encoder.embed_tokens.weight" in changed
+        assert TOKENS in changed
+    assert any(".controller." in name for name in changed) == (kind == "tarp+tams")
+
+
+def test_the_passes_of_an_episode_have_one_structure_and_episodes_differ(domains):
+    task = make_task(domains[:2], meta_inner_steps=2)
+    model = make_meta_model(task, task_module="tams").train()
+    task.load_dataset("train")
+    episodes, seen = task.dataset("train"), []
+    model.encoder.sentence_encoder.register_forward_pre_hook(
+        lambda encoder, _: seen.append(encoder.task_shared.current.choice.detach().round())
+    )
+    sample = episodes.collater([episodes[0], episodes[1]])
+    task.train_step(sample, model, criterion, SimpleNamespace(backward=lambda loss: None), 0)
+    first, second = seen[:3], seen[3:]  # two support passes and the query
+    assert len(second) == 3
+    for passes in (first, second):
+        assert all(torch.equal(one, passes[0]) for one in passes)
+    assert not torch.equal(first[0], second[0])
+
+
+def test_the_default_inner_step_moves_the_parameters_and_the_loss(domains):
+    """Plain gradient descent at the same rate changes neither by much."""
+    task = make_task(domains[:2])
+    for name in ("meta_inner_steps", "meta_inner_optimizer", "meta_inner_lr"):
+        setattr(task.cfg, name, getattr(MetaMaskedLMConfig(), name))
+    assert task.cfg.meta_inner_optimizer == "adam"
+    model = make_meta_model(task, task_module="tarp").train()
+    task.load_dataset("train")
+    support = task.dataset("train")[0]["support"]
+    parameters, moved, gained = inner_parameters(model), {}, {}
+    start = [parameter.detach().clone() for parameter in parameters]
+    for optimizer in ("adam", "sgd"):
+        task.cfg.meta_inner_optimizer = optimizer
+        with task._adapted(model, criterion, support) as log, torch.no_grad():
+            moved[optimizer] = torch.cat(
+                [(p - before).abs().flatten() for p, before in zip(parameters, start, strict=True)]
+            )
+            after, _ = task._loss(model, criterion, support)
+        gained[optimizer] = float(log["support_loss"] / log["support_size"] - after)
+    for one in moved.values():
+        assert (one > 0).double().mean() > 0.1  # the factors that are 0 at the start
+    assert moved["adam"][moved["adam"] > 0].median().item() == pytest.approx(5e-4, rel=0.01)
+    assert moved["sgd"].max() < 1e-5
+    assert gained["adam"] > 1e-4 > 100 * gained["sgd"]
 
 
 def test_the_shared_model_may_keep_its_language(domains):
@@ -185,7 +282,7 @@ def test_the_shared_model_may_keep_its_language(domains):
 
 
 def test_validation_adapts_too_and_changes_nothing(domains):
-    task = make_task(domains[:2], meta_inner_steps=5, meta_inner_lr=0.5)
+    task = make_task(domains[:2], meta_inner_steps=5, meta_inner_lr=0.01)
     model = make_meta_model(task, task_module="tarp+tams").eval()
     task.load_dataset("valid")
     episodes = task.dataset("valid")
@@ -208,7 +305,7 @@ def test_episodes_take_turns_over_domains_and_never_repeat_a_block(domains):
     assert len(episodes) == 600 // 6  # 200 sentences in each of the three
     orders = set()
     for first in range(0, 99, 3):
-        turn = [episodes[first + index]["domain"] for index in range(3)]
+        turn = [episodes[first + index]["task"] for index in range(3)]
         assert sorted(turn) == [0, 1, 2]
         orders.add(tuple(turn))
     assert len(orders) == 6
@@ -253,7 +350,7 @@ def test_settings_that_do_not_fit_are_refused(settings, sentence, domains):
 
 
 def test_data_that_does_not_fit_is_refused(domains, target_data, tmp_path):
-    with pytest.raises(InputError, match="the domains of meta_masked_lm share one"):
+    with pytest.raises(InputError, match="the tasks of meta-training share one"):
         make_task([domains[0], target_data])
     with pytest.raises(InputError, match=f"no {tmp_path}/dict.txt"):
         make_task([domains[0], tmp_path])
@@ -400,7 +497,7 @@ def test_two_processes_learn_as_one_with_twice_the_batch(domains, joint_checkpoi
     options = [
         *SMALL_MODEL, *LENGTH, "--criterion", "masked_lm", "--finetune-from-model",
         joint_checkpoint, *meta("--task-module", "tarp", "--dropout", "0", "--attention-dropout"),
-        "0", "--meta-inner-lr", "0.1",
+        "0", "--meta-inner-optimizer", "sgd", "--meta-inner-lr", "0.1",
     ]  # fmt: skip
     one = losses(train(data, tmp_path / "one", *options, "--update-freq", "2"))
     two = losses(run_two_processes(data, tmp_path / "two", *options))

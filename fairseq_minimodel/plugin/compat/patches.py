@@ -15,7 +15,7 @@ import threading
 import time
 import types
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from ...bodies.weights import (
 from ...corpus.indexed import INDEX, TOKENS, check_dataset
 from ...corpus.record import check_dictionary
 from ...errors import InputError, SetupError
+from ...modules.registry import with_saved_targets
 from ...vocabulary.tokenizers import read_counts
 from .around import Former, around
 
@@ -110,6 +111,10 @@ def load_checked(load: Former, path: str, *args: Any, **kwargs: Any) -> dict:
     if isinstance(state.get("model"), dict):
         state["model"] = without_prefix(state["model"])
         check_finite(path, state["model"], DIVERGED)
+        settings = (state.get("cfg") or {}).get("model")
+        if isinstance(settings, Mapping) and "module_targets" in settings:
+            saved = with_saved_targets(settings, state["model"])
+            settings["module_targets"] = saved["module_targets"]
     return state
 
 
