@@ -66,15 +66,15 @@ def test_a_pack_is_plugged_in(tmp_path):
 
 
 def test_a_tensor_that_is_not_known_is_passed_on_with_a_warning(tmp_path):
-    body = torch.load(OLD / "topics.pt", weights_only=True)
+    body = torch.load(OLD / "body.pt", weights_only=True)
     body["model"]["x"] = torch.zeros(2)
-    torch.save(body, tmp_path / "topics.pt")
+    torch.save(body, tmp_path / "body.pt")
     (tmp_path / "dict.txt").write_bytes((OLD / "packs/en/dict.txt").read_bytes())
     output = tmp_path / "plugged"
     result = minimodel(
-        "plug", "--body", tmp_path / "topics.pt", "--pack", OLD / "packs/de", "--output", output
+        "plug", "--body", tmp_path / "body.pt", "--pack", OLD / "packs/de", "--output", output
     )
-    assert f"{tmp_path}/topics.pt has an unknown tensor x, passed on as it is" in result.stderr
+    assert f"{tmp_path}/body.pt has an unknown tensor x, passed on as it is" in result.stderr
     assert torch.equal(state_of(output / "model.pt")["x"], torch.zeros(2))
 
 
