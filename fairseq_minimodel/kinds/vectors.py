@@ -1,4 +1,4 @@
-"""Sentence vectors: mean hidden states, and how often a translation is the nearest neighbour."""
+"""Sentence vectors: how they are made, and how often a translation is the nearest neighbour."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import InputError
-from ..vocabulary.tokenizers import BOS, EOS, PAD
+from ..vocabulary.tokenizers import BOS, EOS, PAD, Vocabulary
 from . import COSINE, CSLS, RETRIEVAL
 from .batches import Batches
 from .kind import Kind, Metric, Row, Speaker
@@ -65,18 +65,42 @@ def middle_layer(layers: int) -> int:
 
 
 def text_vectors(
-    speaker: Speaker, texts: Sequence[str], layer: int, longest: int
+    speaker: Speaker, texts: Sequence[str], layer: int | None, longest: int
 ) -> tuple[numpy.ndarray, int]:
     """Vectors of texts, texts x width, and how many texts were cut to the body's length.
 
     Args:
-        longest: positions of the body, which <s> and </s> need, too.
+        layer: whose mean hidden states they are; None: as the body's settings say.
+        longest: tokens of a text, <s> and </s> among them.
     """
-    room = longest - 2
-    encoded = speaker.vocabulary.encode_batch(texts)
+    sequences, cut = token_sequences(speaker.vocabulary, texts, longest)
+    if layer is None:
+        return pooled_vectors(speaker.model, sequences, speaker.batches), cut
+    return sentence_vectors(speaker.model, sequences, layer, speaker.batches), cut
+
+
+def token_sequences(
+    vocabulary: Vocabulary, texts: Sequence[str], longest: int
+) -> tuple[list[numpy.ndarray], int]:
+    """The ids of each text between <s> and </s>, and how many texts were cut.
+
+    Args:
+        longest: tokens of a text, <s> and </s> among them.
+    """
+    room, encoded = longest - 2, vocabulary.encode_batch(texts)
     sequences = [numpy.concatenate([[BOS], ids[:room], [EOS]]) for ids in encoded]
-    vectors = sentence_vectors(speaker.model, sequences, layer, speaker.batches)
-    return vectors, sum(len(ids) > room for ids in encoded)
+    return sequences, sum(len(ids) > room for ids in encoded)
+
+
+def pooled_vectors(
+    model: nn.Module, sequences: Sequence[numpy.ndarray], batches: Batches
+) -> numpy.ndarray:
+    """The vector of each sequence as the model's settings say: sequences x width, float32."""
+
+    def vectors(tokens: Tensor, _: list[int]) -> numpy.ndarray:
+        return model(tokens, sentence_vectors=True)[0].float().cpu().numpy()
+
+    return numpy.stack(batches.compute(sequences, vectors, "sentence"))
 
 
 def sentence_vectors(

@@ -2,4 +2,10 @@
 
 from ..plugin.compat import patches  # noqa: F401  isort: skip  (before anything of fairseq)
 
-from . import language_adaptation, lengths, meta_masked_lm, span_qa  # noqa: F401
+from . import (  # noqa: F401
+    language_adaptation,
+    lengths,
+    meta_masked_lm,
+    sentence_distillation,
+    span_qa,
+)
