@@ -84,7 +84,7 @@ class RetrieveOptions:
     layer: int | None = option(
         None,
         "compare the hidden states after this layer, from 1; 0: the embeddings (default: the one "
-        "above the middle, 7 of 12; of bodies trained for sentence vectors take the last)",
+        "above the middle, 7 of 12; of bodies made for sentence vectors what their settings say)",
         metavar="K",
         at_least=0,
     )

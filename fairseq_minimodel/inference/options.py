@@ -10,10 +10,13 @@ from ..options import body, device, labels, module, option
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
     body: Path = body()
-    pack: Path | None = option(
-        None,
-        "of the language of the lines (default: the language inside the body)",
+    packs: list[Path] = option(
+        [],
+        "of the language of the lines (default: the language inside the body); repeat it where lines "
+        "are in several, for sentence vectors",
+        name="pack",
         metavar="FOLDER",
+        action="append",
     )
     module: Path | None = module()
     labels: Path | None = labels()
@@ -29,6 +32,11 @@ class PredictOptions:
     text_columns: list[str] | None = option(
         None,
         "keys of JSON Lines (default: text; text1 and text2 for pairs; question and context)",
+        metavar="KEY",
+    )
+    language_column: str = option(
+        "language",
+        "with several --pack: key of JSON Lines that names the language of each",
         metavar="KEY",
     )
     top: int | None = option(
