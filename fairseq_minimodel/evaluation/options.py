@@ -22,8 +22,9 @@ class EvaluateOptions:
     )
     tests: list[tuple[str, str]] | None = option(
         None,
-        "a language pack and labelled examples (TSV or JSON Lines) or questions (SQuAD's JSON) in "
-        "its language; repeat it for more languages",
+        "a language pack and labelled examples (TSV or JSON Lines; for sentence vectors pairs of "
+        "sentences, with a number as label) or questions (SQuAD's JSON) in its language; repeat it for "
+        "more languages",
         name="test",
         metavar=("PACK", "FILE"),
         group="data, required",
