@@ -2,8 +2,8 @@
 
     python examples/sentence_vectors/pairs.py OUTPUT SOURCE TARGET [SOURCE TARGET ...]
 
-OUTPUT/all.source and OUTPUT/all.target are line-aligned. Pairs whose source has fewer than 3 words, or a
-side of which has more than 40, are left out.
+OUTPUT/all.source and OUTPUT/all.target are line-aligned. Pairs whose source has fewer than 3 words, or
+a side of which has more than 40, are left out.
 """
 
 import random

@@ -40,8 +40,8 @@ class AdaptOptions:
     source_language: str = option("en", "the language of the model")
     kind: str = option(
         LANGUAGE,
-        "what is learned of the new language: language: masked words; sentence-vectors: the vectors of a "
-        "sentence-transformers model, from --parallel",
+        "what is learned of the new language: language: masked words; sentence-vectors: the vectors of "
+        "a sentence-transformers model, from --parallel",
         choices=KINDS,
     )
     method: str = option(

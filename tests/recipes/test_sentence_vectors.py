@@ -1,15 +1,16 @@
-"""examples/sentence_vectors at its SMOKE=1 size, and `adapt --kind sentence-vectors`."""
+"""examples/sentence_vectors at its SMOKE=1 size, and docs/sentence_vectors.md."""
 
 import json
+import shutil
 
 import pytest
 from interop.test_sentence_transformers import OLD, write_modules
+from recipes.test_docs import blocks, run_block
 from recipes.test_real_model import write_data
 from support.bert_models import make_bert
 from support.scripts import EXAMPLES, run_script
 
 import fairseq_minimodel
-from fairseq_minimodel.cli import main
 
 pytestmark = pytest.mark.slow
 
@@ -26,10 +27,10 @@ def given(tmp_path_factory):
 
 def test_the_example(given):
     environment = {
-        "SMOKE": "1", "DATA": given / "data", "MODEL": given / "model", "OUT": given / "out",
+        "DATA": given / "data", "MODEL": given / "model", "OUT": given / "out",
         "LANGUAGES": "sw", "SEEDS": "1",
     }  # fmt: skip
-    result = run_script(EXAMPLES / "sentence_vectors/run.sh", environment)
+    result = run_script(EXAMPLES / "sentence_vectors/run.sh", **environment)
     assert result.returncode == 0, result.stdout + result.stderr
     out = given / "out-smoke"
     rows = json.loads((out / "scores/tatoeba:sw.json").read_text())
@@ -41,20 +42,25 @@ def test_the_example(given):
     assert [row["language"] for row in topics] == ["en", "sw", "sw", "sw"]
 
 
-def test_from_a_model_of_sentence_transformers_to_one_in_a_new_language(given):
-    pairs = [given / f"pairs.{side}" for side in ("en", "sw")]
-    for path, side in zip(pairs, ("source", "target"), strict=True):
-        lines = (given / f"toy/sw/{side}/mono.txt").read_text().splitlines()
-        path.write_text("\n".join(line for line in lines if line) + "\n")
-    words = ["adapt", "--kind", "sentence-vectors", "--model", given / "model", "--text",
-             given / "toy/sw/target/mono.txt", "--language", "sw", "--parallel", *pairs, "--budget",
-             "3m", "--output", given / "adapted"]  # fmt: skip
-    assert main([str(word) for word in words]) == 0
-    exported = given / "adapted/hf/model-sw"
+def test_the_page_from_one_command_to_vectors_in_two_languages(given):
+    """docs/sentence_vectors.md, and the library's vectors of what it has exported."""
+    for name, side in (("en", "source"), ("de", "target")):
+        text = (given / f"toy/sw/{side}/mono.txt").read_text()
+        lines = [line for line in text.splitlines() if line]
+        (given / f"pairs.{name}").write_text("\n".join(lines[:400]) + "\n")
+        (given / "german.txt").write_text(text)  # the last one
+    shutil.copytree(given / "model", given / "all-MiniLM-L6-v2")
+    printed = [run_block(kind, text, given) for kind, text in blocks("docs/sentence_vectors.md")]
+    assert "method: sentence-vectors, because there are 400 pairs" in printed[0]
+    vectors = [json.loads(line) for line in (given / "vectors.jsonl").read_text().splitlines()]
+    assert [row["language"] for row in vectors] == ["en", "de"]
+    assert all(len(row["prediction"]) == 32 for row in vectors)
+    exported = given / "outputs/de/hf/all-MiniLM-L6-v2-de"
     assert (exported / "modules.json").is_file() and (exported / "2_Normalize").is_dir()
-    texts = ["", *pairs[1].read_text().splitlines()[:5]]
-    body, pack = given / "adapted/source/body.pt", given / "adapted/packs/sw"
-    ours = fairseq_minimodel.load(body, pack).encode(texts)
+    texts = ["", *(given / "pairs.de").read_text().splitlines()[:5]]
+    ours = fairseq_minimodel.load(
+        given / "outputs/de/source/body.pt", given / "outputs/de/packs/de"
+    ).encode(texts)
     library = pytest.importorskip("sentence_transformers")
     theirs = library.SentenceTransformer(str(exported), device="cpu").encode(texts)
     assert abs(ours.numpy() - theirs).max() < 1e-5
