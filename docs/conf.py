@@ -43,7 +43,8 @@ NAVIGATION = {
         "adapt": "One command", "method": "", "prepare": "Preparing text",
         "training": "Training", "compute": "Compute",
         "evaluate": "Evaluating", "questions": "", "initialise": "", "task_modules": "",
-        "meta_training": "", "huggingface": "Hugging Face", "recipes": "Recipes of the paper",
+        "meta_training": "", "sentence_vectors": "", "huggingface": "Hugging Face",
+        "recipes": "Recipes of the paper",
     },
     "Reference": {"verbs/index": "", "options": "", "troubleshooting": ""},
     "Results": {

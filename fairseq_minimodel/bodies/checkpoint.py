@@ -10,6 +10,7 @@ from ..errors import InputError
 from ..files.atomic import atomic_file
 from ..files.outputs import FileForm
 from ..files.records import shown
+from ..nn.pooling import POOLINGS
 from ..terminal.progress import ProgressFile
 from .architectures import ARCHITECTURES
 from .family import (
@@ -23,7 +24,7 @@ from .family import (
 )
 from .identity import family_of_state
 from .language_side import LanguageSide, StateDict, language_side_of
-from .settings import AGAIN, LAYER_NORM_EPS, read_settings
+from .settings import AGAIN, LAYER_NORM_EPS, SENTENCE_SETTINGS, read_settings
 from .state import check_presence, check_state, with_present_names
 from .weights import DIVERGED, check_weights, read_torch
 
@@ -84,6 +85,12 @@ class Checkpoint:
             "activation_fn": settings.get("activation_fn", "gelu"),
             "layer_norm_eps": settings.get("layer_norm_eps", LAYER_NORM_EPS),
         }
+
+    def sentence_settings(self) -> dict[str, Any]:
+        """The settings that say how the model makes sentence vectors; none if it is not for them."""
+        settings = self.model_config
+        is_for_them = settings.get("sentence_pooling") in POOLINGS
+        return {name: settings.get(name) for name in SENTENCE_SETTINGS} if is_for_them else {}
 
     def language_side(self) -> LanguageSide:
         """Its language side (the tensors themselves).

@@ -13,6 +13,8 @@ MOST_SETTINGS = 100_000  # fairseq has some 1,000
 MOST_LEVELS = 20  # of settings within each other; fairseq has 3
 AGAIN = "copy or train it again"
 LAYER_NORM_EPS = 1e-5  # fairseq's, which its models have no setting for
+# of a model that is for sentence vectors
+SENTENCE_SETTINGS = ("sentence_pooling", "sentence_normalise", "sentence_length")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,9 @@ class ModelSettings:
     pooler_activation_fn: str | None = None
     layer_norm_eps: float = LAYER_NORM_EPS
     freeze: str | None = None
+    sentence_pooling: str | None = None
+    sentence_normalise: bool = False
+    sentence_length: int | None = None
 
 
 @dataclass(frozen=True)

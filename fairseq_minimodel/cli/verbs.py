@@ -184,11 +184,12 @@ VERBS = (
         "predict",
         "inference.predict:predict",
         "inference.options:PredictOptions",
-        "labels, answers or masked tokens for each line of a text, as JSON Lines",
+        "labels, answers, sentence vectors or masked tokens for each line of a text, as JSON Lines",
         "--body checkpoints/topics/checkpoint_last.pt --pack packs/de --input german.txt --output "
         "topics.jsonl",
         "A body that was fine-tuned to classify labels each line; one that was fine-tuned for "
-        "questions answers it; a pretrained one fills each <mask>. The input is read in portions, "
+        "questions answers it; one that is made for sentence vectors gives the vector; a pretrained "
+        "one fills each <mask>. The input is read in portions, "
         "in memory that does not grow with it.",
     ),
     Verb(

@@ -9,6 +9,7 @@ the tokens of a sequence (padding included, because it is computed), the forward
     an MLM head, per masked token  2 (d^2 + d V)       dense; projection to the vocabulary
     a classifier, per sequence     2 (d^2 + d classes) on <s>: dense; projection to the classes
     span extraction, per token     2 * 2 d             scores of the span's start and of its end
+    a sentence vector              nothing             a mean, or one of the hidden states
 
 A product y = x W costs the same again in the backward pass for the gradient of x, if something
 below needs it, and once more for the gradient of W, if W is trained. Attention has no weights, so
@@ -183,6 +184,26 @@ def span_flops(
     flops = _body(shape, tokens, sequence_length, trained)
     below = trained.output_needs_gradient(shape.layers)
     return flops + _linear(tokens, shape.width, 2, below, True)
+
+
+def sentence_vector_flops(
+    shape: Shape,
+    tokens: float,
+    sequence_length: float,
+    *,
+    freeze: str = "body",
+    pooled: float | None = None,
+) -> Flops:
+    """FLOPs of sentence vectors, over `tokens` tokens in sequences of `sequence_length`.
+
+    `total` is training, where the gradients end at the embeddings; a look-up is not counted.
+    Arguments and errors as in `masked_lm_flops`.
+
+    Args:
+        pooled: tokens whose last hidden states are pooled (None: all), where the last layer computes no
+            others (as `predictions_only` there).
+    """
+    return _body(shape, tokens, sequence_length, Trained.parse(freeze, shape.layers), pooled)
 
 
 def adam_operations(parameters: float, *, weight_decay: bool = True) -> float:

@@ -22,7 +22,7 @@ from ..kinds import CLASSIFICATION
 from ..kinds.batches import Batches
 from ..kinds.kind import Kind, Options, Row, Solver
 from ..kinds.mixture import Member, Mixing, predict_mixed
-from ..kinds.registry import KINDS, kind_of_task
+from ..kinds.registry import KINDS, kind_of
 from ..kinds.rows import Split
 from ..kinds.scores import kind_of_row, read_score, row_of
 from ..packs.module import DESCRIPTION, WEIGHTS, load_module, plug_module
@@ -282,8 +282,8 @@ def _kind(subjects: Sequence[_Subject]) -> Kind:
     """What all of them were fine-tuned for."""
     found = {}
     for subject in subjects:
-        kind = kind_of_task(subject.checkpoint.config.get("task", {}).get("_name"))
-        if kind is None or not kind.is_fine_tuned:
+        kind = kind_of(subject.checkpoint.config)
+        if not kind.is_fine_tuned:
             tasks = sorted(
                 task for one in KINDS.values() if one.is_fine_tuned for task in one.tasks
             )

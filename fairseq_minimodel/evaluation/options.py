@@ -26,8 +26,9 @@ class EvaluateOptions:
     mix_batch: int = mix_batch()
     tests: list[tuple[str, str]] | None = option(
         None,
-        "a language pack and labelled examples (TSV or JSON Lines) or questions (SQuAD's JSON) in "
-        "its language; repeat it for more languages",
+        "a language pack and labelled examples (TSV or JSON Lines; for sentence vectors pairs of "
+        "sentences, with a number as label) or questions (SQuAD's JSON) in its language; repeat it for "
+        "more languages",
         name="test",
         metavar=("PACK", "FILE"),
         group="data, required",
@@ -88,7 +89,7 @@ class RetrieveOptions:
     layer: int | None = option(
         None,
         "compare the hidden states after this layer, from 1; 0: the embeddings (default: the one "
-        "above the middle, 7 of 12; of bodies trained for sentence vectors take the last)",
+        "above the middle, 7 of 12; of bodies made for sentence vectors what their settings say)",
         metavar="K",
         at_least=0,
     )

@@ -22,9 +22,9 @@ from ..kinds.vectors import (
     KIND,
     Retrieved,
     accuracy_cell,
-    checked_layer,
     compare,
     text_vectors,
+    vectors_of,
 )
 from ..packs.pack import load_pack
 from ..packs.plug import plug
@@ -64,7 +64,7 @@ def retrieve(
         check_file(output, SCORES, body)
     batches = Batches(max_tokens, ready_device(device))
     checkpoint = read_checkpoint(body)
-    layer = checked_layer(layer, checkpoint.layers, str(checkpoint.path))
+    layer, longest = vectors_of(checkpoint, layer)
     source, targets = load_pack(source_pack), [load_pack(pack) for pack in packs]
     for pack in (source, *targets):
         plug(checkpoint, pack)  # what does not fit is refused before the work begins
@@ -80,7 +80,6 @@ def retrieve(
                 f"--neighbours {neighbours}: {split.files[0]} has {len(split.rows)} sentences; give "
                 "a number from 1 to that, or --similarity cosine"
             )
-    longest = checkpoint.body_settings()["max_positions"]
     english = speaker_of(checkpoint, source, batches)
     english_vectors = {
         language: text_vectors(english, [row.english for row in split.rows], layer, longest)
@@ -117,6 +116,10 @@ def _of_files(
     return {language: Split(language, files, rows, {}) for language in languages}
 
 
+def _layer(row: Row) -> object:
+    return "as published" if row["layer"] is None else row["layer"]
+
+
 def _table(rows: Sequence[Row]) -> str:
     """Accuracies in per cent with their intervals, and how many sentences were cut."""
     columns = [
@@ -128,14 +131,14 @@ def _table(rows: Sequence[Row]) -> str:
         ["language", "pack", "layer", "pairs",
          *(f"{similarity}, {direction} (%)" for similarity, direction in columns), "chance (%)"],
         [
-            [row["language"], row["pack"], row["layer"], row["pairs"],
+            [row["language"], row["pack"], _layer(row), row["pairs"],
              *(accuracy_cell(row, *column) for column in columns), f"{100 * row['chance']:.2f}"]
             for row in rows
         ],
     )  # fmt: skip
     cut = [
         f"{row['language']}: {row['truncated']} of {2 * row['pairs']} sentences were longer than the "
-        "body has positions and were cut"
+        "body reads and were cut"
         for row in rows
         if row["truncated"]
     ]

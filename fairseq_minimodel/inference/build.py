@@ -36,7 +36,7 @@ def build_model(
         device: of PyTorch, where the model is to be.
     """
     config = OmegaConf.structured(MiniModelRobertaConfig)
-    config.update(checkpoint.body_settings())
+    config.update({**checkpoint.body_settings(), **checkpoint.sentence_settings()})
     config.update(find_method(checkpoint.model_config).settings())
     middle_heads = head_layers(checkpoint)[:-1]
     config.auxiliary_head_layers = ",".join(map(str, middle_heads))

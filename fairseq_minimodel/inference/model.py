@@ -21,7 +21,7 @@ from ..kinds.masked import Token, fill_masks
 from ..kinds.mixture import Member
 from ..kinds.registry import KINDS, kind_of
 from ..kinds.spans import N_BEST, FoundAnswer, best_answers
-from ..kinds.vectors import checked_layer, text_vectors
+from ..kinds.vectors import mixed_vectors, text_vectors, vectors_of
 from ..kinds.window_options import MAX_ANSWER
 from ..kinds.windows import AligningVocabulary
 from ..models.minimodel_roberta import MiniModelRoberta
@@ -106,7 +106,7 @@ class LanguageModel:
 
     Attributes:
         kind: what the body was trained for.
-        task: the name of its kind: "masked", "classification" or "span".
+        task: the name of its kind: "masked", "classification", "span" or "vectors".
         languages: the names of its languages.
         language: the current one.
         classes: the labels of a classifier, in the order of the task; else None.
@@ -162,32 +162,47 @@ class LanguageModel:
         return [[spoken.symbols[index] for index in ids.tolist()] for ids in encoded]
 
     def encode(
-        self, texts: Sequence[str], layer: int | None = None, language: str | None = None
+        self,
+        texts: Sequence[str],
+        layer: int | None = None,
+        language: str | Sequence[str] | None = None,
     ) -> Tensor:
-        """A vector for each text: the mean hidden state of its tokens, as `retrieve` compares them.
+        """A vector for each text, as `retrieve` compares them.
 
-        A text that is longer than the body has positions is cut; a warning in the log says how many
-        were.
+        Of a body made for sentence vectors, that is what its settings say (mean, cls or max, perhaps of
+        length 1); of others the mean hidden state of the tokens between <s> and </s>. A text that is
+        too long for the body is cut; a warning in the log says how many were.
 
         Args:
-            layer: after which the hidden states are taken, from 1; 0: the embeddings. None: the one
-                above the middle.
+            layer: the mean hidden state after this layer instead, from 1; 0: the embeddings. None: of a
+                body that is not made for sentence vectors, the one above the middle.
+            language: of all texts, or of each; texts in several languages share batches.
 
         Returns: texts x width, float32, on the CPU.
 
         Raises:
-            InputError: the body does not have the layer; or as in `tokenize`.
+            InputError: the body does not have the layer, there is not a language for each text; or as
+                in `tokenize`.
         """
-        spoken, body, texts = self._spoken(language), self._checkpoint, _checked(texts)
-        layer = checked_layer(layer, body.layers, str(body.path))
+        body, texts = self._checkpoint, _checked(texts)
+        is_mixed = not isinstance(language, str | None)
+        if is_mixed and len(language) != len(texts):
+            raise InputError(
+                f"{len(texts)} texts and {len(language)} languages: give each text its own, or one"
+            )
+        spoken = [self._spoken(one) for one in (language if is_mixed else [language])]
+        layer, longest = vectors_of(body, layer)
         if not texts:
             return torch.empty(0, body.body_settings()["encoder_embed_dim"])
         with self._turn:
-            vectors, cut = text_vectors(spoken, texts, layer, self._longest)
+            if is_mixed:
+                vectors, cut = mixed_vectors(spoken, texts, layer, longest)
+            else:
+                vectors, cut = text_vectors(spoken[0], texts, layer, longest)
         if cut:
             logger.warning(
-                "%d of %d texts are longer than the %d positions of %s and were cut",
-                cut, len(texts), self._longest, self.name,
+                "%d of %d texts are longer than the %d tokens that %s reads and were cut",
+                cut, len(texts), longest, self.name,
             )  # fmt: skip
         return torch.from_numpy(vectors)
 

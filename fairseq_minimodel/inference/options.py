@@ -29,10 +29,13 @@ def mix_batch() -> int:
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
     body: Path = body()
-    pack: Path | None = option(
-        None,
-        "of the language of the lines (default: the language inside the body)",
+    packs: list[Path] = option(
+        [],
+        "of the language of the lines (default: the language inside the body); repeat it where lines "
+        "are in several, for sentence vectors",
+        name="pack",
         metavar="FOLDER",
+        action="append",
     )
     module: Path | None = module()
     mix: list[Path] | None = mix("--pack")
@@ -51,6 +54,11 @@ class PredictOptions:
     text_columns: list[str] | None = option(
         None,
         "keys of JSON Lines (default: text; text1 and text2 for pairs; question and context)",
+        metavar="KEY",
+    )
+    language_column: str = option(
+        "language",
+        "with several --pack: key of JSON Lines that names the language of each",
         metavar="KEY",
     )
     top: int | None = option(

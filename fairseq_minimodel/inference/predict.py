@@ -14,6 +14,7 @@ from ..files.atomic import atomic_file
 from ..files.outputs import check_file, json_lines_form
 from ..files.rows import json_object, text_under
 from ..files.text import LONGEST_JSON_LINE, TextFile, decode, numbered_lines
+from ..kinds import VECTORS
 from ..kinds.kind import Kind, TextError
 from ..kinds.mixture import Mixing
 from ..terminal.progress import Progress
@@ -29,8 +30,8 @@ PORTION_LINES, PORTION_CHARACTERS = 2048, 4_000_000
 _OTHERWISE = "name the keys of the texts with --text-columns, or fix this line"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-# From the texts of several rows to what is predicted for each, as a value of JSON.
-Ask = Callable[[Sequence[Sequence[str]]], list[object]]
+# From the texts of several rows to what is predicted for each, a value of JSON; `language`: of each.
+Ask = Callable[..., list[object]]
 
 
 class Line(NamedTuple):
@@ -48,17 +49,21 @@ class Line(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What a line holds, and the texts to predict from; number and position as in `Line`."""
+    """What a line holds, and the texts to predict from; number and position as in `Line`.
+
+    The language is that of the texts; None: all lines are in one.
+    """
 
     number: int
     position: int
     record: dict[str, object]
     texts: tuple[str, ...]
+    language: str | None = None
 
 
 def predict(
     body: Path,
-    pack: Path | None,
+    packs: Sequence[Path],
     module: Path | None,
     mix: Sequence[Path] | None,
     mix_steps: int,
@@ -68,6 +73,7 @@ def predict(
     output: str,
     json_lines: bool,
     text_columns: Sequence[str] | None,
+    language_column: str,
     max_tokens: int | None,
     device: str | None,
     bfloat16: bool,
@@ -76,8 +82,9 @@ def predict(
     """Read lines, and write each with its prediction as a line of JSON.
 
     A classifier labels texts, or pairs of texts; a body that was fine-tuned for questions answers
-    them; a pretrained one fills masks. Blank lines are left out. At the end a line on stderr says how
-    many lines that were in a second, once the model was loaded.
+    them; one that is made for sentence vectors gives them; a pretrained one fills masks. Blank lines
+    are left out. At the end a line on stderr says how many lines that were in a second, once the model
+    was loaded.
 
     The arguments are those of `PredictOptions`. `output` is written whole or not at all. Of a file
     that is neither called .jsonl nor begins as JSON Lines, and of standard input, `json_lines` says so.
@@ -92,21 +99,20 @@ def predict(
     model: LanguageModel | MixedModel
     if mix:
         more_packs, more_modules = sort_members(mix)
-        packs, modules = (
-            [one, *more] if one else more
-            for one, more in ((pack, more_packs), (module, more_modules))
-        )
+        packs = [*packs, *more_packs]
+        modules = [module, *more_modules] if module else more_modules
         mixing = Mixing(steps=mix_steps, together=mix_batch)
         model = load_mixture(body, packs, modules, *settings, mixing)
     else:
-        model = load(body, pack, module, *settings)
+        model = load(body, packs or None, module, *settings)
     own = {name: value for name, value in options.items() if name in model.kind.ask_options}
     ask = partial(model.kind.ask, model, **{k: v for k, v in own.items() if v is not None})
     started = time.monotonic()
     with _input(source) as (name, lines, size, looks_like_json):
         json_lines = json_lines or looks_like_json
         _check_options(model, json_lines, text_columns, options.get("top"))
-        rows = read_rows(lines, name, json_lines, model.kind, text_columns)
+        key = language_column if len(packs) > 1 else None
+        rows = read_rows(lines, name, json_lines, model.kind, text_columns, key, model.languages)
         shown = size and not (output == STANDARD and sys.stdout.isatty())
         with (
             _output(output) as file,
@@ -152,6 +158,8 @@ def read_rows(
     json_lines: bool,
     kind: Kind,
     text_columns: Sequence[str] | None = None,
+    language_column: str | None = None,
+    languages: Sequence[str] = (),
 ) -> Iterator[Row]:
     """Yield what the lines hold, without blank ones. No line is read before it is asked for.
 
@@ -159,9 +167,12 @@ def read_rows(
         name: of the input.
         json_lines, text_columns: see `predict`.
         kind: says where the texts stand.
+        language_column: key of the language of each line; None: all are in one.
+        languages: that there are.
 
     Raises:
-        InputError: a line is not UTF-8, or not a JSON object with the texts. It names input and line.
+        InputError: a line is not UTF-8, or not a JSON object with the texts and a language that is
+            known. It names input and line.
     """
     for line in lines:
         content = line.content.removeprefix(BYTE_ORDER_MARK) if line.number == 1 else line.content
@@ -171,7 +182,15 @@ def read_rows(
             keys = text_columns or _usual_keys(record, kind)
             place = f"{name}, line {line.number}"
             texts = tuple(text_under(record, key, place, _OTHERWISE) for key in keys)
-            yield Row(line.number, line.position, record, texts)
+            language = None
+            if language_column is not None:
+                language = text_under(record, language_column, place, _OTHERWISE)
+                if language not in languages:
+                    raise InputError(
+                        f"{place}: the language is {language!r}, and there are packs of "
+                        f"{', '.join(languages)}: give its pack, or name the key (--language-column)"
+                    )
+            yield Row(line.number, line.position, record, texts, language)
 
 
 def portions(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -197,8 +216,9 @@ def answered(portion: Sequence[Row], ask: Ask, name: str) -> list[object]:
     Raises:
         InputError: a text is bad. It names input and line.
     """
+    texts, languages = [row.texts for row in portion], [row.language for row in portion]
     try:
-        return ask([row.texts for row in portion])
+        return ask(texts) if None in languages else ask(texts, language=languages)
     except TextError as error:
         number = portion[error.index].number
         raise InputError(f"{name}, line {number}: the text {error.reason}") from None
@@ -217,6 +237,11 @@ def _check_options(
             ".jsonl file, or say --json-lines"
         )
     kind = model.kind
+    if len(model.languages) > 1 and not (json_lines and kind.name == VECTORS):
+        raise InputError(
+            "several --pack are for bodies made for sentence vectors and JSON Lines that name the "
+            "language of each: give one pack"
+        )
     counts = sorted({len(keys) for keys in kind.text_keys})
     if counts[0] > 1 and not json_lines:
         raise InputError(

@@ -21,12 +21,14 @@ from ..bodies.checkpoint import Checkpoint
 from ..bodies.cost import TrainingCost
 from ..errors import InputError
 from ..files.records import read_json, record
+from ..kinds import VECTORS
 from ..kinds.registry import KINDS
 from ..kinds.scores import AGAIN, Place, kind_of_row
 from ..kinds.scores import read_scores as scores_in
 from ..packs.module import Description as ModuleDescription
 from ..packs.pack import Description
 from ..terminal.table import MISSING, format_flops, format_seconds
+from .sentence_transformers import in_words
 
 TEMPLATE = "card.md.j2"
 # The library's name of the task, by the end of the name of the class that loads the model.
@@ -151,6 +153,8 @@ def model_card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    vectors = origin.body.sentence_settings()
+    end = architectures[0][architectures[0].index("For") :]
     environment.filters["time"] = lambda seconds: format_seconds(seconds) if seconds else None
     environment.filters["flops"] = lambda flops: format_flops(flops) if flops else None
     language, task = origin.language, origin.body.config.get("task", {})
@@ -160,7 +164,8 @@ def model_card(
     text = environment.get_template(TEMPLATE).render(
         vars(origin),
         title=title,
-        architectures=architectures,
+        architectures=[*["SentenceTransformer"] * bool(vectors), *architectures],
+        vectors=in_words(vectors) if vectors else None,
         classes=classes,
         longest=origin.body.body_settings()["max_positions"],
         task=task,
@@ -173,9 +178,9 @@ def model_card(
     header = ModelCardData(
         language=_code(language.language),
         license=statements.license,
-        library_name="transformers",
-        pipeline_tag=PIPELINES[architectures[0][architectures[0].index("For") :]],
-        tags=["fairseq-minimodel"],
+        library_name="sentence-transformers" if vectors else "transformers",
+        pipeline_tag=KINDS[VECTORS].pipeline if vectors else PIPELINES[end],
+        tags=["fairseq-minimodel", *["sentence-similarity"] * bool(vectors)],
         base_model=statements.base_model,
         datasets=list(statements.datasets) or None,
         eval_results=results or None,

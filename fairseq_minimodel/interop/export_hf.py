@@ -53,6 +53,8 @@ from ..vocabulary.tokenizers import (
 )
 from .card import Origin, Statements, model_card, read_scores
 from .import_hf import read_model
+from .sentence_transformers import FILES as VECTORS
+from .sentence_transformers import write_sentence_settings
 from .tokenizer import fast_tokenizer, lost_pieces, settings, template
 
 NEVER = -1e4  # an output bias so low that the symbol has no probability in any precision
@@ -61,7 +63,7 @@ WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 EXPORTED = FolderForm(
     "an exported model",
     (WEIGHTS, CONFIG, CARD),
-    (*TOKENIZER_FILES, "tokenizer_config.json", "special_tokens_map.json"),
+    (*TOKENIZER_FILES, "tokenizer_config.json", "special_tokens_map.json", *VECTORS),
     lambda folder: "fairseq-minimodel" in (folder / CARD).read_text("utf-8", "replace"),
 )
 
@@ -83,7 +85,8 @@ def export_hf(
     """Write the body in the language of the pack in Hugging Face's form, with its tokenizer and card.
 
     All heads that the body has go with it, so that the one folder is what `AutoModelForMaskedLM`,
-    and `AutoModelForSequenceClassification` or `AutoModelForQuestionAnswering`, load.
+    and `AutoModelForSequenceClassification` or `AutoModelForQuestionAnswering`, load; of a body that is
+    made for sentence vectors, what `SentenceTransformer` loads, too.
 
     The arguments are those of `ExportHFOptions`: either a body, or a model in Hugging Face's form.
 
@@ -154,6 +157,8 @@ def export_hf(
         # where the library's own tokenizer of the family has the same ids
         if not form.special_there and kind.tokens(_pieces(language)) == language.symbols:
             shutil.copyfile(language.tokenizer, folder / language.tokenizer.name)
+        if vectors := plugged.sentence_settings():
+            write_sentence_settings(folder, vectors, language.description.width, longest)
         (folder / CARD).write_text(card, encoding="utf-8")
     parameters = sum(tensor.numel() for tensor in state.values())
     print(

@@ -55,6 +55,7 @@ from .hub import local_folder
 from .lineage import Relative, derived, read_relative
 from .model_vocabulary import Tokens, ordered_symbols, read_tokens, write_vocabulary
 from .output_bias import log_frequencies
+from .sentence_transformers import read_sentence_settings
 
 BODY, PACK, CONFIG = "body.pt", "pack", "config.json"
 INPUT = f"input0/{DICTIONARY}"
@@ -195,6 +196,9 @@ def read_model(model: Path, like: Path | None = None) -> Imported:
         notes.append("rows of the vocabulary put into fairseq's order")
     state = with_present_names(state | heads.state, family)
     settings = _settings(config, family, model)
+    vectors, more = read_sentence_settings(model, settings["model"]["max_positions"])
+    settings["model"] |= vectors
+    notes += more
     if heads.kind:
         positions = settings["model"]["max_positions"]
         settings["model"]["pooler_activation_fn"] = family.pooler_activation

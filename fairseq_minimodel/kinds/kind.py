@@ -36,7 +36,12 @@ class Body(Protocol):
     state: Mapping[str, Tensor]
     pair_separators: int  # </s> between the two texts of a pair
 
+    @property
+    def layers(self) -> int: ...
+
     def body_settings(self) -> dict[str, Any]: ...
+
+    def sentence_settings(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from . import MASKED, classification, masked, spans, vectors
+from ..nn.pooling import POOLINGS
+from . import MASKED, VECTORS, classification, masked, similarity, spans, vectors
 from .kind import Kind
 
 KINDS: dict[str, Kind] = {
-    one.KIND.name: one.KIND for one in (spans, classification, masked, vectors)
+    one.KIND.name: one.KIND for one in (spans, classification, masked, similarity, vectors)
 }
 # What may lie beside the training data of a task, or beside its body or module.
 RECORDS = tuple(kind.record for kind in KINDS.values() if kind.record)
@@ -19,5 +20,10 @@ def kind_of_task(task: str | None) -> Kind | None:
 
 
 def kind_of(config: Mapping[str, Any]) -> Kind:
-    """The kind that a checkpoint of this configuration was trained for; masked words if unknown."""
-    return kind_of_task((config.get("task") or {}).get("_name")) or KINDS[MASKED]
+    """The kind that a checkpoint of this configuration was trained for; masked words if unknown.
+
+    A body with settings for sentence vectors is of that kind until it is fine-tuned for another.
+    """
+    kind = kind_of_task((config.get("task") or {}).get("_name")) or KINDS[MASKED]
+    pooling = (config.get("model") or {}).get("sentence_pooling")
+    return KINDS[VECTORS] if kind.name == MASKED and pooling in POOLINGS else kind

@@ -14,6 +14,7 @@ from ..cost.freezing import BODY, BOTTOM, parse_freeze
 from ..modules.method import parse_layers
 from ..nn.cross_entropy import linear_cross_entropy
 from ..nn.lm_head import LMHeadTransform
+from ..nn.pooling import CLS, pool
 from ..vocabulary.symbols import fingerprint
 from .frozen_encoder import FrozenEncoder
 
@@ -39,6 +40,7 @@ class MiniModelEncoder(RobertaEncoder):
         self.register_buffer("lineage", encode(new_lineage()))
         self.register_buffer("vocabulary", encode(fingerprint(dictionary.symbols)))
         self.has_second_text = False
+        self.pooling, self.is_normalised = cfg.sentence_pooling, cfg.sentence_normalise
 
     def adopt_family(self, state: StateDict) -> None:
         """Become of the family and the origin of a checkpoint; both go with this model's own."""
@@ -58,6 +60,8 @@ class MiniModelEncoder(RobertaEncoder):
         all_heads: bool = False,
         targets: Tensor | None = None,
         pairs: bool = False,
+        sentence_vectors: bool = False,
+        token_embeddings: Tensor | None = None,
         **unused: object,
     ) -> tuple[Tensor | None, dict]:
         """One pass through the body, and the heads asked for.
@@ -73,9 +77,14 @@ class MiniModelEncoder(RobertaEncoder):
                 head, summed over them, into "head_losses", by layer, in order; no logits.
             pairs: what follows the first </s> is a second text. It gets a token type of its own, where
                 the family has token types (Devlin et al. 2019, section 3).
+            sentence_vectors: return a vector for each sequence (batch x width, in float32 or more), as
+                the settings of the model say.
+            token_embeddings: read in the place of the model's own (batch x length x width).
 
         Returns: the last head's logits (predictions x vocabulary), and what was asked for besides.
         """
+        if sentence_vectors:
+            return self._sentence_vectors(src_tokens, token_embeddings), {}
         wanted = None if features_only or return_all_hiddens else masked_tokens
         if self.frozen is not None and wanted is not None:
             lean = self.frozen(self.sentence_encoder, self.lm_head, src_tokens, wanted)
@@ -84,11 +93,12 @@ class MiniModelEncoder(RobertaEncoder):
         if targets is not None:
             return None, {"head_losses": self._head_losses(src_tokens, masked_tokens, targets)}
         auxiliary = self.auxiliary_lm_heads if all_heads else {}
-        typed = self._typed_embeddings(src_tokens) if pairs and self.has_second_text else None
+        if pairs and self.has_second_text:
+            token_embeddings = self._typed_embeddings(src_tokens)
         features, extra = self.extract_features(
             src_tokens,
             return_all_hiddens=return_all_hiddens or bool(auxiliary),
-            token_embeddings=typed,
+            token_embeddings=token_embeddings,
         )
         if features_only:
             return features, extra
@@ -105,6 +115,23 @@ class MiniModelEncoder(RobertaEncoder):
             }
             extra["head_logits"][self.sentence_encoder.num_layers] = logits
         return logits, extra
+
+    def _sentence_vectors(self, tokens: Tensor, token_embeddings: Tensor | None) -> Tensor:
+        pooling, real = self.pooling, tokens.ne(self.dictionary.pad())
+        if self.frozen is not None and token_embeddings is None:
+            wanted = real
+            if pooling == CLS:
+                wanted = torch.zeros_like(real)
+                wanted[:, 0] = True
+            listed = self.frozen.hidden_states(self.sentence_encoder, self.lm_head, tokens, wanted)
+            hidden = listed.new_zeros(*tokens.shape, listed.size(1))
+            hidden = hidden.masked_scatter(wanted.unsqueeze(-1), listed)
+        else:
+            hidden = self.extract_features(tokens, token_embeddings=token_embeddings)[0]
+        if hidden.dtype in (torch.float16, torch.bfloat16):
+            hidden = hidden.float()
+        vectors = pool(hidden, real, pooling)
+        return functional.normalize(vectors) if self.is_normalised else vectors
 
     def _typed_embeddings(self, tokens: Tensor) -> Tensor:
         """Token embeddings, with what token type 1 adds, batch x length x width."""

@@ -61,6 +61,19 @@ class FrozenEncoder:
         with torch.autocast(tokens.device.type, enabled=False):
             return self._body(encoder, head)(rows, real, predicted, rates), matrix
 
+    def hidden_states(
+        self, encoder: TransformerEncoder, head: RobertaLMHead, tokens: Tensor, wanted: Tensor
+    ) -> Tensor:
+        """The last hidden states of the wanted positions (batch x length), as a list of them.
+
+        Arguments as in a call, with `wanted` for `predicted`; none is at padding.
+        """
+        real = tokens.ne(encoder.padding_idx)
+        rows = functional.embedding(tokens[real], encoder.embed_tokens.weight)
+        rates = self.rates if encoder.training else DropoutRates()
+        with torch.autocast(tokens.device.type, enabled=False):
+            return self._body(encoder, head).hidden_states(rows, real, wanted, rates)
+
     def _body(self, encoder: TransformerEncoder, head: RobertaLMHead) -> FrozenBody:
         return FrozenBody(
             positions=self._once("positions", encoder.embed_positions, self._positions),

@@ -29,13 +29,21 @@ from ..bodies.identity import decode, encode, lineage_of
 from ..bodies.language_side import StateDict, is_language_side
 from ..bodies.parts import listed, part_of
 from ..bodies.settings import LAYER_NORM_EPS
-from ..cost.flops import Flops, Shape, classification_flops, masked_lm_flops, span_flops
+from ..cost.flops import (
+    Flops,
+    Shape,
+    classification_flops,
+    masked_lm_flops,
+    sentence_vector_flops,
+    span_flops,
+)
 from ..cost.freezing import BODY, BOTTOM, LANGUAGE, parse_freeze
 from ..cost.freezing import NONE as NOTHING
 from ..errors import InputError
 from ..kinds.classification import LABELS
 from ..modules.method import NONE
 from ..modules.registry import find_method
+from ..nn.pooling import CLS, POOLINGS
 from ..packs.module import task_heads
 from . import with_module
 from .accounting import record_flops
@@ -46,6 +54,7 @@ logger = logging.getLogger(__name__)
 
 ACTIVATIONS = ChoiceEnum(utils.get_available_activation_fns())
 PRECISIONS = ChoiceEnum(("parameters", "bfloat16"))
+POOLING = ChoiceEnum((NONE, *POOLINGS))
 
 
 def option(default: object, help: str) -> object:
@@ -107,6 +116,18 @@ class MiniModelRobertaConfig(TaskModuleConfig):
         "of its parameters, or in bfloat16, over parameters, gradients and optimiser that stay as they "
         "are",
     )
+    sentence_pooling: POOLING = option(
+        "none",
+        "what a sentence vector is made of: none (the model is not for sentence vectors), or the last "
+        "hidden states of all tokens, <s> and </s> among them, as their mean or, in each dimension, "
+        "their max; cls: the last hidden state of <s>",
+    )
+    sentence_normalise: bool = option(False, "sentence vectors have length 1")
+    sentence_length: Optional[int] = option(
+        None,
+        "tokens of a text, with <s> and </s>, that its vector is made of (default: the model's "
+        "positions)",
+    )
     load_checkpoint_heads: bool = option(False, "register and load heads when loading checkpoints")
 
 
@@ -163,12 +184,18 @@ class MiniModelRoberta(RobertaModel):
     ) -> tuple[Tensor | None, dict]:
         """fairseq's forward pass; in training, its cost goes into the log (`accounting.py`).
 
-        With `span_scores`, what comes first is the span head's scores: batch x length x 2.
+        With `span_scores`, what comes first is the span head's scores: batch x length x 2; with
+        `sentence_vectors=True`, a vector for each sequence: batch x width.
         """
         if self.training:
             all_heads = kwargs.get("all_heads") or kwargs.get("targets") is not None
             flops = self._flops(
-                src_tokens, masked_tokens, classification_head_name, all_heads, span_scores
+                src_tokens,
+                masked_tokens,
+                classification_head_name,
+                all_heads,
+                span_scores,
+                kwargs.get("sentence_vectors", False),
             )
             record_flops(flops.total, src_tokens.device)
         kwargs.setdefault("pairs", span_scores or classification_head_name is not None)
@@ -204,6 +231,7 @@ class MiniModelRoberta(RobertaModel):
         classification_head: str | None,
         all_heads: bool,
         span_scores: bool = False,
+        sentence_vectors: bool = False,
     ) -> Flops:
         """The cost of one training pass over a batch. Arguments as in the encoder's `forward`.
 
@@ -224,6 +252,14 @@ class MiniModelRoberta(RobertaModel):
             return classification_flops(shape, positions, length, classes=classes, **frozen)
         if span_scores:
             return span_flops(shape, positions, length, **frozen)
+        if sentence_vectors:
+            pooled = None
+            if self.encoder.frozen is not None:
+                real = int(src_tokens.ne(self.encoder.dictionary.pad()).sum())
+                length *= positions / real  # attention scores are computed for padding too
+                pooled = len(src_tokens) if cfg.sentence_pooling == CLS else real
+                positions = real
+            return sentence_vector_flops(shape, positions, length, pooled=pooled, **frozen)
         predicted = positions if masked_tokens is None else int(masked_tokens.sum())
         if self.encoder.frozen is not None and masked_tokens is not None:
             real = int(src_tokens.ne(self.encoder.dictionary.pad()).sum())

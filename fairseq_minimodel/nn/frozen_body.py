@@ -1,4 +1,5 @@
-"""A transformer encoder of which all or the bottom is frozen, for training what is not on masked words.
+"""A transformer encoder of which all or the bottom is frozen, for training what is not on masked words,
+or all but its language side on sentence vectors.
 
 The mathematics is that of a RoBERTa encoder: post-norm layers, learned positions, dropout. Weights that
 never change are converted and rearranged ahead of time, the others in each pass; and as only masked
@@ -114,14 +115,23 @@ class FrozenBody:
 
         Returns: predictions x width, in the order of `tokens[predicted]`.
         """
+        x = self.hidden_states(rows, real, predicted, rates)
+        return self.head_norm.layer_norm(self.activation(self.head_dense.linear(x)))
+
+    def hidden_states(
+        self, rows: Tensor, real: Tensor, wanted: Tensor, rates: DropoutRates
+    ) -> Tensor:
+        """The last hidden states of the wanted positions, as a list of them (wanted x width).
+
+        Arguments as in a call, with `wanted` for `predicted`.
+        """
         keys = _Grid.of(real)
         x = self._embed(rows, real, rates)
         for layer in self.layers[:-1]:
             query, key, value = layer.query_key_value.linear(x).chunk(3, dim=-1)
             attended = self._attend(query, keys, key, value, keys, rates)
             x = self._finish(layer, x, attended, rates)
-        x = self._last_layer(x, keys, _Grid.of(predicted), predicted[real], rates)
-        return self.head_norm.layer_norm(self.activation(self.head_dense.linear(x)))
+        return self._last_layer(x, keys, _Grid.of(wanted), wanted[real], rates)
 
     def _embed(self, rows: Tensor, real: Tensor, rates: DropoutRates) -> Tensor:
         x = rows.to(self.positions.dtype) + self.positions[real.nonzero()[:, 1]]

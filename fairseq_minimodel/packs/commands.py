@@ -25,7 +25,7 @@ from ..bodies.training_files import find_record, find_training_file, identified,
 from ..errors import InputError
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm, check_file, check_folder
-from ..kinds import CLASSIFICATION
+from ..kinds import CLASSIFICATION, MASKED
 from ..kinds.registry import RECORDS, kind_of
 from ..vocabulary.symbols import fingerprint, read_symbols
 from ..vocabulary.tokenizers import TOKENIZER_FILES
@@ -166,6 +166,7 @@ def start(
 def describe(checkpoint: Checkpoint, language: str, symbols: Sequence[str]) -> Description:
     """What is known of the language side of a checkpoint."""
     side, cost = checkpoint.language_side(), training_cost(checkpoint)
+    loss = checkpoint.extra_state.get("val_loss")  # in bits, if it is of masked words
     return Description(
         language=language,
         lineage=lineage_of(checkpoint.state),
@@ -177,7 +178,7 @@ def describe(checkpoint: Checkpoint, language: str, symbols: Sequence[str]) -> D
         tokens=cost.tokens,
         seconds=cost.seconds,
         flops=cost.flops,
-        validation_loss=checkpoint.extra_state.get("val_loss"),
+        validation_loss=loss if kind_of(checkpoint.config).name == MASKED else None,
         versions=_versions(),
     )
 

@@ -18,7 +18,7 @@ from ..files.records import read_json
 from ..interop.import_hf import CONFIG
 from ..packs.pack import check_language
 from .given import measure, read_material, read_model
-from .options import METHODS, AdaptOptions
+from .options import KINDS, METHODS, AdaptOptions
 from .plan import make_plan
 from .run import AGAIN, State, read_state, run
 
@@ -115,6 +115,8 @@ def _checked(options: AdaptOptions) -> AdaptOptions:
         )
     if options.method not in METHODS:
         raise InputError(f"--method {options.method} is none of {', '.join(METHODS)}")
+    if options.kind not in KINDS:
+        raise InputError(f"--kind {options.kind} is none of {', '.join(KINDS)}")
     if not options.text:
         raise InputError("there is no --text: give text in the new language")
     names = [task.resolve().name for task in options.tasks]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..options import REQUIRED, option
 
+LANGUAGE, SENTENCE_VECTORS = KINDS = ("language", "sentence-vectors")
 AUTO, START, STANDARD, MINIPOST = METHODS = ("auto", "start", "standard", "minipost")
 
 
@@ -37,6 +38,12 @@ class AdaptOptions:
         [], "text in the language of the model, which MiniPost needs", metavar="FILE"
     )
     source_language: str = option("en", "the language of the model")
+    kind: str = option(
+        LANGUAGE,
+        "what is learned of the new language: language: masked words; sentence-vectors: the vectors of "
+        "a sentence-transformers model, from --parallel",
+        choices=KINDS,
+    )
     method: str = option(
         AUTO,
         "start: no training; standard: over the whole model; minipost: over its bottom layers; auto: "

@@ -7,8 +7,8 @@ from pathlib import Path
 from ..errors import InputError
 from ..terminal.table import format_flops, format_seconds, format_table
 from .given import BYTES_PER_TOKEN, Machine, Material, Model
-from .options import AUTO, MINIPOST, STANDARD, START, AdaptOptions
-from .steps import Commands, Step
+from .options import AUTO, MINIPOST, SENTENCE_VECTORS, STANDARD, START, AdaptOptions
+from .steps import VECTOR_BATCH, Commands, Step
 
 # From so many pairs on, training did not improve transfer over the start (docs/adapt.md).
 MANY_PAIRS = 5_000
@@ -22,7 +22,7 @@ class Plan:
     """What will be done.
 
     Attributes:
-        method: start, standard or minipost.
+        method: start, standard, minipost or sentence-vectors.
         why: it is this one, in words.
         body, pack: the model, and its new language.
     """
@@ -69,20 +69,18 @@ def make_plan(options: AdaptOptions, model: Model, material: Material, machine: 
         seconds = budget - sum(one.seconds for one in first if not one.name.startswith("export-"))
         trainings = [step for step in first if step.updates]
         texts = [material.source_text, material.text][-len(trainings) :]
+        batches = [text / BYTES_PER_TOKEN / commands.tokens_of_update for text in texts]
+        if method == SENTENCE_VECTORS:
+            batches = [material.pairs / VECTOR_BATCH]
         counts = [
-            int(
-                min(
-                    seconds / len(trainings) / step.update_seconds,
-                    MOST_EPOCHS * text / BYTES_PER_TOKEN / commands.tokens_of_update,
-                )
-            )
-            for step, text in zip(trainings, texts, strict=True)
+            int(min(seconds / len(trainings) / step.update_seconds, MOST_EPOCHS * one))
+            for step, one in zip(trainings, batches, strict=True)
         ]
         if min(counts) >= FEWEST_UPDATES:
             steps = commands.steps(method, counts[0], counts[-1])
             return Plan(method, why, steps, commands.body, commands.pack)
         found = f"the budget and the text are enough for {max(0, min(counts))} updates of {method}"
-        if options.method != AUTO:
+        if options.method not in (AUTO, SENTENCE_VECTORS):
             raise InputError(
                 f"{found}: give a longer --budget than {options.budget}, more --text, or --method "
                 "start"
@@ -101,6 +99,19 @@ def choose(options: AdaptOptions, model: Model, material: Material) -> tuple[str
     Raises:
         InputError: the method that was asked for needs more than there is.
     """
+    if options.kind == SENTENCE_VECTORS:
+        if options.method not in (AUTO, START):
+            raise InputError(
+                f"--method {options.method} trains on masked words: with --kind {options.kind} leave "
+                "it out, or give --method start"
+            )
+        if not material.pairs:
+            raise InputError(
+                f"--kind {options.kind} learns from sentences and their translations: give them "
+                "(--parallel)"
+            )
+        if options.method == AUTO:
+            return SENTENCE_VECTORS, f"there are {material.pairs:,} pairs to learn the vectors from"
     if options.method == MINIPOST and not options.source_text:
         raise InputError(
             "--method minipost first trains new layers in the language of the model: give text in it "

@@ -8,20 +8,22 @@ from pathlib import Path
 
 from ..corpus.pairs import TEST
 from ..corpus.pairs import TRAIN as REST
-from ..cost.flops import Shape, masked_lm_flops
+from ..cost.flops import Shape, masked_lm_flops, sentence_vector_flops
 from ..cost.freezing import BODY as BODY_FROZEN
 from ..cost.memory import BITS_32, parameter_count, training_memory
 from ..interop.import_hf import BODY, PACK
 from ..packs.commands import MODEL
 from ..vocabulary.tokenizers import FAST_TOKENIZER_FILE, TOKENIZER_FILES
 from .given import Machine, Material, Model
-from .options import MINIPOST, START, AdaptOptions
+from .options import MINIPOST, SENTENCE_VECTORS, START, AdaptOptions
 
 PACKAGE = Path(__file__).resolve().parents[1]
 OURS, TRAIN = "fairseq-minimodel", "fairseq-train"
 LAST = "checkpoint_last.pt"
 LENGTH, LEARNING_RATE = 128, 0.001
 BATCH, GPU_BATCH = 16, 64  # sequences
+# Of sentence vectors: pairs in a batch, and how much it counts to tell the texts of a batch apart.
+VECTOR_BATCH, VECTOR_RATE, CONTRASTIVE = 64, 0.003, 1.0
 FEWEST_PAIRS, MOST_HELD_OUT = 200, 500  # of fewer none is held out; never more than a tenth
 SECONDS_BETWEEN_CHECKPOINTS = 300
 OVERHEAD = 0.01  # seconds of an update that are not products
@@ -111,10 +113,13 @@ class Commands:
             packs.insert(0, self.root / "packs" / f"{self.language}-start")
         steps = [self._import(method), self._split(), self._prepare(), self._start(packs[0])]
         base = self.body
+        if method == SENTENCE_VECTORS:
+            steps += [self._plug(self.body, packs[0]), self._train_vectors(updates)]
+            steps.append(self._pack(self.root / "trained" / LAST, self.language, self.pack))
         if method == MINIPOST:
             steps += [self._prepare_source(), self._extend(), self._post(post_updates)]
             base = self.root / "post" / LAST
-        if method != START:
+        if method not in (START, SENTENCE_VECTORS):
             steps += [self._plug(base, packs[0]), self._train_language(method, updates)]
             steps.append(self._pack(self.root / "trained" / LAST, self.language, self.pack))
         steps += [self._retrieve(packs), self._perplexity(packs), self._export(), self._report()]
@@ -224,20 +229,60 @@ class Commands:
             "--initialise", "overlap", *["--body-precision", "bfloat16"] * self.machine.bfloat16,
         )  # fmt: skip
 
+    def _train_vectors(self, updates: int) -> Step:
+        # As in `_train_language`, the start of the language is inside the base.
+        shape = replace(self.model.shape, vocabulary=self.vocabulary)
+        cost = sentence_vector_flops(shape, 1, TOKENS_OF_A_SENTENCE, freeze=BODY_FROZEN)
+        pairs = [word for pair in self.pairs for word in ("--pairs", *pair)]
+        # and, once, the teacher's vectors
+        teacher = cost.forward * TOKENS_OF_A_SENTENCE * self.material.pairs
+        step = self._training(
+            "trained", self.data, updates, cost.total * VECTOR_BATCH * TOKENS_OF_A_SENTENCE,
+            VECTOR_BATCH, VECTOR_RATE, "--task", "sentence_distillation", "--base-checkpoint",
+            self.root / "started" / MODEL, "--source-pack", self.source_pack, "--initialise",
+            "overlap", *pairs, "--criterion", "sentence_distillation", "--contrastive-weight",
+            CONTRASTIVE, "--disable-validation",
+            *["--body-precision", "bfloat16"] * self.machine.bfloat16,
+            memory=training_memory(
+                shape, VECTOR_BATCH, TOKENS_OF_A_SENTENCE, freeze=BODY_FROZEN, precision=BITS_32
+            ).total,
+        )  # fmt: skip
+        seconds = step.seconds + teacher / self.machine.rate
+        return replace(step, seconds=seconds, flops=step.flops + teacher)
+
     def _train(
         self, name: str, data: Path, updates: int, shape: Shape, freeze: str, *words: object
     ) -> Step:
-        folder, lean = self.root / name, freeze == BODY_FROZEN
+        lean = freeze == BODY_FROZEN
         cost = masked_lm_flops(shape, 1, self.length, freeze=freeze, predictions_only=lean)
-        flops = cost.total * self.tokens_of_update
+        return self._training(
+            name, data, updates, cost.total * self.tokens_of_update, self.sequences, LEARNING_RATE,
+            *words, "--criterion", "joint_masked_lm", "--tokens-per-sample", self.length,
+            "--sample-break-mode", "none",
+            memory=training_memory(
+                shape, self.sequences, self.length, freeze=freeze, precision=BITS_32
+            ).total,
+        )  # fmt: skip
+
+    def _training(
+        self, name: str, data: Path, updates: int, flops: float, sequences: int, rate: float,
+        *words: object, memory: float,
+    ) -> Step:  # fmt: skip
+        """A run of fairseq-train.
+
+        Args:
+            flops: of an update; sequences: in it; rate: of learning.
+            words: what is its own.
+            memory: that it takes, in bytes.
+        """
+        folder = self.root / name
         update = OVERHEAD + flops / self.machine.rate
         often = max(1, min(updates, round(SECONDS_BETWEEN_CHECKPOINTS / update)))
         command = [
-            TRAIN, data, "--user-dir", PACKAGE, *words, "--criterion", "joint_masked_lm",
-            "--arch", "minimodel_roberta", "--tokens-per-sample", self.length,
-            "--sample-break-mode", "none", "--dropout", 0, "--attention-dropout", 0,
-            "--batch-size", self.sequences, "--required-batch-size-multiple", 1,
-            "--optimizer", "fused_adam", "--adam-betas", "(0.9,0.98)", "--lr", LEARNING_RATE,
+            TRAIN, data, "--user-dir", PACKAGE, *words, "--arch", "minimodel_roberta",
+            "--dropout", 0, "--attention-dropout", 0,
+            "--batch-size", sequences, "--required-batch-size-multiple", 1,
+            "--optimizer", "fused_adam", "--adam-betas", "(0.9,0.98)", "--lr", rate,
             "--lr-scheduler", "polynomial_decay", "--warmup-updates", updates // 10,
             "--total-num-update", updates, "--max-update", updates,
             "--stop-time-hours", f"{LONGEST * update * updates / 3600:.4f}",
@@ -245,9 +290,6 @@ class Commands:
             "--num-workers", 0, "--log-format", "json", "--log-interval", 10, "--save-dir", folder,
             *["--cpu"] * (not self.machine.has_gpu),
         ]  # fmt: skip
-        memory = training_memory(
-            shape, self.sequences, self.length, freeze=freeze, precision=BITS_32
-        ).total  # fmt: skip
         return Step(
             name, tuple(map(str, command)), folder / LAST, COMMAND + update * updates,
             PROCESS + memory, flops * updates, updates,
@@ -267,7 +309,10 @@ class Commands:
             return None
         output = self.root / "scores" / "retrieval.json"
         words = [word for pack in packs for word in ("--pack", pack)]
-        if not self.model.has_head:  # made for sentence vectors, which its last layer gives
+        is_for_vectors = self.options.kind == SENTENCE_VECTORS  # then as its settings say
+        if (
+            not self.model.has_head and not is_for_vectors
+        ):  # made for sentence vectors, which its last layer gives
             words += ["--layer", self.model.shape.layers]
         return self._ours(
             "retrieve", output, "retrieve", "--body", self.body, "--source-pack", self.source_pack,
@@ -275,7 +320,8 @@ class Commands:
         )  # fmt: skip
 
     def _perplexity(self, packs: list[Path]) -> Step | None:
-        if not self.held_out or not self.model.has_head:
+        is_for_vectors = self.options.kind == SENTENCE_VECTORS
+        if not self.held_out or not self.model.has_head or is_for_vectors:
             return None
         output = self.root / "scores" / "perplexity.json"
         words = [word for pack in packs for word in ("--pack", pack, self.test[1])]

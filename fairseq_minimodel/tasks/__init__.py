@@ -7,5 +7,6 @@ from . import (  # noqa: F401
     lengths,
     meta_masked_lm,
     meta_sentence_prediction,
+    sentence_distillation,
     span_qa,
 )

@@ -123,18 +123,25 @@ class LanguageAdaptationTask(MaskedLMTask):
         model.load_state_dict(adapted.state, strict=True, model_cfg=cfg)
         return model
 
+    @property
+    def frozen(self) -> str:
+        """What of the model is not trained: the value of --freeze."""
+        return FREEZE[str(self.cfg.adapt)]
+
     def adapt(self, base: Checkpoint) -> Checkpoint:
         """The base checkpoint, truncated, with the initial language side of the target language."""
-        if FREEZE[str(self.cfg.adapt)] != BODY:
+        if self.frozen != BODY:
             base = base.replaced(with_new_lineage(base.state))
         lineage = lineage_of(base.state)
-        truncated, report = truncate(
-            base, base.layers if self.cfg.depth is None else self.cfg.depth
-        )
+        truncated, report = truncate(base, self.depth_over(base))
         logger.info("base checkpoint %s, lineage %s; %s", base.path, lineage, report)
         state = with_language_side(truncated.state, self._initial_side(base))
         symbols = self.source_dictionary.symbols
         return truncated.replaced(with_identity(state, lineage, fingerprint(symbols)))
+
+    def depth_over(self, base: Checkpoint) -> int:
+        """How many layers are kept."""
+        return base.layers if self.cfg.depth is None else self.cfg.depth
 
     def _initial_side(self, base: Checkpoint) -> LanguageSide:
         """The language side with which the target language starts."""
@@ -177,11 +184,15 @@ class LanguageAdaptationTask(MaskedLMTask):
         """Take the body's sizes from a checkpoint, so that they are saved with this run's."""
         check_architecture("language_adaptation", cfg)
         with open_dict(cfg):
-            cfg.update(checkpoint.body_settings())
+            cfg.update({**checkpoint.body_settings(), **checkpoint.sentence_settings()})
             cfg.auxiliary_head_layers = ""
-            cfg.freeze = FREEZE[str(self.cfg.adapt)]
-            if self.cfg.tokens_per_sample > cfg.max_positions:
-                raise InputError(
-                    f"--tokens-per-sample {self.cfg.tokens_per_sample} is longer than the "
-                    f"{cfg.max_positions} positions of {checkpoint.path}: give at most that many"
-                )
+            cfg.freeze = self.frozen
+        self.check_length(cfg, checkpoint)
+
+    def check_length(self, cfg: DictConfig, checkpoint: Checkpoint) -> None:
+        """Refuse settings of the task that do not go with the model's with an `InputError`."""
+        if self.cfg.tokens_per_sample > cfg.max_positions:
+            raise InputError(
+                f"--tokens-per-sample {self.cfg.tokens_per_sample} is longer than the "
+                f"{cfg.max_positions} positions of {checkpoint.path}: give at most that many"
+            )

@@ -257,7 +257,7 @@ def test_long_texts_are_cut_and_it_is_said(bodies, both, caplog):
     states = plain(model, [0, *ids_of(words)[:30], 2], return_all_hiddens=True)[1]["inner_states"]
     assert not caplog.records
     torch.testing.assert_close(served.encode([words, "a"])[0], states[2][1:-1, 0].mean(dim=0))
-    assert "1 of 2 texts are longer than the 32 positions" in caplog.text
+    assert "1 of 2 texts are longer than the 32 tokens that" in caplog.text
 
 
 def test_long_questions_are_cut_and_it_is_said(bodies, both, caplog):

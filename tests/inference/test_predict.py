@@ -188,7 +188,7 @@ def test_bfloat16_and_a_module_reach_the_model(predict, bodies, source_data, mon
     labels = str(bodies / "label/dict.txt")
     predict("topics.pt", "--bf16", "--device", "cpu", "--labels", labels, text=b"word1\n")
     [(body, pack, module, given, device, bfloat16, max_tokens)] = asked
-    assert (body, pack, module) == (bodies / "topics.pt", bodies / "packs/en", None)
+    assert (body, pack, module) == (bodies / "topics.pt", [bodies / "packs/en"], None)
     assert (given, device, bfloat16, max_tokens) == (Path(labels), "cpu", True, None)
     code, _, message = predict("pretrained.pt", "--module", "nowhere", text=b"word1\n")
     assert code == 2 and "nowhere is not a task module" in message

@@ -122,6 +122,26 @@ def test_tasks_do_not_change_the_training():
     assert new.startswith("fairseq-minimodel export-hf --model topics --pack out/packs/de ")
 
 
+def test_sentence_vectors_are_learned_from_pairs_alone():
+    given = {"kind": "sentence-vectors", "parallel": [(Path("a"), Path("b"))]}
+    plan = make_plan(options(**given, budget="10h"), model(False), material(2_000), MACHINE)
+    [training] = [step for step in plan.steps if step.updates]
+    assert plan.method == "sentence-vectors" and training.updates == 10 * 2_000 // 64
+    command = " ".join(training.command)
+    assert (
+        "--task sentence_distillation " in command and "--source-pack out/source/pack " in command
+    )
+    assert "--pairs out/pairs/train.source out/pairs/train.target " in command
+    [retrieve] = [step for step in plan.steps if step.name == "retrieve"]
+    assert "--layer" not in retrieve.command  # vectors as the model's settings say
+    short = make_plan(options(**given, budget="1m"), model(False), material(2_000), MACHINE)
+    assert short.method == "start"
+    with pytest.raises(InputError, match="learns from sentences and their translations"):
+        make_plan(options(**given), model(), material(0, words=9), MACHINE)
+    with pytest.raises(InputError, match="--method standard trains on masked words"):
+        make_plan(options(**given, method="standard"), model(), material(2_000), MACHINE)
+
+
 @pytest.mark.parametrize("has_head", [False, True])
 def test_every_command_of_a_plan_is_one(has_head):
     """The verbs take their options; what fairseq takes, the run of all of it shows."""

@@ -147,3 +147,18 @@ ARCH_CONFIG_REGISTRY[config.model._name](config.model)
 print(config.model.encoder_layers, config.model.encoder_embed_dim, config.model.dropout)
 """
     assert run(["python", "-c", code], fresh=False).stdout.split() == ["6", "1024", "0.1"]
+
+
+def test_distillation_of_sentence_vectors(pretrained, target_data, tmp_path):
+    for name, word in (("en", "word"), ("de", "wort")):
+        lines = [f"{word}{index} {word}{index + 1} {word}{index + 2}" for index in range(20)]
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    log = hydra_train(
+        "distil", tmp_path / "distil", f"task.data={target_data}",
+        f"task.base_checkpoint={pretrained}", f"task.pairs=[{tmp_path / 'en'},{tmp_path / 'de'}]",
+        "+model.sentence_pooling=mean",
+    )  # fmt: skip
+    assert '"train_distance"' in log
+    before, after = state_of(pretrained), state_of(tmp_path / "distil/checkpoint_last.pt")
+    name = "encoder.sentence_encoder.layers.1.fc1.weight"
+    assert torch.equal(before[name], after[name])

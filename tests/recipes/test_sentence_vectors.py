@@ -1,0 +1,66 @@
+"""examples/sentence_vectors at its SMOKE=1 size, and docs/sentence_vectors.md."""
+
+import json
+import shutil
+
+import pytest
+from interop.test_sentence_transformers import OLD, write_modules
+from recipes.test_docs import blocks, run_block
+from recipes.test_real_model import write_data
+from support.bert_models import make_bert
+from support.scripts import EXAMPLES, run_script
+
+import fairseq_minimodel
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """A tiny model of sentence-transformers, and generated text in place of real text."""
+    folder = tmp_path_factory.mktemp("vectors")
+    texts = write_data(folder / "data", folder / "toy")
+    make_bert(folder / "model", "bert", texts, head="Model")
+    write_modules(folder / "model", OLD["mean"], True)
+    return folder
+
+
+def test_the_example(given):
+    environment = {
+        "DATA": given / "data", "MODEL": given / "model", "OUT": given / "out",
+        "LANGUAGES": "sw", "SEEDS": "1",
+    }  # fmt: skip
+    result = run_script(EXAMPLES / "sentence_vectors/run.sh", **environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    out = given / "out-smoke"
+    rows = json.loads((out / "scores/tatoeba:sw.json").read_text())
+    assert [row["pack"].rpartition("/")[2] for row in rows] == [
+        "40-seed1", "start-40", "start-words",
+    ]  # fmt: skip
+    assert all(row["layer"] is None for row in rows)
+    topics = json.loads((out / "scores/topics:sw.json").read_text())
+    assert [row["language"] for row in topics] == ["en", "sw", "sw", "sw"]
+
+
+def test_the_page_from_one_command_to_vectors_in_two_languages(given):
+    """docs/sentence_vectors.md, and the library's vectors of what it has exported."""
+    for name, side in (("en", "source"), ("de", "target")):
+        text = (given / f"toy/sw/{side}/mono.txt").read_text()
+        lines = [line for line in text.splitlines() if line]
+        (given / f"pairs.{name}").write_text("\n".join(lines[:400]) + "\n")
+        (given / "german.txt").write_text(text)  # the last one
+    shutil.copytree(given / "model", given / "all-MiniLM-L6-v2")
+    printed = [run_block(kind, text, given) for kind, text in blocks("docs/sentence_vectors.md")]
+    assert "method: sentence-vectors, because there are 400 pairs" in printed[0]
+    vectors = [json.loads(line) for line in (given / "vectors.jsonl").read_text().splitlines()]
+    assert [row["language"] for row in vectors] == ["en", "de"]
+    assert all(len(row["prediction"]) == 32 for row in vectors)
+    exported = given / "outputs/de/hf/all-MiniLM-L6-v2-de"
+    assert (exported / "modules.json").is_file() and (exported / "2_Normalize").is_dir()
+    texts = ["", *(given / "pairs.de").read_text().splitlines()[:5]]
+    ours = fairseq_minimodel.load(
+        given / "outputs/de/source/body.pt", given / "outputs/de/packs/de"
+    ).encode(texts)
+    library = pytest.importorskip("sentence_transformers")
+    theirs = library.SentenceTransformer(str(exported), device="cpu").encode(texts)
+    assert abs(ours.numpy() - theirs).max() < 1e-5
