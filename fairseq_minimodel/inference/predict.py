@@ -28,7 +28,7 @@ _OTHERWISE = "name the keys of the texts with --text-columns, or fix this line"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 # From the texts of several rows to what is predicted for each, as a value of JSON.
-Ask = Callable[[Sequence[Sequence[str]]], list[object]]
+Ask = Callable[[Sequence[Sequence[str | list[str]]]], list[object]]
 
 
 class Line(NamedTuple):
@@ -51,7 +51,7 @@ class Row(NamedTuple):
     number: int
     position: int
     record: dict[str, object]
-    texts: tuple[str, ...]
+    texts: tuple[str | list[str], ...]
 
 
 def predict(
@@ -70,9 +70,9 @@ def predict(
 ) -> None:
     """Read lines, and write each with its prediction as a line of JSON.
 
-    A classifier labels texts, or pairs of texts; a body that was fine-tuned for questions answers
-    them; a pretrained one fills masks. Blank lines are left out. At the end a line on stderr says how
-    many lines that were in a second, once the model was loaded.
+    A classifier labels texts, or pairs of texts; a tagger finds entities, or tags words; a body that
+    was fine-tuned for questions answers them; a pretrained one fills masks. Blank lines are left out.
+    At the end a line on stderr says how many lines that were in a second, once the model was loaded.
 
     The arguments are those of `PredictOptions`. `output` is written whole or not at all. Of a file
     that is neither called .jsonl nor begins as JSON Lines, and of standard input, `json_lines` says so.
@@ -154,8 +154,16 @@ def read_rows(
             record = _record(text, name, line.number) if json_lines else {TEXT: text}
             keys = text_columns or _usual_keys(record, kind)
             place = f"{name}, line {line.number}"
-            texts = tuple(text_under(record, key, place, _OTHERWISE) for key in keys)
+            texts = tuple(_text(record, key, place, kind) for key in keys)
             yield Row(line.number, line.position, record, texts)
+
+
+def _text(record: dict[str, object], key: str, place: str, kind: Kind) -> str | list[str]:
+    """The text under a key, or the words."""
+    value = record.get(key)
+    if kind.reads_words and isinstance(value, list) and all(type(one) is str for one in value):
+        return value
+    return text_under(record, key, place, _OTHERWISE)
 
 
 def portions(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -2,4 +2,4 @@
 
 from ..plugin.compat import patches  # noqa: F401  isort: skip  (before anything of fairseq)
 
-from . import language_adaptation, lengths, meta_masked_lm, span_qa  # noqa: F401
+from . import language_adaptation, lengths, meta_masked_lm, span_qa, tagging  # noqa: F401
