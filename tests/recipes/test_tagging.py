@@ -5,12 +5,14 @@ import json
 import pytest
 import torch
 from conftest import LENGTH, SMALL_MODEL, USER_DIR, run, state_of, train
+from recipes.test_training import run_two_processes
 from support.generated_tags import ENTITIES, write_columns
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
 from fairseq_minimodel.bodies.cost import training_cost
 from fairseq_minimodel.bodies.language_side import EMBEDDING, OUTPUT_BIAS
 from fairseq_minimodel.cost.flops import Shape, token_flops
+from fairseq_minimodel.modules.registry import METHODS
 
 SOURCE_WORDS = [f"word{index}" for index in range(60)]
 TARGET_WORDS = [f"wort{index}" for index in range(70)]
@@ -91,20 +93,15 @@ def test_resuming_is_exact(fine_tuned, options, folder):
     assert all(torch.equal(halves[name], whole[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(fine_tuned, options, folder):
-    """Two batches an update, in one process after each other, in two side by side."""
-    for name, more in (
-        ("one", ["--update-freq", "2", "--batch-size", "8"]),
-        ("two", ["--distributed-world-size", "2", "--nprocs-per-node", "2", "--distributed-port",
-                 "29531", "--ddp-backend", "legacy_ddp"]),
-    ):  # fmt: skip
-        train(
-            folder / "data", folder / name, *options, *more, "--max-update", "2", "--dropout", "0",
-            "--attention-dropout", "0", "--disable-validation",
-        )  # fmt: skip
+    """Two batches an update: in one process after each other, in two side by side."""
+    options = [*options, "--dropout", "0", "--attention-dropout", "0", "--disable-validation"]
+    train(folder / "data", folder / "one", *options, "--update-freq", "2", "--batch-size", "4")
+    run_two_processes(folder / "data", folder / "two", *options)
     one, two = (state_of(folder / name / "checkpoint_last.pt") for name in ("one", "two"))
     for name, tensor in one.items():
-        torch.testing.assert_close(tensor, two[name], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(tensor, two[name], rtol=1e-3, atol=1e-4, msg=name)
 
 
 def test_every_language_of_a_pack_is_scored_tagged_and_plugged(fine_tuned, packs, tmp_path):
@@ -143,13 +140,13 @@ print(list(roberta.model(tokens[None], token_head="tag_head")[0].shape))
     assert "tagged words (5 tags)" in command("inspect", packs / "data")
 
 
-@pytest.mark.parametrize("method", ["compacter", "mask", "tarp", "tams", "lora", "adapter"])
+@pytest.mark.parametrize(
+    "method",
+    ["mask", *(pytest.param(one, marks=pytest.mark.slow) for one in METHODS if one != "mask")],
+)
 def test_task_modules_learn_tags(method, options, fine_tuned, joint_checkpoint, packs, tmp_path):
     own = [one for one in options if one not in ("--freeze", "language")]
-    more = {
-        "compacter": ["--module-reduction", "2"], "mask": ["--weight-decay", "0"],
-        "adapter": ["--module-reduction", "4"], "tams": ["--structure-width", "8"],
-    }.get(method, [])  # fmt: skip
+    more = ["--weight-decay", "0", "--module-reduction", "4", "--structure-width", "8"]
     train(packs / "data", tmp_path / "run", *own, "--task-module", method, *more,
           "--max-update", "2", "--disable-validation")  # fmt: skip
     checkpoint, module = tmp_path / "run/checkpoint_last.pt", tmp_path / "module"
