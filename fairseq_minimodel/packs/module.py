@@ -40,7 +40,7 @@ from ..errors import InputError
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm
 from ..files.records import parse_json, read_record, record, shown
-from ..kinds import LABELS, TOKEN_HEADS
+from ..kinds import CLASSIFICATION_HEADS, LABELS, TOKEN_HEADS
 from ..kinds.classification import read_labels
 from ..kinds.registry import RECORDS, kind_of
 from ..modules.mask import fixed_weights
@@ -282,10 +282,10 @@ def _shapes(tensors: StateDict) -> dict[str, list[int]]:
 
 def _check_labels(path: str | Path, description: Description, owner: Path) -> None:
     tensor = kind_of({"task": description.task}).head(description.task)
-    heads = {f"{head_modules(head)[-1]}.weight": one for head, one in description.heads.items()}
-    if tensor not in heads:
-        raise _unfit(owner, f"has no head {shown(tensor)}, which its settings name")
-    read_labels(path, heads[tensor], str(owner))
+    head = tensor.removeprefix(CLASSIFICATION_HEADS).partition(".")[0]
+    if head not in description.heads:
+        raise _unfit(owner, f"has no head {shown(head)}, which its settings name")
+    read_labels(path, description.heads[head], str(owner))
 
 
 def structure_of(module: TaskModule) -> list[int]:
