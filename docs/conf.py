@@ -42,7 +42,7 @@ NAVIGATION = {
     "How to": {
         "adapt": "One command", "method": "", "prepare": "Preparing text",
         "training": "Training", "compute": "Compute",
-        "evaluate": "Evaluating", "questions": "", "initialise": "", "task_modules": "",
+        "evaluate": "Evaluating", "questions": "", "tagging": "", "initialise": "", "task_modules": "",
         "meta_training": "", "sentence_vectors": "", "huggingface": "Hugging Face",
         "recipes": "Recipes of the paper",
     },

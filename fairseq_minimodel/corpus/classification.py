@@ -87,7 +87,7 @@ def prepare_classification(
     columns = (text_columns, label_column)
     if labels is None:
         labels = sorted({example.label for example in read_examples(train, *columns)})
-    _check_labels(labels, train)
+    check_labels(labels, train)
     files = {"train": train, "valid": valid} | ({} if test is None else {"test": test})
     with atomic_folder(output, PREPARED) as folder:
         label_counts: dict[str, Counter[str]] = {}
@@ -117,7 +117,8 @@ def prepare_classification(
     print(f"data for fairseq-train --task sentence_prediction: {output.resolve()}", flush=True)
 
 
-def _check_labels(labels: Sequence[str], train: str | Path) -> None:
+def check_labels(labels: Sequence[str], train: str | Path) -> None:
+    """Refuse labels of the training data that a dict.txt cannot hold with an `InputError`."""
     for label in labels:
         is_special = label in SPECIAL_SYMBOLS or label == MASK_SYMBOL
         if not label or is_special or "\n" in label or "\r" in label:

@@ -10,6 +10,7 @@ from ..options import REQUIRED, option, output
 
 # The benchmarks, by kind, without a wait for the modules that read them.
 LABELLED = ("xnli", "multinli", "snli", "snli-counterfactual", "pawsx", "sib200")
+TAGGED = ("udpos", "uner", "masakhaner", "masakhapos", "wikiann")
 ANSWERED = ("squad", "mlqa", "xquad", "tydiqa-goldp")
 NORMALISATION_RULES = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity")
 CASES = FOLD, KEEP = "fold", "keep"
@@ -212,7 +213,7 @@ class PrepareClassificationOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportBenchmarkOptions:
-    benchmark: str = option(REQUIRED, f"one of {', '.join(LABELLED)}", metavar="NAME")
+    benchmark: str = option(REQUIRED, f"one of {', '.join((*LABELLED, *TAGGED))}", metavar="NAME")
     data: Path = option(REQUIRED, "its archive, folder or file", metavar="PATH")
     split: str = option("train", "of the benchmark")
     language: str = option("en", "of the benchmark", metavar="CODE")
@@ -235,6 +236,25 @@ class PrepareQuestionsOptions:
     max_question: int = window_option("max_question")
     separators: int = window_option("separators")
     bad_offsets: str = bad_offsets()
+    output: Path = output()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareTagsOptions:
+    train: Path = option(REQUIRED)
+    valid: Path = option(REQUIRED)
+    labels: list[str] | None = option(
+        None,
+        "all tags in the order of their classes (default: those of --train, sorted)",
+        metavar="TAG",
+    )
+    sentencepiece_model: Path = _tokenizer()
+    dictionary: Path = _dictionary()
+    max_length: int = option(
+        512,
+        "tokens of a window, special tokens included; a longer sentence is read in several",
+        at_least=1,
+    )
     output: Path = output()
 
 

@@ -10,6 +10,7 @@ the tokens of a sequence (padding included, because it is computed), the forward
     a classifier, per sequence     2 (d^2 + d classes) on <s>: dense; projection to the classes
     span extraction, per token     2 * 2 d             scores of the span's start and of its end
     a sentence vector              nothing             a mean, or one of the hidden states
+    tagging, per token             2 tags d            scores of the tags
 
 A product y = x W costs the same again in the backward pass for the gradient of x, if something
 below needs it, and once more for the gradient of W, if W is trained. Attention has no weights, so
@@ -24,6 +25,7 @@ computes twice, such as the scores in the backward pass of flash attention.
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..errors import InputError
 from .freezing import BODY, BOTTOM, LANGUAGE, parse_freeze
@@ -171,19 +173,25 @@ def classification_flops(
     return flops
 
 
-def span_flops(
-    shape: Shape, tokens: float, sequence_length: int, *, freeze: str = "language"
+def token_flops(
+    shape: Shape, tokens: float, sequence_length: int, *, outputs: int, freeze: str = "language"
 ) -> Flops:
-    """FLOPs of extracting a span (an answer), over `tokens` tokens in sequences of `sequence_length`.
+    """FLOPs of scoring every token, over `tokens` tokens in sequences of `sequence_length`.
 
-    The head is one projection from every token to two scores, for the start and the end of the span
-    (Devlin et al. 2019, arXiv 1810.04805, section 4.2); it is trained whatever is frozen. `total` is
-    fine-tuning, `forward` evaluation. Arguments and errors as in `masked_lm_flops`.
+    The head is one projection from every token: to two scores, for the start and the end of a span
+    (Devlin et al. 2019, arXiv 1810.04805, section 4.2), or to one for each tag (section 5.3); it is
+    trained whatever is frozen. `total` is fine-tuning, `forward` evaluation. Arguments and errors as in
+    `masked_lm_flops`.
     """
+    if outputs < 1:
+        raise InputError(f"{outputs} outputs: a head needs at least 1")
     trained = Trained.parse(freeze, shape.layers)
     flops = _body(shape, tokens, sequence_length, trained)
     below = trained.output_needs_gradient(shape.layers)
-    return flops + _linear(tokens, shape.width, 2, below, True)
+    return flops + _linear(tokens, shape.width, outputs, below, True)
+
+
+span_flops = partial(token_flops, outputs=2)
 
 
 def sentence_vector_flops(

@@ -45,7 +45,7 @@ from dataclasses import dataclass
 from ..errors import InputError
 from .flops import Shape, Trained
 
-OBJECTIVES = ("masked_lm", "classification", "span")
+OBJECTIVES = ("masked_lm", "classification", "span", "tags")
 SPECIAL_POSITIONS = 2  # fairseq numbers positions from the padding index on, which is 1
 STATISTICS = 8  # mean and deviation of a layer norm, 32 bits each
 
@@ -95,8 +95,8 @@ def training_memory(
         shape: of the layers that run, as in `compute.masked_lm_flops`, and so the next four.
         sequences: in a batch as the GPU sees it, before gradients are accumulated.
         sequence_length: T, which is also the number of positions that the model knows.
-        objective: masked_lm, classification (on <s>) or span (two scores per token).
-        classes: of classification.
+        objective: masked_lm, classification (on <s>), span (two scores per token) or tags.
+        classes: of classification, or tags.
         precision: BITS_16 or BITS_32.
 
     Raises:
@@ -152,6 +152,7 @@ def parameter_count(
         "masked_lm": 0,
         "classification": d * d + d + d * classes + classes,
         "span": 2 * d + 2,
+        "tags": classes * (d + 1),
     }[objective]
     parts = [  # parameters, and whether they are trained
         (shape.vocabulary * d + shape.vocabulary, trained.language),

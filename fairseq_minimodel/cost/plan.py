@@ -19,13 +19,14 @@ from .flops import (
     classification_flops,
     masked_lm_flops,
     span_flops,
+    token_flops,
 )
 from .freezing import NONE
 from .memory import Memory, parameter_count, training_memory
 
 MOST_TOKENS, LONGEST_NUMBER = 10**15, 15  # no run has had more
 VARIANTS = ("Standard", "MiniJoint", "MiniPost")
-CLASSES = 3  # of a classification task; they cost next to nothing
+CLASSES, TAGS = 3, 17  # of a classification task, of parts of speech; they cost next to nothing
 COUNTED = {
     "pretraining, step 1b, adaptation": ("pretraining", "post"),
     "step 1b, adaptation": ("post",),
@@ -159,7 +160,7 @@ class Plan:
         languages: target languages, which share what is paid once.
         updates: of pretraining; `post_updates` and `adaptation_updates` are as many if None.
         batch_tokens, sequence_length, masked_fraction, micro_batch: as in `Batches`.
-        finetune: task (classification or span), number of sequences and their length; None: not.
+        finetune: task (classification, span or tags), number of sequences and their length; None: not.
 
     Raises:
         InputError: a value is outside its range.
@@ -260,6 +261,7 @@ class Plan:
         costs = {
             "classification": partial(classification_flops, classes=CLASSES),
             "span": span_flops,
+            "tags": partial(token_flops, outputs=TAGS),
         }
         if task not in costs:
             raise InputError(f'--finetune: the task "{task}" is none of: {", ".join(costs)}')
@@ -271,7 +273,11 @@ class Plan:
                 )
         sequences, length = map(int, numbers)
         per_token = costs[task](self.model, 1, length).total
-        options = {"freeze": "language", "objective": task, "classes": CLASSES}
+        options = {
+            "freeze": "language",
+            "objective": task,
+            "classes": TAGS if task == "tags" else CLASSES,
+        }
         return Step(
             f"fine-tuning, {task}, {sequences:,} sequences of {length}",
             VARIANTS,

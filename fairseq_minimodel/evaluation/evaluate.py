@@ -164,7 +164,7 @@ def evaluate(
             labels (dict.txt, in the order of the classes; None: as the body was fine-tuned).
             Questions: metric ("squad" or "mlqa"; None: the benchmark's own), max_length, stride,
             max_question (of the windows; None: as in training), max_answer (tokens of the longest
-            answer), bad_offsets (see `read_questions`).
+            answer), bad_offsets (see `read_questions`). Tags: labels, unknown_tags.
 
     Raises:
         InputError: `output` holds something else, the options contradict each other, the bodies were
@@ -430,5 +430,5 @@ def _comparison(kind: Kind, rows: Sequence[Row], title: str) -> str:
         sum(scores[name, body].value for name in languages) / len(languages) for body in bodies
     ]
     cells.append([MEAN, None, *(f"{mean:.1f}" for mean in means)])
-    measure = f"{title}: {kind.metrics[0].name} (%)"
+    measure = f"{title}: {next(iter(scores.values())).metric} (%)"
     return format_table([measure, "examples", *bodies], cells)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..corpus.options import ANSWERED, LABELLED, bad_offsets
+from ..corpus.options import ANSWERED, LABELLED, TAGGED, bad_offsets
 from ..inference.options import mix, mix_batch, mix_steps
-from ..kinds import SIMILARITIES
+from ..kinds import SIMILARITIES, UNKNOWN_TAGS
 from ..kinds.window_options import MAX_ANSWER, recorded_window
 from ..options import REQUIRED, body, device, json_file, labels, max_tokens, option
 
@@ -27,15 +27,15 @@ class EvaluateOptions:
     tests: list[tuple[str, str]] | None = option(
         None,
         "a language pack and labelled examples (TSV or JSON Lines; for sentence vectors pairs of "
-        "sentences, with a number as label) or questions (SQuAD's JSON) in its language; repeat it for "
-        "more languages",
+        "sentences, with a number as label), tagged sentences (CoNLL-U, IOB2, columns, JSON Lines) or "
+        "questions (SQuAD's JSON) in its language; repeat it for more languages",
         name="test",
         metavar=("PACK", "FILE"),
         group="data, required",
     )
     benchmark: str | None = option(
         None,
-        f"one of {', '.join((*LABELLED, *ANSWERED))}",
+        f"one of {', '.join((*LABELLED, *TAGGED, *ANSWERED))}",
         metavar="NAME",
         group="data, required",
     )
@@ -50,6 +50,12 @@ class EvaluateOptions:
     )
     label_column: str = option("label", "column of the label", metavar="COLUMN")
     labels: Path | None = labels()
+    unknown_tags: str = option(
+        UNKNOWN_TAGS[0],
+        "tags: where the data has some that the body does not know, refuse the data, count them as "
+        "mistakes, or read entities of these types as outside of any",
+        choices=UNKNOWN_TAGS,
+    )
     metric: str | None = option(
         None,
         "questions: whose rules compare answers (default: the benchmark's own, or squad)",

@@ -8,9 +8,16 @@ from ..terminal.table import format_table
 
 def score_table(kind: Kind, rows: Sequence[Row]) -> str:
     """A Markdown table with a row for each row of scores."""
+    columns = [(heading, [cell(row) for row in rows]) for heading, cell in kind.columns]
+    filled = [
+        (heading, cells) for heading, cells in columns if any(cell is not None for cell in cells)
+    ]
     return format_table(
-        ["language", "pack", *(heading for heading, _ in kind.columns)],
-        [[row["language"], row["pack"], *(cell(row) for _, cell in kind.columns)] for row in rows],
+        ["language", "pack", *(heading for heading, _ in filled)],
+        [
+            [row["language"], row["pack"], *(cells[number] for _, cells in filled)]
+            for number, row in enumerate(rows)
+        ],
     )
 
 

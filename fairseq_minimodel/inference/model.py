@@ -13,7 +13,7 @@ from torch import Tensor
 from ..bodies.checkpoint import Checkpoint, read_checkpoint
 from ..bodies.training_files import find_training_file, symbols_of
 from ..errors import InputError
-from ..kinds import CLASSIFICATION, MASKED, SPAN
+from ..kinds import CLASSIFICATION, LABELS, MASKED, SPAN, TAGS
 from ..kinds.batches import Batches
 from ..kinds.classification import Prediction
 from ..kinds.kind import Speaker, TextError
@@ -21,6 +21,7 @@ from ..kinds.masked import Token, fill_masks
 from ..kinds.mixture import Member
 from ..kinds.registry import KINDS, kind_of
 from ..kinds.spans import N_BEST, FoundAnswer, best_answers
+from ..kinds.tags import TaggedSpan
 from ..kinds.vectors import mixed_vectors, text_vectors, vectors_of
 from ..kinds.window_options import MAX_ANSWER
 from ..kinds.windows import AligningVocabulary
@@ -106,10 +107,10 @@ class LanguageModel:
 
     Attributes:
         kind: what the body was trained for.
-        task: the name of its kind: "masked", "classification", "span" or "vectors".
+        task: the name of its kind: "masked", "classification", "tags", "span" or "vectors".
         languages: the names of its languages.
         language: the current one.
-        classes: the labels of a classifier, in the order of the task; else None.
+        classes: the labels of a classifier, or the tags, in the order of the task; else None.
     """
 
     def __init__(
@@ -127,9 +128,9 @@ class LanguageModel:
         self.kind, self._module = kind_of(checkpoint.config), module
         self.task = self.kind.name
         self.classes: list[str] | None = None
-        if self.task == CLASSIFICATION:
-            self._classifier = solver_of(name, checkpoint, {"labels": labels}, module)
-            self.classes = self._classifier.classes
+        if self.kind.record == LABELS:
+            self._labelling = solver_of(name, checkpoint, {"labels": labels}, module)
+            self.classes = self._labelling.classes
         self._languages = dict(_plugged(checkpoint, languages, bfloat16, batches))
         self.languages = tuple(self._languages)
         self.language = self.languages[0]
@@ -248,7 +249,29 @@ class LanguageModel:
         if not examples:
             return []
         with self._turn:
-            return self._classifier.predict(spoken, examples)
+            return self._labelling.predict(spoken, examples)
+
+    def tag(
+        self, texts: Sequence[str | Sequence[str]], language: str | None = None
+    ) -> list[list[TaggedSpan]]:
+        """The entities in each text; of a body that tags parts of speech, each word with its tag.
+
+        The words of plain text are what stands between blanks, and each punctuation mark at the ends of
+        that. A text that is longer than the body has positions is read in several windows.
+
+        Args:
+            texts: texts, or lists of words; these have a blank between them in the text that places
+                are told of.
+
+        Raises:
+            InputError: the body was not fine-tuned to tag; or as in `tokenize`.
+        """
+        self._require(TAGS)
+        spoken, checked = self._spoken(language), _checked_words(texts)
+        if not checked:
+            return []
+        with self._turn:
+            return self._labelling.find(spoken, checked)
 
     def members(self) -> list[Member]:
         """Its head, with the model in each of its languages, to be mixed (`kinds/mixture.py`).
@@ -257,7 +280,7 @@ class LanguageModel:
             InputError: the body was not fine-tuned to classify.
         """
         self._require(CLASSIFICATION)
-        return [(self._classifier, spoken) for spoken in self._languages.values()]
+        return [(self._labelling, spoken) for spoken in self._languages.values()]
 
     def answer(
         self,
@@ -399,6 +422,17 @@ def _checked_examples(texts: Sequence[str | Sequence[str]]) -> list[tuple[str, .
             raise TextError(index, f"has {len(parts)} parts: give a text, or a pair of texts")
         examples.append(tuple(_checked_text(part, index) for part in parts))
     return examples
+
+
+def _checked_words(texts: Sequence[str | Sequence[str]]) -> list[str | list[str]]:
+    if isinstance(texts, str):
+        raise InputError("a single text is given: give a list of texts, or of lists of words")
+    return [
+        [_checked_text(word, index) for word in text]
+        if isinstance(text, list | tuple)
+        else _checked_text(text, index)
+        for index, text in enumerate(texts)
+    ]
 
 
 def _checked_text(text: str, index: int) -> str:

@@ -53,7 +53,8 @@ class PredictOptions:
     json_lines: bool = option(False, "the input is JSON Lines, whatever its name")
     text_columns: list[str] | None = option(
         None,
-        "keys of JSON Lines (default: text; text1 and text2 for pairs; question and context)",
+        "keys of JSON Lines (default: text; text1 and text2 for pairs; question and context; words, a "
+        "list, to be tagged)",
         metavar="KEY",
     )
     language_column: str = option(

@@ -57,7 +57,7 @@ class Row(NamedTuple):
     number: int
     position: int
     record: dict[str, object]
-    texts: tuple[str, ...]
+    texts: tuple[str | list[str], ...]
     language: str | None = None
 
 
@@ -81,10 +81,10 @@ def predict(
 ) -> None:
     """Read lines, and write each with its prediction as a line of JSON.
 
-    A classifier labels texts, or pairs of texts; a body that was fine-tuned for questions answers
-    them; one that is made for sentence vectors gives them; a pretrained one fills masks. Blank lines
-    are left out. At the end a line on stderr says how many lines that were in a second, once the model
-    was loaded.
+    A classifier labels texts, or pairs of texts; a tagger finds entities, or tags words; a body that
+    was fine-tuned for questions answers them; one that is made for sentence vectors gives them; a
+    pretrained one fills masks. Blank lines are left out. At the end a line on stderr says how many
+    lines that were in a second, once the model was loaded.
 
     The arguments are those of `PredictOptions`. `output` is written whole or not at all. Of a file
     that is neither called .jsonl nor begins as JSON Lines, and of standard input, `json_lines` says so.
@@ -181,7 +181,7 @@ def read_rows(
             record = _record(text, name, line.number) if json_lines else {TEXT: text}
             keys = text_columns or _usual_keys(record, kind)
             place = f"{name}, line {line.number}"
-            texts = tuple(text_under(record, key, place, _OTHERWISE) for key in keys)
+            texts = tuple(_text(record, key, place, kind) for key in keys)
             language = None
             if language_column is not None:
                 language = text_under(record, language_column, place, _OTHERWISE)
@@ -191,6 +191,14 @@ def read_rows(
                         f"{', '.join(languages)}: give its pack, or name the key (--language-column)"
                     )
             yield Row(line.number, line.position, record, texts, language)
+
+
+def _text(record: dict[str, object], key: str, place: str, kind: Kind) -> str | list[str]:
+    """The text under a key, or the words."""
+    value = record.get(key)
+    if kind.reads_words and isinstance(value, list) and all(type(one) is str for one in value):
+        return value
+    return text_under(record, key, place, _OTHERWISE)
 
 
 def portions(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from ..bodies.checkpoint import Checkpoint
-from ..bodies.family import SPAN_HEAD
+from ..bodies.family import TOKEN_HEADS
 from ..models.minimodel_roberta import MiniModelRoberta
 from ..packs.module import (
     TaskModule,
@@ -63,11 +63,12 @@ class SwitchedBody:
                 else:
                     state[name].copy_(tensor)
         model.classification_heads.clear()
-        model.span_head = None
+        for head in TOKEN_HEADS:
+            setattr(model, head, None)
         model.args.pooler_activation_fn = module.description.pooler_activation_fn
         for head, outputs in module.description.heads.items():
-            if head == SPAN_HEAD:
-                model.register_span_head()
+            if head in TOKEN_HEADS:
+                model.register_token_head(head, outputs)
             else:
                 model.register_classification_head(head, outputs)
         own = dict(model.named_parameters())

@@ -33,6 +33,7 @@ FOLDERS = (
     ("body.pt", "models:describe_checkpoint"),  # of import-hf
     ("config.json", "models:describe_hugging_face"),
     ("windows spans", "data:describe_questions"),
+    ("windows tags", "data:describe_tags"),
     ("input0 label", "data:describe_classification"),
     ("*.idx", "data:describe_text"),
     ("[!.]*/*.idx", "data:describe_text"),  # shards; a dot: unfinished

@@ -8,7 +8,7 @@ import numpy as np
 from ..corpus.indexed import INDEX, TOKENS, Split, shards_in, splits_in
 from ..corpus.record import RECORD_NAME, read_prepared
 from ..errors import InputError
-from ..kinds.window_options import NO_ANSWER, SPANS, WINDOWS
+from ..kinds.window_options import NO_ANSWER, SPANS, TAG_CLASSES, WINDOWS
 from ..terminal.progress import Progress
 from ..terminal.table import format_bytes
 from ..vocabulary.symbols import fingerprint, read_symbols
@@ -98,6 +98,35 @@ def describe_questions(folder: Path) -> Description:
         facts.append(Fact(name, value))
     facts += [_vocabulary(folder / DICTIONARY), _files(folder)]
     return Description(folder, "data", "questions for span_qa", facts)
+
+
+def describe_tags(folder: Path) -> Description:
+    """Windows of tagged words, as the task `tagging` reads them.
+
+    Raises:
+        InputError: as in `describe_text`.
+    """
+    labels = read_dictionary(folder / LABEL / DICTIONARY)
+    targets, facts = splits_in(folder / TAG_CLASSES), []
+    for name, split in splits_in(folder / WINDOWS).items():
+        if name not in targets or not np.array_equal(targets[name].sizes, split.sizes):
+            raise InputError(
+                f"{folder / TAG_CLASSES} does not have the {name} of {WINDOWS}: prepare the tags again"
+            )
+        classes = np.asarray(targets[name].tokens, np.int64)
+        classes = classes[classes >= len(SPECIAL_SYMBOLS)] - len(SPECIAL_SYMBOLS)
+        counts = np.bincount(classes, minlength=len(labels)).tolist()
+        value = {
+            "windows": len(split.sizes),
+            "words": len(classes),
+            "tags": dict(zip(labels, counts, strict=False)),
+            **_counts([split]),
+        }
+        facts.append(Fact(name, value))
+    facts += [Fact("tags", labels), _vocabulary(folder / DICTIONARY), _files(folder)]
+    return Description(
+        folder, "data", f"tagged words ({counted(len(labels), 'tag', 'tags')})", facts
+    )
 
 
 def describe_dictionary(path: Path) -> Description:

@@ -16,9 +16,9 @@ from ..bodies.family import (
     LINEAGE,
     ORIGIN,
     OUTPUT_BIAS,
-    SPAN_HEAD,
     TASK_BODY,
     TIED_PROJECTION,
+    TOKEN_HEADS,
     VOCABULARY,
     middle_head,
 )
@@ -32,8 +32,7 @@ from ..bodies.weights import AGAIN, FLOATS, count_not_finite, open_safetensors
 from ..cost.freezing import BOTTOM, parse_freeze
 from ..errors import InputError
 from ..files.records import read_record
-from ..kinds import MASKED
-from ..kinds.classification import LABELS
+from ..kinds import LABELS, MASKED, SPAN_HEAD, TAG_HEAD
 from ..kinds.registry import KINDS, kind_of_task
 from ..modules.method import NONE
 from ..modules.registry import find_method
@@ -66,7 +65,9 @@ GROUPS = {
     "language": "language side",
     **dict.fromkeys(("position", "embedding", "layer"), "body"),
     **dict.fromkeys(("MLM", "last"), "MLM heads"),
-    **dict.fromkeys(("classification", "span"), "task heads"),
+    **dict.fromkeys(
+        ("classification", *(head.split("_")[0] for head in TOKEN_HEADS)), "task heads"
+    ),
     "task": "task module",
 }
 # What is shown of a model's config.json, by the library's names.
@@ -285,6 +286,8 @@ def _purpose(task: str | None, heads: Mapping[str, int]) -> str:
     """What a body or a task module is for, by its heads (outputs of each): " for classification"."""
     if SPAN_HEAD in heads:
         return " for question answering"
+    if TAG_HEAD in heads:
+        return f" for tagging words ({counted(heads[TAG_HEAD], 'tag', 'tags')})"
     if heads:
         return f" for classification ({counted(max(heads.values()), 'class', 'classes')})"
     return f" for {task}" if task else ""

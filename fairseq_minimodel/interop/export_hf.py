@@ -33,7 +33,8 @@ from ..bodies.training_files import find_record
 from ..errors import InputError
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm, check_folder
-from ..kinds import classification
+from ..kinds import CLASSIFICATION, LABELS
+from ..kinds.classification import head_name
 from ..kinds.registry import KINDS
 from ..modules.method import is_module_part
 from ..packs.module import load_module, merge_module
@@ -85,8 +86,9 @@ def export_hf(
     """Write the body in the language of the pack in Hugging Face's form, with its tokenizer and card.
 
     All heads that the body has go with it, so that the one folder is what `AutoModelForMaskedLM`,
-    and `AutoModelForSequenceClassification` or `AutoModelForQuestionAnswering`, load; of a body that is
-    made for sentence vectors, what `SentenceTransformer` loads, too.
+    and `AutoModelForSequenceClassification`, `AutoModelForTokenClassification` or
+    `AutoModelForQuestionAnswering`, load; of a body that is made for sentence vectors, what
+    `SentenceTransformer` loads, too.
 
     The arguments are those of `ExportHFOptions`: either a body, or a model in Hugging Face's form.
 
@@ -116,7 +118,7 @@ def export_hf(
     task_module = load_module(module) if module else None
     if task_module:
         checkpoint = merge_module(checkpoint, task_module)[0]
-        own = task_module.folder / classification.LABELS
+        own = task_module.folder / LABELS
         labels = labels or (own if own.is_file() else None)
     if depth is not None:
         checkpoint = surgery.truncate(checkpoint, depth)[0]
@@ -218,17 +220,19 @@ def _check(checkpoint: Checkpoint, body: Path, family: Family) -> None:
 def _classes(
     checkpoint: Checkpoint, body: Path, labels: Path | None, known: Sequence[str] | None
 ) -> tuple[str, list[str]]:
-    """Name of the classification head, and its labels in order; none if there is no such head.
+    """Name of the classification head, and the labels of that or of tags in order; none without any.
 
     Args:
         labels: dict.txt of them; known: those that the model names itself.
     """
     task = checkpoint.config.get("task", {})
-    kind, head = classification.KIND, classification.head_name(task)
-    inner = f"{head_modules(head)[0]}.weight"
-    if not kind.has_head(checkpoint.state, task):
+    head, labelled = head_name(task), [one for one in KINDS.values() if one.record == LABELS]
+    kind = next((one for one in labelled if one.has_head(checkpoint.state, task)), None)
+    if kind is None:
         return head, []
-    rows, width = checkpoint.state[inner].shape
+    rows = width = checkpoint.state[EMBEDDING].size(1)
+    if kind.name == CLASSIFICATION:
+        rows = checkpoint.state[f"{head_modules(head)[0]}.weight"].size(0)
     if rows != width:
         raise InputError(
             f"the classification head of {body} is {rows} wide and the body {width}, which the "
@@ -237,7 +241,7 @@ def _classes(
     if known and not labels:
         return head, list(known)
     record = find_record(checkpoint, labels, kind)
-    return head, classification.Classifier(str(body), checkpoint, record).classes
+    return head, kind.solver(str(body), checkpoint, record, {}).classes
 
 
 def _converted(checkpoint: Checkpoint, head: str, more: int, family: Family) -> StateDict:

@@ -1,15 +1,15 @@
-"""The heads that fine-tuned models of Hugging Face bring: classification, and answers to questions."""
+"""The heads that fine-tuned models of Hugging Face bring: classification, answers, tags."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..bodies.family import SPAN_HEAD, Family, head_modules
+from ..bodies.family import SPAN_HEAD, TAG_HEAD, Family, head_modules
 from ..bodies.language_side import StateDict
 from ..bodies.weights import AGAIN, check_weights
 from ..errors import InputError
 from ..files.records import shown
-from ..kinds import CLASSIFICATION, SPAN
+from ..kinds import CLASSIFICATION, LABELS, SPAN, TAGS
 from ..kinds.classification import DEFAULT_HEAD
 from ..kinds.kind import Kind
 from ..kinds.registry import KINDS
@@ -18,11 +18,13 @@ from ..vocabulary.tokenizers import BOS, EOS
 from .added_tokens import read_settings
 
 JSON = Mapping[str, object]
-HEADS = {SPAN: SPAN_HEAD, CLASSIFICATION: DEFAULT_HEAD}  # of each kind, as `head_modules` takes it
+# Of each kind, as `head_modules` takes it.
+HEADS = {SPAN: SPAN_HEAD, CLASSIFICATION: DEFAULT_HEAD, TAGS: TAG_HEAD}
 CLASSES = {SPAN: 2}  # outputs: a first and a last token; those of others are free
 ONE_LABEL = "single_label_classification"  # the `problem_type` of one label for each text
 SEPARATORS = {"BertProcessing": 1, "RobertaProcessing": 2}  # between two texts, by the step's name
 UNTRAINED = ("", "ForPreTraining")  # ends of classes without the head of a task
+NAMED_BY_TENSORS = [KINDS[name].architecture for name in (SPAN, CLASSIFICATION)]
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Heads:
 def take_heads(theirs: StateDict, config: JSON, family: Family, model: Path) -> Heads:
     """The heads of tasks in the tensors of a model, which are taken out of `theirs`.
 
-    A head for another kind of task (tags, choices), for numbers, or for several labels of one text
+    A head for another kind of task (choices), for numbers, or for several labels of one text
     stays there, and a note says so.
 
     Raises:
@@ -84,13 +86,14 @@ def take_heads(theirs: StateDict, config: JSON, family: Family, model: Path) -> 
                 f"{path} says that the model is a {classes[ends.index(kind.architecture)]}, and its "
                 f"weights lack {lost[0]}; {AGAIN}"
             )
-        if lost or (ends and kind.architecture not in ends):
+        # in some families tags have the name of a part of another head: config.json must tell
+        if lost or kind.architecture not in (ends or NAMED_BY_TENSORS):
             continue
         outputs = _check_shapes(theirs, kind, names, config[family.dimensions["d"]], model)
-        if kind.name == CLASSIFICATION:
-            if reason := _other_task(config, outputs):
-                notes.append(f"its classification head is left out, as {reason}")
-                continue
+        if kind.name == CLASSIFICATION and (reason := _other_task(config, outputs)):
+            notes.append(f"its classification head is left out, as {reason}")
+            continue
+        if kind.record == LABELS:
             labels = _labels(config, outputs, path)
         kinds[kind.architecture] = kind
         state |= {here: theirs.pop(there).float() for here, there in names.items()}

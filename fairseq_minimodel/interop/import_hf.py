@@ -37,7 +37,8 @@ from ..errors import InputError
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm, check_folder
 from ..files.records import read_record, record
-from ..kinds.classification import LABELS as CLASSES
+from ..kinds import CLASSIFICATION
+from ..kinds import LABELS as CLASSES
 from ..models.config import masked_lm_config
 from ..packs.commands import describe
 from ..packs.pack import DICTIONARY, check_language, save_pack, tokenizer_in
@@ -104,8 +105,8 @@ def import_hf(
 ) -> None:
     """Write the folder `output`: body.pt, with its dict.txt and tokenizer, and pack/.
 
-    Of a model that was fine-tuned for classification or questions, body.pt is a body fine-tuned for
-    that; label/dict.txt has its labels.
+    Of a model that was fine-tuned for classification, tags or questions, body.pt is a body fine-tuned
+    for that; label/dict.txt has its labels.
 
     Args:
         model: folder with config.json, the weights and the tokenizer, or a name on the Hub.
@@ -145,10 +146,11 @@ def import_hf(
         body = identified(body, folder / DICTIONARY)
         write_checkpoint(folder / BODY, body)
         if heads.labels:  # where fairseq's task looks for the dictionaries
-            for file in (CLASSES, INPUT):
-                (folder / file).parent.mkdir()
+            (folder / CLASSES).parent.mkdir()
             write_dictionary(folder / CLASSES, heads.labels, [0] * len(heads.labels))
-            shutil.copyfile(folder / DICTIONARY, folder / INPUT)
+            if heads.kind.name == CLASSIFICATION:
+                (folder / INPUT).parent.mkdir()
+                shutil.copyfile(folder / DICTIONARY, folder / INPUT)
         description, side = describe(body, language, found.symbols), body.language_side()
         dictionary, tokenizer = folder / DICTIONARY, tokenizer_in(folder)
         save_pack(folder / PACK, side, description, dictionary, tokenizer)

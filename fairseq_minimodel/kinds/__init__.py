@@ -5,6 +5,12 @@ Names that options need are here, where they cost no import of PyTorch.
 
 CLASSIFICATION, SPAN, MASKED, RETRIEVAL = "classification", "span", "masked", "retrieval"
 VECTORS = "vectors"  # of sentences
+TAGS = "tags"
 COSINE, CSLS = SIMILARITIES = ("cosine", "csls")  # of sentence vectors
-# Modules of our model: the head of spans, and those of classification, each under its name.
-SPAN_HEAD, CLASSIFICATION_HEADS = "span_head", "classification_heads."
+LABELS = "label/dict.txt"  # in the data of kinds whose head has a class for each label
+# What becomes of tags in test data that a body does not know.
+UNKNOWN_TAGS = ("refuse", "mistakes", "outside")
+# Modules of our model: heads of one linear layer that all tokens have, and those of classification,
+# each under its name.
+SPAN_HEAD, TAG_HEAD = TOKEN_HEADS = ("span_head", "tag_head")
+CLASSIFICATION_HEADS = "classification_heads."

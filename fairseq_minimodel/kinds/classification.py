@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..vocabulary.tokenizers import EOS, Vocabulary, read_dictionary
-from . import CLASSIFICATION, CLASSIFICATION_HEADS
+from . import CLASSIFICATION, CLASSIFICATION_HEADS, LABELS
 from .batches import Batches
 from .examples import Example, read_examples
 from .kind import Body, Kind, Metric, Options, Row, Speaker, share, shares
@@ -18,7 +18,6 @@ from .metrics import accuracy, majority_accuracy
 from .truncation import kept_lengths
 
 DEFAULT_HEAD = "sentence_classification_head"  # fairseq's name
-LABELS = "label/dict.txt"  # in the data that `sentence_prediction` reads
 DIGITS = 6  # of probabilities in JSON, behind the point
 
 

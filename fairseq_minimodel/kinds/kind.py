@@ -111,6 +111,7 @@ class Kind:
         method: of `LanguageModel`, to ask it by.
         loss_unit: of the loss in the training log.
         text_keys: where `predict` finds the texts in JSON, the last ones if none is there.
+        reads_words: a list of words may stand in the place of a text.
         ask: `LanguageModel`, texts of each row, options -> a value of JSON for each.
         ask_options: the names of these options.
         rows: what is scored, in words; count: the key of how many.
@@ -118,7 +119,9 @@ class Kind:
         note: what else a reader of the score must know, from a row.
         read: a file of examples, with options. None: there is no form of files for it.
         form: of the facts in a row of scores.
-        columns: of the table of scores: heading, cell from a row.
+        columns: of the table of scores: heading, cell from a row. A column of nothing but None is not
+            shown.
+        labels: from a row, what was measured of each label: numbers by name.
         record: file beside the training data that is needed to use the head.
         record_option: which names another one.
         record_is_needed: there is nothing to do without.
@@ -137,11 +140,13 @@ class Kind:
     method: str = ""
     loss_unit: str = ""
     text_keys: tuple[tuple[str, ...], ...] = ()
+    reads_words: bool = False
     ask: Callable[..., list[object]] | None = None
     ask_options: tuple[str, ...] = ()
     note: Callable[[Row], str] = lambda row: ""
     read: Callable[[Path, Options], list[Any]] | None = None
     form: type | None = None
+    labels: Callable[[Row], Mapping[str, Mapping[str, float]]] = lambda row: {}
     record: str = ""
     record_option: str = ""
     record_is_needed: bool = False

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..nn.pooling import POOLINGS
-from . import MASKED, VECTORS, classification, masked, similarity, spans, vectors
+from . import MASKED, VECTORS, classification, masked, similarity, spans, tags, vectors
 from .kind import Kind
 
 KINDS: dict[str, Kind] = {
-    one.KIND.name: one.KIND for one in (spans, classification, masked, similarity, vectors)
+    one.KIND.name: one.KIND for one in (spans, classification, tags, masked, similarity, vectors)
 }
 # What may lie beside the training data of a task, or beside its body or module.
-RECORDS = tuple(kind.record for kind in KINDS.values() if kind.record)
+RECORDS = tuple(dict.fromkeys(kind.record for kind in KINDS.values() if kind.record))
 
 
 def kind_of_task(task: str | None) -> Kind | None:

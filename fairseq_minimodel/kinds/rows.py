@@ -8,6 +8,7 @@ Row = TypeVar("Row")
 
 UNLABELLED = "unlabelled"
 UNTRANSLATED = "untranslated"
+UNWORDED = "with an empty word"
 MISPLACED = "misplaced"  # no answer stands in its context where the file says
 
 

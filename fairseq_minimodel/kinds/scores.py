@@ -1,7 +1,7 @@
 """The record of a score, whatever the kind, from what `evaluate`, `retrieve` and `perplexity` write."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -35,6 +35,7 @@ class Score:
         chance: what guessing gives, in the unit; None: that is not known.
         body, pack, language, data: what was scored on what, as in `Place`.
         note: what else a reader must know.
+        labels: what was measured of each label: numbers by name, shares 0 to 1 (`Kind.labels`).
     """
 
     kind: str
@@ -50,6 +51,7 @@ class Score:
     body: str | None = None
     data: str | None = None
     note: str = ""
+    labels: Mapping[str, Mapping[str, float]] = field(default_factory=dict, compare=False)
 
     @property
     def per_cent(self) -> bool:
@@ -104,7 +106,7 @@ def read_scores(row: Mapping[str, Any]) -> Iterator[Score]:
     if not found:
         raise KeyError(kind.metrics[0].keys[0])
     try:
-        note = kind.note(row)
+        note, labels = kind.note(row), kind.labels(row)
     except ValueError as error:  # text where a number is due
         raise TypeError(str(error)) from None
     for metric in found:
@@ -112,7 +114,8 @@ def read_scores(row: Mapping[str, Any]) -> Iterator[Score]:
         value, low, high = (scale * _number(row, key) for key in metric.keys)
         n = int(_number(row, kind.count))
         yield Score(
-            kind.name, metric.name, metric.unit, value, low, high, n, chance, **place, note=note
+            kind.name, metric.name, metric.unit, value, low, high, n, chance, **place, note=note,
+            labels=labels,
         )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from ..options import option
 # Folders with one dataset of fairseq each, one item per window: its tokens; and the positions of
 # the first and the last token of the answer in it.
 WINDOWS, SPANS = "windows", "spans"
+TAG_CLASSES = "tags"  # in the place of spans: a class for the first token of each word
 RECORD = "windows.json"  # beside them: the options that the windows were made with
 # Where the whole answer is not in the window: at <s>, which every window has and no answer.
 NO_ANSWER = (0, 0)

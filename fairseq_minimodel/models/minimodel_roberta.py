@@ -23,6 +23,7 @@ from ..bodies.family import (
     LINEAGE,
     OUTPUT_BIAS,
     SPAN_HEAD,
+    TOKEN_HEADS,
     VOCABULARY,
 )
 from ..bodies.identity import decode, encode, lineage_of
@@ -35,12 +36,12 @@ from ..cost.flops import (
     classification_flops,
     masked_lm_flops,
     sentence_vector_flops,
-    span_flops,
+    token_flops,
 )
 from ..cost.freezing import BODY, BOTTOM, LANGUAGE, parse_freeze
 from ..cost.freezing import NONE as NOTHING
 from ..errors import InputError
-from ..kinds.classification import LABELS
+from ..kinds import LABELS
 from ..modules.method import NONE
 from ..modules.registry import find_method
 from ..nn.pooling import CLS, POOLINGS
@@ -137,7 +138,8 @@ class MiniModelRoberta(RobertaModel):
 
     def __init__(self, cfg: DictConfig, encoder: MiniModelEncoder) -> None:
         super().__init__(cfg, encoder)
-        self.span_head: nn.Linear | None = None
+        for head in TOKEN_HEADS:
+            self.register_module(head, None)
         self.is_restored = False  # whether weights were loaded
         self.method = find_method(cfg)  # of the task module
 
@@ -180,13 +182,16 @@ class MiniModelRoberta(RobertaModel):
         classification_head_name: str | None = None,
         masked_tokens: Tensor | None = None,
         span_scores: bool = False,
+        token_head: str | None = None,
         **kwargs,
     ) -> tuple[Tensor | None, dict]:
         """fairseq's forward pass; in training, its cost goes into the log (`accounting.py`).
 
-        With `span_scores`, what comes first is the span head's scores: batch x length x 2; with
-        `sentence_vectors=True`, a vector for each sequence: batch x width.
+        With one of the `TOKEN_HEADS`, what comes first is its scores: batch x length x outputs;
+        `span_scores` is another way to name that of spans. With `sentence_vectors=True` it is a vector
+        for each sequence: batch x width.
         """
+        token_head = SPAN_HEAD if span_scores else token_head
         if self.training:
             all_heads = kwargs.get("all_heads") or kwargs.get("targets") is not None
             flops = self._flops(
@@ -194,20 +199,21 @@ class MiniModelRoberta(RobertaModel):
                 masked_tokens,
                 classification_head_name,
                 all_heads,
-                span_scores,
+                token_head,
                 kwargs.get("sentence_vectors", False),
             )
             record_flops(flops.total, src_tokens.device)
-        kwargs.setdefault("pairs", span_scores or classification_head_name is not None)
+        reads_pairs = token_head == SPAN_HEAD or classification_head_name is not None
+        kwargs.setdefault("pairs", reads_pairs)
         output, extra = super().forward(
             src_tokens,
-            features_only or span_scores,
+            features_only or token_head is not None,
             return_all_hiddens,
             classification_head_name,
             masked_tokens=masked_tokens,
             **kwargs,
         )
-        return (self.span_head(output) if span_scores else output), extra
+        return (getattr(self, token_head)(output) if token_head else output), extra
 
     def register_classification_head(self, name: str, *args: object, **kwargs: object) -> None:
         """Add fairseq's head, as the task module wants it."""
@@ -219,10 +225,14 @@ class MiniModelRoberta(RobertaModel):
 
         Devlin et al. 2019 (arXiv 1810.04805), section 4.2. In the state dict: `span_head.*`.
         """
-        if self.span_head is None:
-            head = nn.Linear(self.args.encoder_embed_dim, 2)
+        self.register_token_head(SPAN_HEAD, 2)
+
+    def register_token_head(self, name: str, outputs: int) -> None:
+        """Add one of the `TOKEN_HEADS`, a linear layer on each token's hidden state, if need be."""
+        if getattr(self, name) is None:
+            head = nn.Linear(self.args.encoder_embed_dim, outputs)
             init_bert_params(head)
-            self.span_head = with_module.prepare_head(head, self.method)
+            setattr(self, name, with_module.prepare_head(head, self.method))
 
     def _flops(
         self,
@@ -230,7 +240,7 @@ class MiniModelRoberta(RobertaModel):
         masked_tokens: Tensor | None,
         classification_head: str | None,
         all_heads: bool,
-        span_scores: bool = False,
+        token_head: str | None = None,
         sentence_vectors: bool = False,
     ) -> Flops:
         """The cost of one training pass over a batch. Arguments as in the encoder's `forward`.
@@ -250,8 +260,9 @@ class MiniModelRoberta(RobertaModel):
         if classification_head is not None:
             classes = self.classification_heads[classification_head].out_proj.out_features
             return classification_flops(shape, positions, length, classes=classes, **frozen)
-        if span_scores:
-            return span_flops(shape, positions, length, **frozen)
+        if token_head:
+            outputs = getattr(self, token_head).out_features
+            return token_flops(shape, positions, length, outputs=outputs, **frozen)
         if sentence_vectors:
             pooled = None
             if self.encoder.frozen is not None:
@@ -295,7 +306,8 @@ class MiniModelRoberta(RobertaModel):
                 "use the dict.txt of the checkpoint's training data, or the task "
                 "language_adaptation to give the model another language"
             )
-        self._fit_span_head(state_dict)
+        for head in TOKEN_HEADS:
+            self._fit_token_head(head, state_dict)
         own_heads = self.encoder.auxiliary_lm_heads
         _leave_out(
             state_dict, lambda name: (m := AUXILIARY_HEAD.match(name)) and m[1] not in own_heads
@@ -316,17 +328,18 @@ class MiniModelRoberta(RobertaModel):
                 ),
             )
 
-    def _fit_span_head(self, state_dict: StateDict) -> None:
-        """Do with the span head what fairseq does with classification heads."""
-        prefix = f"{SPAN_HEAD}."
-        is_there = any(name.startswith(prefix) for name in state_dict)
-        if is_there and self.args.load_checkpoint_heads:
-            self.register_span_head()
-        if self.span_head is None:
+    def _fit_token_head(self, head: str, state_dict: StateDict) -> None:
+        """Do with a head of all tokens what fairseq does with classification heads."""
+        prefix, outputs = f"{head}.", task_heads(state_dict).get(head)
+        if outputs and self.args.load_checkpoint_heads:
+            self.register_token_head(head, outputs)
+        module = getattr(self, head)
+        if module is None or outputs not in (None, module.out_features):
             _leave_out(state_dict, lambda name: name.startswith(prefix))
-        elif not is_there:
-            logger.info("the checkpoint has no span head: a new one is trained")
-            own = self.span_head.state_dict()
+            outputs = None
+        if module is not None and not outputs:
+            logger.info("the checkpoint has no such head: a new %s is trained", part_of(prefix))
+            own = module.state_dict()
             state_dict.update({f"{prefix}{name}": tensor for name, tensor in own.items()})
 
 

@@ -2,7 +2,7 @@
 
 module.safetensors   the module's own parameters; of masks, their bits
 module.json          what the module is, and the body that it belongs to
-label/dict.txt       for classification: the labels, in the order of the classes
+label/dict.txt       for classification and tags: the labels, in the order of the classes
 windows.json         for questions: the windows of the training data, where that is known
 """
 
@@ -22,14 +22,13 @@ from ..bodies.checkpoint import Checkpoint
 from ..bodies.family import (
     BODY,
     CLASSIFICATION_HEAD,
-    CLASSIFICATION_HEADS,
     EMBEDDING,
     EMBEDDING_NORM,
     ENCODER,
     LAYERS,
-    SPAN_HEAD,
     TASK_BODY,
     head_modules,
+    is_head,
 )
 from ..bodies.identity import decode, encode, lineage_of
 from ..bodies.language_side import StateDict, is_language_side
@@ -41,8 +40,8 @@ from ..errors import InputError
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm
 from ..files.records import parse_json, read_record, record, shown
-from ..kinds import CLASSIFICATION
-from ..kinds.classification import LABELS, head_name, read_labels
+from ..kinds import CLASSIFICATION_HEADS, LABELS, TOKEN_HEADS
+from ..kinds.classification import read_labels
 from ..kinds.registry import RECORDS, kind_of
 from ..modules.mask import fixed_weights
 from ..modules.method import NONE, OUTPUT, PATHS, SHARED, Method, is_module_part, option
@@ -117,11 +116,6 @@ class TaskModule:
 def is_layer_norm(name: str) -> bool:
     """Whether a parameter belongs to a LayerNorm of the body, the MLM heads' not among them."""
     return name.startswith(ENCODER) and ("layer_norm." in name or name.startswith(EMBEDDING_NORM))
-
-
-def is_head(name: str) -> bool:
-    """Whether a tensor belongs to a head of a task."""
-    return name.startswith((CLASSIFICATION_HEADS, f"{SPAN_HEAD}."))
 
 
 def body_digest(state: StateDict) -> str:
@@ -245,15 +239,16 @@ def save_module(folder: str | Path, checkpoint: Checkpoint, labels: str | Path |
     """Write the task module of a checkpoint, replacing a former one at the same place in one step.
 
     Args:
-        labels: dict.txt of the labels, for classification; None: that of the training data.
+        labels: dict.txt of the labels, where a head has a class for each; None: that of the training
+            data.
 
     Raises:
         InputError: as in `extract`, or the labels are not there.
     """
     description, tensors = extract(checkpoint)
     kind = kind_of(checkpoint.config)
-    record = find_record(checkpoint, labels if kind.name == CLASSIFICATION else None)
-    if kind.name == CLASSIFICATION:
+    record = find_record(checkpoint, labels if kind.record == LABELS else None)
+    if kind.record == LABELS:
         _check_labels(record, description, checkpoint.path)
     with atomic_folder(folder, MODULE) as partial:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -320,7 +315,8 @@ def _shapes(tensors: StateDict) -> dict[str, list[int]]:
 
 
 def _check_labels(path: str | Path, description: Description, owner: Path) -> None:
-    head = head_name(description.task)
+    tensor = kind_of({"task": description.task}).head(description.task)
+    head = tensor.removeprefix(CLASSIFICATION_HEADS).partition(".")[0]
     if head not in description.heads:
         raise _unfit(owner, f"has no head {shown(head)}, which its settings name")
     read_labels(path, description.heads[head], str(owner))
@@ -474,7 +470,7 @@ def changed_layers(method: Method, layers: int, heads: Iterable[str] = ()) -> di
     }
     for head in heads if method.changes_heads else ():
         names = head_modules(head)
-        found |= {name: "" if head == SPAN_HEAD else name.rpartition(".")[2] for name in names}
+        found |= {name: name.rpartition(".")[2] if "." in name else "" for name in names}
     return found
 
 
@@ -507,8 +503,8 @@ def task_heads(state: StateDict) -> dict[str, int]:
     for name in state:
         if (match := CLASSIFICATION_HEAD.match(name)) and name.endswith(".out_proj.weight"):
             heads[match[1]] = state[name].size(0)
-        elif name == f"{SPAN_HEAD}.weight":
-            heads[SPAN_HEAD] = state[name].size(0)
+        elif name.removesuffix(".weight") in TOKEN_HEADS:
+            heads[name.removesuffix(".weight")] = state[name].size(0)
     return heads
 
 

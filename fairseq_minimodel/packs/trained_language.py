@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from ..bodies.checkpoint import Checkpoint
-from ..bodies.family import CLASSIFICATION_HEAD, SPAN_HEAD
+from ..bodies.family import is_head
 from ..modules.method import NONE
 from .pack import LanguagePack
 
@@ -44,10 +44,7 @@ def was_language_trained(checkpoint: Checkpoint) -> bool:
     """
     model, start = checkpoint.model_config, checkpoint.config.get("checkpoint") or {}
     restored = start.get("restore_file") not in (None, LAST_CHECKPOINT)
-    has_head = any(
-        CLASSIFICATION_HEAD.match(name) or name.startswith(f"{SPAN_HEAD}.")
-        for name in checkpoint.state
-    )
+    has_head = any(map(is_head, checkpoint.state))
     trains_all = (model.get("freeze") or NONE) == NONE == (model.get("task_module") or NONE)
     return has_head and trains_all and bool(start.get("finetune_from_model") or restored)
 

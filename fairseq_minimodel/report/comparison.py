@@ -14,7 +14,7 @@ from ..cost.compute_to_match import (
 )
 from ..kinds.scores import Score, Summary, summarise
 from ..terminal.table import flops_unit, format_flops
-from .blocks import Block, Cell, Charts, Section, Table, in_order, label_styles, shown
+from .blocks import Block, Cell, Charts, Folded, Section, Table, in_order, label_styles, shown
 from .charts import Line, Panel, with_room
 from .gather import Item, Label, Run
 
@@ -89,7 +89,7 @@ def score_section(tasks: Sequence[Task]) -> Section | None:
     """A table of each task, languages by variants; None without scores."""
     if not tasks:
         return None
-    tables = [_table(task) for task in tasks]
+    tables = [block for task in tasks for block in (_table(task), *_of_labels(task))]
     if len(tasks) > 1 and max(len(task.rows) for task in tasks) > 2:
         tables.insert(0, _overview(tasks))
     return Section("scores", "Scores", tables)
@@ -147,6 +147,33 @@ def _table(task: Task) -> Table:
     note += " A pack of no variant stands in all columns of its run." if common else ""
     headers = ["", "items", *map(shown, columns)]
     return Table(task.title(task.score.measure), headers, rows, note)
+
+
+def _of_labels(task: Task) -> Iterator[Folded]:
+    """F1 of each label, where that was measured: a table for each variant, labels by languages."""
+    tables = []
+    languages = [one for one in (task.source, *task.targets) if one in task.rows]
+    for label in task.labels:
+        found = {
+            language: [score.labels for score in _last(task.rows[language][label])]
+            for language in languages
+            if label in task.rows[language]
+        }
+        names = sorted({name for seeds in found.values() for seed in seeds for name in seed})
+        rows = []
+        for name in names:
+            values = [
+                [seed[name]["f1"] for seed in seeds if name in seed] for seeds in found.values()
+            ]
+            rows.append([name, *(f"{100 * fmean(one):.1f}" if one else "" for one in values)])
+        if rows:
+            caption = shown(label) or task.measure
+            note = (
+                "F1 in per cent, means over seeds; a dash: neither the data nor the model has it."
+            )
+            tables.append(Table(caption, ["", *found], rows, note))
+    if tables:
+        yield Folded(task.title("each label"), tables)
 
 
 def _is_common(label: Label, task: Task) -> bool:

@@ -9,4 +9,5 @@ from . import (  # noqa: F401
     meta_sentence_prediction,
     sentence_distillation,
     span_qa,
+    tagging,
 )

@@ -333,8 +333,6 @@ def test_an_answerer_keeps_its_head(small, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "settings", "said"),
     [
-        ("AutoModelForTokenClassification", {"num_labels": 3},
-         "head of XLMRobertaForTokenClassification is left out"),
         ("AutoModelForMultipleChoice", {}, "head of XLMRobertaForMultipleChoice is left out"),
         (CLASSIFIER, {"num_labels": 1}, "gives a number, not a label"),
         (CLASSIFIER, {"problem_type": "multi_label_classification"}, "its problem_type is"),

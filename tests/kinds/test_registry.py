@@ -16,7 +16,7 @@ from fairseq_minimodel.kinds.scores import read_score, row_of
 
 
 @dataclass(frozen=True)
-class TagScores:
+class ChoiceScores:
     tokens: int
     f1: float
     low: float
@@ -25,29 +25,29 @@ class TagScores:
 
 
 @pytest.fixture
-def tags(monkeypatch):
+def choices(monkeypatch):
     """A new kind, by one entry of the registry."""
     kind = Kind(
-        name="tags",
-        tasks={"tagging": "evaluate {}"},
-        trained="was fine-tuned to tag",
+        name="choices",
+        tasks={"choosing": "evaluate {}"},
+        trained="was fine-tuned to choose",
         loss_unit="bits per token",
         text_keys=(("tokens",),),
         rows="tokens",
         count="tokens",
         metrics=(Metric("F1 of entities", ("f1", "low", "high"), hub="f1"),),
-        form=TagScores,
+        form=ChoiceScores,
         columns=(("F1 (%)", lambda row: f"{100 * row['f1']:.1f}"),),
         solver=lambda *unused: None,
     )
-    monkeypatch.setitem(KINDS, "tags", kind)
+    monkeypatch.setitem(KINDS, "choices", kind)
     return kind
 
 
 def test_the_kind_of_a_checkpoint_is_that_of_its_task():
-    names = ("sentence_prediction", "span_qa", "masked_lm", "language_adaptation")
+    names = ("sentence_prediction", "span_qa", "tagging", "masked_lm", "language_adaptation")
     assert [kind_of_task(name).name for name in names] == [
-        "classification", "span", "masked", "masked",
+        "classification", "span", "tags", "masked", "masked",
     ]  # fmt: skip
     assert kind_of_task("translation") is None and kind_of_task(None) is None
     assert kind_of({}).name == kind_of({"task": {"_name": "translation"}}).name == "masked"
@@ -58,25 +58,27 @@ def test_no_task_has_two_kinds():
     assert len(tasks) == len(set(tasks))
 
 
-def test_a_new_kind_is_scored_and_read_by_its_entry_alone(tags, tmp_path):
-    assert kind_of({"task": {"_name": "tagging"}}) is tags and tags.is_fine_tuned
-    facts = TagScores(tokens=50, f1=0.5, low=0.4, high=0.6, truncated=3)
-    row = row_of(tags, facts, "de", "packs/de", "test.conllu", "body.pt")
+def test_a_new_kind_is_scored_and_read_by_its_entry_alone(choices, tmp_path):
+    assert kind_of({"task": {"_name": "choosing"}}) is choices and choices.is_fine_tuned
+    facts = ChoiceScores(tokens=50, f1=0.5, low=0.4, high=0.6, truncated=3)
+    row = row_of(choices, facts, "de", "packs/de", "test.conllu", "body.pt")
     score = read_score(row)  # "f1" alone would be that of answers
     assert (score.kind, score.value, score.n, score.measure) == (
-        "tags",
+        "choices",
         50,
         50,
         "F1 of entities (%)",
     )
     assert (score.language, score.body, score.data) == ("de", "body.pt", "test.conllu")
-    assert "F1 (%)" in score_table(tags, [row]) and "50.0" in score_table(tags, [row])
-    assert "de: 3 of 50 tokens of test.conllu were too long for body.pt" in notes_of(tags, [row])[1]
+    assert "F1 (%)" in score_table(choices, [row]) and "50.0" in score_table(choices, [row])
+    assert (
+        "de: 3 of 50 tokens of test.conllu were too long for body.pt" in notes_of(choices, [row])[1]
+    )
     output = tmp_path / "scores.json"
     output.write_text(json.dumps([{**row, "inputs": "x", "left_out": {}}]))
     assert _read_rows(output)[0]["f1"] == 0.5
     line = Line(1, b'{"tokens": "a b"}\n', 0)
-    assert next(read_rows([line], "x", True, tags)).texts == ("a b",)
+    assert next(read_rows([line], "x", True, choices)).texts == ("a b",)
 
 
 def test_heads_are_known_by_their_tensors():

@@ -64,8 +64,32 @@ def test_a_checkpoint_brings_its_head_and_does_without(caplog):
 def test_a_batch_is_charged_what_it_computes(freeze):
     model = make_span_model(freeze=freeze, encoder_embed_dim=32, encoder_ffn_embed_dim=96).train()
     tokens = random_tokens(24, 9, 4)
-    charged = model._flops(tokens, None, None, all_heads=False, span_scores=True).total
+    charged = model._flops(tokens, None, None, all_heads=False, token_head="span_head").total
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(tokens, span_scores=True)[0].sum().backward()
     assert charged == pytest.approx(counter.get_total_flops(), rel=1e-3)
     assert model.span_head.weight.grad is not None
+
+
+def test_the_head_of_tags_is_one_of_as_many_outputs(caplog):
+    tuned, plain = make_model(), make_model()
+    tuned.register_token_head("tag_head", 5)
+    tokens = random_tokens(20, 9)
+    with torch.no_grad():
+        scores = tuned.eval()(tokens, token_head="tag_head")[0]
+        hidden = tuned(tokens, features_only=True)[0]
+    torch.testing.assert_close(scores, tuned.tag_head(hidden).detach())
+    assert scores.shape == (2, 20, 5)
+    reader = make_model(load_checkpoint_heads=True)
+    reader.load_state_dict(tuned.state_dict(), strict=True)
+    assert torch.equal(reader.tag_head.weight, tuned.tag_head.weight)
+    plain.register_token_head("tag_head", 4)  # of other tags: a new one is trained
+    before = plain.tag_head.weight.clone()
+    with caplog.at_level(logging.INFO):
+        plain.load_state_dict(tuned.state_dict(), strict=True)
+    assert torch.equal(plain.tag_head.weight, before) and "a new tag head is trained" in caplog.text
+    tuned.train()
+    charged = tuned._flops(tokens, None, None, all_heads=False, token_head="tag_head").total
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        tuned(tokens, token_head="tag_head")[0].sum().backward()
+    assert charged == pytest.approx(counter.get_total_flops(), rel=1e-3)

@@ -95,6 +95,19 @@ def write_squad(sentences, path):
     path.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}), encoding="utf-8")
 
 
+def write_iob2(sentences, path):
+    """Sentences in the form of Universal NER: the first two words of each are a person."""
+    tags = ["B-PER", "I-PER"]
+    blocks = [
+        "".join(
+            f"{number}\t{word}\t{tags[number - 1] if number < 3 else 'O'}\t-\t-\n"
+            for number, word in enumerate(words, 1)
+        )
+        for words in sentences
+    ]
+    path.write_text("\n".join(blocks), encoding="utf-8")
+
+
 def of_real_lengths(documents):
     """The documents with lines of hundreds of words, and of thousands, among them.
 
@@ -141,6 +154,10 @@ def folder(tmp_path_factory):
         write_squad(lines[:40], folder / f"xquad/xquad.{'en' if name == 'english' else 'de'}.json")
     for name in ("train-v1.1.json", "dev-v1.1.json"):
         (folder / name).write_bytes((folder / "xquad/xquad.en.json").read_bytes())
+    for name, side in (("en_ewt-ud-train", "source"), ("en_ewt-ud-dev", "source"),
+                       ("de_pud-ud-test", "target")):  # fmt: skip
+        lines = [line.split() for line in (folder / "text" / side / "mono.txt").open()]
+        write_iob2([words for words in lines if words][:40], folder / f"{name}.iob2")
     (folder / "sib200/eng_Latn").mkdir(parents=True)
     rows = "index_id\tcategory\ttext\n1\ttravel\tGo\n2\tsports\tRun\n"
     (folder / "sib200/eng_Latn/train.tsv").write_text(rows)
@@ -262,6 +279,7 @@ def test_the_readme(readme, folder):
         "docs/performance.md",
         "docs/evaluate.md",
         "docs/questions.md",
+        "docs/tagging.md",
         "docs/initialise.md",
         "docs/task_modules.md",
         "docs/meta_training.md",

@@ -1,12 +1,14 @@
 """Which benchmarks there are, how their files are called and what reads them."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ...kinds import CLASSIFICATION, RETRIEVAL, SPAN
+from ...kinds import CLASSIFICATION, RETRIEVAL, SPAN, TAGS
 from ...kinds.questions import LANGUAGE_NAMES, read_questions
 from ...kinds.rows import Reading
+from ...kinds.tagged import COLUMNS, CONLLU, IOB2, WIKIANN, Parse, read_tagged
 from .classification import Layout, read_labelled
 from .retrieval import read_translations
 
@@ -36,7 +38,8 @@ class Benchmark:
     """A benchmark.
 
     Attributes:
-        kind: CLASSIFICATION (rows are `Example`), SPAN (`Question`) or RETRIEVAL (`Translation`).
+        kind: CLASSIFICATION (rows are `Example`), TAGS (`Sentence`), SPAN (`Question`) or RETRIEVAL
+            (`Translation`).
         forms: the first of which there are files is read.
         languages: its codes; empty if there are too many to list.
         code: a regular expression for codes that are not listed.
@@ -101,6 +104,16 @@ def _span(name: str, splits: Mapping[str, str]) -> Form:
     return Form((name,), splits, read_questions)
 
 
+# Nivre et al. 2020: the 17 universal parts of speech. Entities in IOB2, of types that differ.
+_UPOS = re.compile("ADJ|ADP|ADV|AUX|CCONJ|DET|INTJ|NOUN|NUM|PART|PRON|PROPN|PUNCT|SCONJ|SYM|VERB|X")
+_ENTITIES = re.compile(r"O|[BI]-\w+")
+
+
+def _tagged(name: str, form: Parse, tags: re.Pattern[str], *more: str) -> Form:
+    splits = _same("train", "dev", "test", *more)
+    return Form((name,), splits, partial(read_tagged, form=form, tags=tags))
+
+
 BENCHMARKS = {
     # Conneau et al. 2018: XNLI-1.0.zip, all languages in one file
     "xnli": Benchmark(
@@ -160,6 +173,47 @@ BENCHMARKS = {
         ),
         tuple(LANGUAGE_NAMES.values()),
     ),
+    # Nivre et al. 2020: a treebank of Universal Dependencies; as XTREME joins them
+    "udpos": Benchmark(
+        TAGS,
+        (
+            _tagged("{language}_*-ud-{split}.conllu", CONLLU, _UPOS),
+            _tagged("{split}-{language}.tsv", COLUMNS, _UPOS),
+        ),
+        code="[a-z]{2,3}",
+    ),
+    # Mayhew et al. 2024: UniversalNER/UNER_*
+    "uner": Benchmark(
+        TAGS, (_tagged("{language}_*-ud-{split}.iob2", IOB2, _ENTITIES),), code="[a-z]{2,3}"
+    ),
+    # Adelani et al. 2022: data/ in masakhane-io/masakhane-ner, 2.0; Dione et al. 2023: in masakhane-pos
+    "masakhaner": Benchmark(
+        TAGS,
+        (
+            _tagged("{language}/{split}.txt", COLUMNS, _ENTITIES),
+            _tagged("{language}_masakhaner2-{split}.txt", COLUMNS, _ENTITIES),
+        ),
+        code="[a-z]{2,3}",
+    ),
+    "masakhapos": Benchmark(
+        TAGS,
+        (
+            _tagged("{language}/{split}.txt", COLUMNS, _UPOS),
+            _tagged("{language}_masakhane-{split}.txt", COLUMNS, _UPOS),
+        ),
+        code="[a-z]{2,3}",
+    ),
+    # Pan et al. 2017, as Rahimi et al. 2019 split it: LANGUAGE.tar.gz, each word with its language; as
+    # XTREME writes it again
+    "wikiann": Benchmark(
+        TAGS,
+        (
+            _tagged("{language}/{split}", WIKIANN, _ENTITIES, "extra"),
+            _tagged("{split}", WIKIANN, _ENTITIES, "extra"),
+            _tagged("{split}-{language}.tsv", COLUMNS, _ENTITIES),
+        ),
+        code="[a-z]{2,3}(?:-[a-z-]+)?",
+    ),
     # Artetxe & Schwenk 2019: data/tatoeba/v1/ in facebookresearch/LASER; codes of ISO 639-3
     "tatoeba": Benchmark(
         RETRIEVAL, (Form(_TATOEBA, {"test": ""}, read_translations),), code="[a-z]{3}"
@@ -171,7 +225,7 @@ BENCHMARKS = {
 _ALIASES = """
 ar arb_Arab ara, bg bul_Cyrl bul, bn ben_Beng ben, de deu_Latn deu, el ell_Grek ell, en eng_Latn,
 es spa_Latn spa, fi fin_Latn fin, fr fra_Latn fra, hi hin_Deva hin, id ind_Latn ind, ja jpn_Jpan jpn,
-ko kor_Hang kor, ro ron_Latn ron, ru rus_Cyrl rus, sw swh_Latn swh, te tel_Telu tel, th tha_Thai tha,
-tr tur_Latn tur, ur urd_Arab urd, vi vie_Latn vie, zh zho_Hans cmn
+ko kor_Hang kor, ro ron_Latn ron, ru rus_Cyrl rus, sw swh_Latn swh swa, te tel_Telu tel,
+th tha_Thai tha, tr tur_Latn tur, ur urd_Arab urd, vi vie_Latn vie, zh zho_Hans cmn
 """
 ALIASES = {code: tuple(others) for code, *others in map(str.split, _ALIASES.split(","))}

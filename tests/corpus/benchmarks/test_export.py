@@ -8,7 +8,9 @@ from support.published import publish, tsv
 
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
+from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.kinds.examples import read_examples
+from fairseq_minimodel.kinds.tagged import read_tagged_file
 
 NLI = tsv(
     ("gold_label", "sentence1", "sentence2"),
@@ -64,7 +66,7 @@ def test_single_sentences_lose_the_quotation_marks_of_csv(tmp_path, capsys):
         (
             ["--benchmark", "squad"],
             "squad has no labelled sentences (prepare-questions reads its files as they are); "
-            "these have: xnli, multinli, snli, snli-counterfactual, pawsx, sib200",
+            "these have: xnli, multinli, snli, snli-counterfactual, pawsx, sib200, udpos, uner, ",
         ),
         (["--benchmark", "tatoeba"], "tatoeba has no labelled sentences; these have: xnli"),
         (["--benchmark", "sib200", "--language", "sw"], "no language 'sw'; there is eng_Latn"),
@@ -79,6 +81,39 @@ def test_refusals_leave_nothing(options, sentence, tmp_path, capsys):
     message = capsys.readouterr().err
     assert sentence in message and len(message.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_tagged_sentences_keep_their_blanks(tmp_path, capsys):
+    lines = ["# text = Go, Jo", "1\tGo\tO\t-\tx", "2\t,\tO\t-\tx", "3\tJo\tB-PER\t-\tx", ""]
+    data = publish(tmp_path, {"en_ewt-ud-train.iob2": "\n".join(lines)})
+    output = tmp_path / "train.jsonl"
+    assert export(output, "--benchmark", "uner", "--data", data) == 0
+    assert capsys.readouterr().out == f"{output}: 1 rows; left out: none\n"
+    assert records(output) == [
+        {"words": ["Go", ",", "Jo"], "tags": ["O", "O", "B-PER"], "text": "Go, Jo"}
+    ]
+    [split] = read_benchmark("uner", data, "train").values()
+    assert tuple(read_tagged_file(output)) == split.rows
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "name", "text", "language"),
+    [
+        ("wikiann", "de/dev", "de:A\tB-LOC\nde::\tO\n", "de"),
+        ("wikiann", "dev", "zh-yue:A\tB-LOC\nzh-yue::\tO\n", "zh-yue"),
+        ("wikiann", "dev-sw.tsv", "A\tB-LOC\n:\tO\n", "sw"),
+        ("masakhaner", "swa/dev.txt", "A B-LOC\n: O\n", "sw"),
+        ("masakhapos", "yor/dev.txt", "A NOUN\n: PUNCT\n", "yor"),
+        ("udpos", "dev-vi.tsv", "A\tNOUN\n:\tPUNCT\n", "vi"),
+    ],
+)
+def test_tagged_benchmarks_as_they_are_published(tmp_path, benchmark, name, text, language):
+    data = publish(tmp_path, {name: text}, "tar.gz")
+    [row] = read_benchmark(benchmark, data, "dev", [language])[language].rows
+    assert row.words == ("A", ":")
+    wrong = publish(tmp_path / "wrong", {name: text.replace("B-", "B:").replace("NOUN", "NN")})
+    with pytest.raises(InputError, match="has the tag '(B:LOC|NN)', which the benchmark does not"):
+        read_benchmark(benchmark, wrong, "dev", [language])
 
 
 def test_the_name_must_say_what_the_file_is(tmp_path, capsys):

