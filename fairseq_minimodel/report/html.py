@@ -8,6 +8,7 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def report(
     sections = [section for section in sections if section]
     blocks = [block for section in sections for block in section.blocks]
     charts = [block for block in blocks if isinstance(block, Charts)]
-    made = not pictures.exists()
+    made = [folder for folder in (pictures, *pictures.parents) if not folder.exists()]
     try:
         names = _draw(charts, pictures)
         page = _render(
@@ -90,6 +91,9 @@ def report(
     except (OSError, InputError) as error:
         if made:
             shutil.rmtree(pictures, ignore_errors=True)
+        for folder in made[1:]:
+            with suppress(OSError):
+                folder.rmdir()
         if isinstance(error, InputError):
             raise
         raise InputError(

@@ -361,11 +361,11 @@ def test_no_picture_is_left_without_its_page(
 ):
     def fail(*_):
         if name == "draw_png":
-            (tmp_path / "report_files").mkdir()
+            (tmp_path / "new/report_files").mkdir(parents=True)
         raise error
 
     monkeypatch.setattr(f"fairseq_minimodel.report.html.{name}", fail)
-    assert main(["report", str(run_folder), "--output", str(tmp_path / "report.html")]) == 2
+    assert main(["report", str(run_folder), "--output", str(tmp_path / "new/report.html")]) == 2
     assert "No space left" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
