@@ -108,12 +108,13 @@ def test_options_that_count_take_no_nonsense(verb, options, capsys):
 
 
 def test_evaluate_names_the_benchmarks_that_it_scores():
-    from fairseq_minimodel.corpus.benchmarks.table import BENCHMARKS, CLASSIFICATION, SPAN
+    from fairseq_minimodel.corpus.benchmarks.table import BENCHMARKS
+    from fairseq_minimodel.kinds import CLASSIFICATION, SPAN, TAGS
 
     [option] = [one for one in verbs()["evaluate"]._actions if one.dest == "benchmark"]
     named = option.help.removeprefix("one of ").split(", ")
-    scored = [name for name, one in BENCHMARKS.items() if one.kind in (CLASSIFICATION, SPAN)]
+    scored = [name for name, one in BENCHMARKS.items() if one.kind in (CLASSIFICATION, SPAN, TAGS)]
     assert sorted(named) == sorted(scored)
     [option] = [one for one in verbs()["export-benchmark"]._actions if one.dest == "benchmark"]
-    labelled = [name for name, one in BENCHMARKS.items() if one.kind == CLASSIFICATION]
+    labelled = [name for name, one in BENCHMARKS.items() if one.kind in (CLASSIFICATION, TAGS)]
     assert sorted(option.help.removeprefix("one of ").split(", ")) == sorted(labelled)

@@ -49,6 +49,7 @@ def test_a_bug_keeps_its_traceback(bug, program):
     assert "Traceback" in result.stderr and result.stderr.splitlines()[-1] == last_line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code", ["raise InputError('no pack')", REPLACED], ids=["raised", "replaced by the trainer"]
 )

@@ -61,6 +61,7 @@ cli_main()
 """
 
 
+@pytest.mark.slow
 def test_a_program_that_has_imported_the_package_registers_it_before_it_trains(
     source_data, tmp_path
 ):
@@ -86,6 +87,7 @@ assert ARCH_MODEL_REGISTRY["minimodel_roberta"] is model.MiniModelRoberta
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["path", "relative path", "link"])
 def test_every_path_to_the_package_registers_the_same_modules(first, tmp_path):
     link = tmp_path / "elsewhere" / "fairseq_minimodel"
@@ -108,6 +110,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_processes_that_fairseq_spawns_know_the_package(joint_checkpoint, target_data, tmp_path):
     """They unpickle our settings, and import our classes, before they come to --user-dir."""
     from recipes.test_training import free_port

@@ -16,7 +16,10 @@ class MixedModel:
 
     Attributes:
         name, kind: as of a `LanguageModel`.
+        languages: none, since all of them read each text.
     """
+
+    languages = ()
 
     def __init__(self, models: Sequence[LanguageModel], mixing: Mixing) -> None:
         self.name = ", ".join(model.name for model in models)

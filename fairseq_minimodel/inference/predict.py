@@ -111,7 +111,7 @@ def predict(
     with _input(source) as (name, lines, size, looks_like_json):
         json_lines = json_lines or looks_like_json
         _check_options(model, json_lines, text_columns, options.get("top"))
-        key = language_column if len(packs) > 1 else None
+        key = language_column if len(model.languages) > 1 else None
         rows = read_rows(lines, name, json_lines, model.kind, text_columns, key, model.languages)
         shown = size and not (output == STANDARD and sys.stdout.isatty())
         with (

@@ -118,6 +118,7 @@ def test_killed_and_run_again(text, uninterrupted, tmp_path, owner, function, co
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+@pytest.mark.slow
 def test_changed_text_or_options_never_meet_old_work(text, uninterrupted, tmp_path):
     changed = tmp_path / "text.txt"
     changed.write_bytes(text.read_bytes())

@@ -233,6 +233,7 @@ def test_each_portion_is_written_before_the_next_is_read(monkeypatch):
     assert shown.done == 25 * 14
 
 
+@pytest.mark.slow
 def test_the_real_command_in_a_pipe(bodies, tmp_path):
     """Also if nobody reads to the end."""
     command = [Path(sys.executable).parent / "fairseq-minimodel", "predict"]

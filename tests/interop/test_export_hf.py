@@ -404,6 +404,7 @@ def test_statements_for_the_card_are_checked(folder, tmp_path, capsys, option, v
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_bad_input_is_refused_in_a_sentence_and_leaves_nothing(folder, tmp_path, capsys):
     def refused(*options, body=folder / "body.pt"):
         arguments = ["export-hf", "--body", body, "--pack", folder / "pack", "--output",

@@ -197,6 +197,7 @@ def test_evaluate_predict_plug_and_fairseq_work_on_it(folder, tmp_path, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_pack_goes_straight_into_the_folder(folder, tmp_path):
     """The same as by way of a body, and not less: transformers has its own logits again."""
     pack, like = folder / "other/pack", folder / "body/body.pt"

@@ -49,6 +49,7 @@ def test_heads_that_are_not_asked_for_cost_nothing():
     assert both.forward - one.forward == head
 
 
+@pytest.mark.slow
 def test_the_log_sums_over_updates_and_resumes(source_data, tmp_path):
     log = train(source_data, tmp_path / "half", *PRETRAIN, "--max-update", "2")
     log += train(source_data, tmp_path / "half", *PRETRAIN, "--max-update", "4")

@@ -52,6 +52,7 @@ print(before, fewest())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has the setting")
 def test_memory_that_is_freed_is_not_fetched_again_page_by_page():
     # in one process of four, whose heap lies where it cannot grow, glibc has none to keep

@@ -119,6 +119,7 @@ def runs(joint_checkpoint, target_data, tmp_path_factory):
     return folder / "whole/checkpoint_last.pt", folder / "halves/checkpoint_last.pt", log
 
 
+@pytest.mark.slow
 def test_resuming_is_exact(runs):
     whole, halves = (state_of(checkpoint) for checkpoint in runs[:2])
     for name, tensor in whole.items():

@@ -75,6 +75,7 @@ def test_the_report_reads_the_settings(trained):
     assert "optimization.clip_norm" not in log.options  # a default
 
 
+@pytest.mark.slow
 def test_everything_is_there_on_demand(source_data, tmp_path):
     """In a process of its own, since fairseq reads the variable when it is imported."""
     result = train(source_data, tmp_path, "--max-update", "1", LOGLEVEL="DEBUG")

@@ -50,6 +50,7 @@ def check(values, updates):
     assert "utilisation" not in inner  # on a CPU
 
 
+@pytest.mark.slow
 def test_tensorboard(source_data, tmp_path):
     events = pytest.importorskip("tensorboardX.proto.event_pb2")
     updates = train(source_data, tmp_path, "--tensorboard-logdir", tmp_path / "tensorboard")

@@ -168,6 +168,7 @@ def test_workers_that_are_started_anew_know_the_plugin_by_a_link(source_data, tm
     assert '"train_num_updates": "2"' in log
 
 
+@pytest.mark.slow
 def test_a_second_copy_of_the_plugin_is_refused(tmp_path):
     copy = tmp_path / "fairseq_minimodel"
     shutil.copytree(USER_DIR, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -214,6 +215,7 @@ def test_every_break_mode_works(break_mode, source_data, tmp_path):
     assert '"train_num_updates": "1"' in log
 
 
+@pytest.mark.slow
 def test_registering_leaves_the_programs_logging_alone():
     code = (
         "import logging; import fairseq_minimodel; fairseq_minimodel.register(); "

@@ -127,6 +127,7 @@ def test_no_processes_are_left_over_from_epoch_to_epoch(source_data):
 MASKED = ["--task", "masked_lm", "--criterion", "masked_lm", *SMALL_MODEL, *LENGTH]
 
 
+@pytest.mark.slow
 def test_a_run_that_resumes_goes_on_as_if_it_had_never_stopped(source_data, tmp_path):
     """By bits, over the end of an epoch and within one, with a process that loads the data."""
     options = [*MASKED, "--num-workers", "1"]

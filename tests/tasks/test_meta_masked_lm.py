@@ -412,6 +412,7 @@ def prepared(domains, joint_checkpoint, tmp_path_factory):
     return folder, result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_resuming_is_exact(prepared):
     folder, _ = prepared
     assert same_weights(folder / "whole/checkpoint_last.pt", folder / "halves/checkpoint_last.pt")

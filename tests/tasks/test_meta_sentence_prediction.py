@@ -97,6 +97,7 @@ def test_tasks_take_turns_with_labels_of_their_own(pair_data, two_labels):
     assert labels == {0: {0, 1, 2}, 1: {0, 1}}
 
 
+@pytest.mark.slow
 def test_the_inner_steps_adapt_the_head_too_and_are_taken_back(pair_data, two_labels):
     task = make_task(pair_data, two_labels, meta_inner_steps=20, meta_inner_lr=0.01)
     model = make_meta_model(task, task_module="tarp+tams").train()
@@ -156,6 +157,7 @@ def adapted(pair_data, two_labels, joint_checkpoint, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_adaptation_starts_from_what_was_prepared_and_keeps_its_structure(
     adapted, joint_checkpoint, pair_data, tmp_path
 ):

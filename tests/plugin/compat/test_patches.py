@@ -84,6 +84,7 @@ assert [next(batches) for _ in range(3)] == [0, 1, 2]
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_while_batches_are_read_ahead_ends_well():
     """Without the workaround the process is aborted nearly every time (exit status -6)."""
     for _ in range(2):

@@ -237,6 +237,7 @@ def test_a_finished_run_has_nothing_to_do(first, again, reason, finished, source
     }
 
 
+@pytest.mark.slow
 def test_patience_counts_on_after_a_resume(source_data, tmp_path):
     """Weights stand still: the first validation is the best one, and three more are not better."""
     options = [
