@@ -61,7 +61,10 @@ def corpus(words, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def body(joint_checkpoint, tmp_path_factory):
-    """A tiny body with larger weights than few updates make, so that what it reads matters."""
+    """A tiny body with larger weights than few updates make, so that what it reads matters.
+
+    So has its last LayerNorm: a head under masks starts small, and is not trained.
+    """
     small, generator = read_checkpoint(joint_checkpoint), torch.Generator().manual_seed(1)
     state = {
         name: 0.4 * torch.randn(tensor.shape, generator=generator)
@@ -69,6 +72,8 @@ def body(joint_checkpoint, tmp_path_factory):
         else tensor
         for name, tensor in small.state.items()
     }
+    last = "encoder.sentence_encoder.layers.2.final_layer_norm.weight"
+    state[last] = 10 * state[last]
     path = tmp_path_factory.mktemp("body") / "body.pt"
     write_checkpoint(path, small.replaced(state))
     return read_checkpoint(path)
@@ -219,8 +224,9 @@ def assert_each_part_is_the_same_by_bits(state, kind, pack, checkpoint, body):
             assert torch.equal(tensor, trained[name]), name
         elif name not in ("encoder.vocabulary", "encoder.task_body"):
             assert torch.equal(tensor, body.state[name]), name
-    # masks: six matrices in each of two layers, and the head's two; else two in each of three layers
-    assert merged == ({"mask": 14}.get(kind, 6) if kind in MERGED else 0)
+    # masks: six matrices in each of two layers, and the head's two; TARP: six in each of three layers;
+    # LoRA: two in each of three layers
+    assert merged == {"mask": 14, "bilinear": 18, "kronecker": 18, "lora": 6}.get(kind, 0)
     assert any(is_module_part(name) for name in state) == (kind not in MERGED)
 
 

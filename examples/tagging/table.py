@@ -11,10 +11,8 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from fairseq_minimodel.report.curves import summarise
-
 from fairseq_minimodel.errors import print_input_errors_plainly
-from fairseq_minimodel.kinds.scores import Score, read_scores
+from fairseq_minimodel.kinds.scores import Score, read_scores, summarise
 from fairseq_minimodel.terminal.table import format_table
 
 TASKS = {"ner": "Entities", "pos": "Parts of speech"}
