@@ -175,10 +175,10 @@ def test_it_learns_which_words_are_entities(source_data, tmp_path):
         ["fairseq-train", tmp_path / "data", "--user-dir", USER_DIR, "--save-dir", tmp_path / "run",
          *TAGGING, "--arch", "minimodel_roberta", "--encoder-layers", "1",
          "--encoder-embed-dim", "64", "--encoder-ffn-embed-dim", "128",
-         "--encoder-attention-heads", "4", "--max-positions", "16", "--dropout", "0",
+         "--encoder-attention-heads", "4", "--max-positions", "8", "--dropout", "0",
          "--attention-dropout", "0", "--optimizer", "adam", "--lr", "0.003",
          "--lr-scheduler", "polynomial_decay", "--warmup-updates", "30",
-         "--total-num-update", "400", "--max-update", "400", "--batch-size", "32",
+         "--total-num-update", "200", "--max-update", "200", "--batch-size", "32",
          "--no-epoch-checkpoints", "--cpu", "--num-workers", "0", "--disable-validation"]
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
