@@ -26,6 +26,8 @@ from ..kinds.registry import KINDS, kind_of
 from ..kinds.rows import Split
 from ..kinds.scores import kind_of_row, read_score, row_of
 from ..packs.module import DESCRIPTION, WEIGHTS, load_module, plug_module
+from ..packs.pack import DESCRIPTION as PACK_DESCRIPTION
+from ..packs.pack import WEIGHTS as PACK_WEIGHTS
 from ..packs.pack import LanguagePack, load_pack
 from ..packs.trained_language import unfit_packs
 from ..terminal.table import format_table
@@ -33,7 +35,7 @@ from .table import notes_of, score_table
 
 logger = logging.getLogger(__name__)
 
-PACK_FILES = {"language.json", "language.safetensors"}
+PACK_FILES = {PACK_DESCRIPTION, PACK_WEIGHTS}
 AGAIN = "remove it, and score again"
 MEAN = "mean"
 SCORES = json_form("a file of scores", "body", "language", "pack", "data", "inputs")
