@@ -309,6 +309,7 @@ def whole_command(verb, inputs, output):
     return [str(part) for part in (verb, *options, given, output)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_former_output_is_replaced_and_a_line_says_so(verb, inputs, tmp_path):
     output = tmp_path / name_of(verb)

@@ -40,6 +40,7 @@ def test_a_gpu_is_taken_if_there_is_one(prepared, monkeypatch):
     assert ready_device(None) == "cuda" and not prepared
 
 
+@pytest.mark.slow
 def test_a_language_over_the_body_of_another_model_is_a_model_of_its_own(
     joint_checkpoint, source_data, target_data
 ):

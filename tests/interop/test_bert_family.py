@@ -453,6 +453,7 @@ def test_an_answerer_gives_the_same_scores(imported, tmp_path):
         torch.testing.assert_close(logits, scores[..., place], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_language_of_sentencepiece_goes_out_over_the_body(imported, tmp_path):
     train_sentencepiece(tmp_path / "pieces.model", TEXTS, 200)
     pieces = [
@@ -487,6 +488,7 @@ def test_a_language_of_sentencepiece_goes_out_over_the_body(imported, tmp_path):
 # ---- training
 
 
+@pytest.mark.slow
 def test_a_run_on_pairs_keeps_the_family_of_its_body(bert, tmp_path):
     """Token types are trained on, the checkpoint is of the family, and another layout is refused."""
     import_hf(bert, "xx", tmp_path / "body")

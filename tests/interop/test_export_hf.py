@@ -170,6 +170,7 @@ def test_the_tokenizer_puts_around_texts_what_the_task_did(
         assert "".join(tokens) == form.format(**texts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("freeze", "warned"), [("none", True), ("language", False)])
 def test_a_body_that_was_fine_tuned_with_its_language_is_noticed(
     folder, tmp_path, caplog, freeze, warned
@@ -218,6 +219,7 @@ def test_an_answerer_finds_the_same_answers(folder, tmp_path):
         assert span == answer and answer
 
 
+@pytest.mark.slow
 def test_a_mini_model_is_its_bottom_layers(folder, tmp_path):
     body = read_checkpoint(folder / "body.pt")
     pack = load_pack(folder / "pack")

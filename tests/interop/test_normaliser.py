@@ -117,6 +117,7 @@ def test_letters_in_parts_have_the_ids_of_sentencepiece(script, both):
         assert is_a_tie(ids, other, processor), ascii(text)
 
 
+@pytest.mark.slow
 def test_a_vocabulary_that_folds_case_has_the_same_ids_on_real_text(shared_data, tmp_path):
     """As it is written, in capitals, and decomposed: German, Greek, Turkish and Vietnamese."""
     texts = []

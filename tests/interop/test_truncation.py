@@ -52,6 +52,7 @@ def words(count):
     return " ".join(["ba"] * count)
 
 
+@pytest.mark.slow
 def test_pairs_of_all_lengths_keep_what_the_exported_tokenizer_keeps(exported):
     _, pack, task, output = exported
     tokenizer = transformers.AutoTokenizer.from_pretrained(output)

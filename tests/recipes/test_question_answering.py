@@ -80,6 +80,7 @@ def test_fine_tuning_leaves_the_language_side_and_its_cost_is_in_the_checkpoint(
     assert cost.updates == 6 and least <= cost.flops < 1.3 * least  # padding is computed too
 
 
+@pytest.mark.slow
 def test_resuming_is_exact(fine_tuned, joint_checkpoint, folder):
     options = [
         *SPAN_QA, *SMALL_MODEL, "--max-positions", "32", "--freeze", "language",

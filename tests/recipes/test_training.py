@@ -29,6 +29,7 @@ def same_weights(left, right):
     return all(torch.equal(left[name], right[name]) for name in left if "lineage" not in name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pretraining", "adaptation"])
 def test_resuming_is_exact(stage, joint_checkpoint, source_data, target_data, tmp_path):
     data = source_data if stage == "pretraining" else target_data
@@ -76,6 +77,7 @@ def test_step_1b_trains_the_new_layers_alone(head, joint_checkpoint, source_data
             assert torch.equal(tensor, after[name]) != new, name
 
 
+@pytest.mark.slow
 def test_a_plain_roberta_can_be_the_base(source_data, target_data, tmp_path):
     sizes = SMALL_MODEL[2:]
     train(

@@ -35,6 +35,7 @@ def adapted(parts, once, joint_checkpoint, target_data):
     return once(f"adapted {parts}", make)
 
 
+@pytest.mark.slow
 def test_what_is_trained_changes_and_the_rest_does_not(parts, adapted, joint_checkpoint):
     before, base = state_of(adapted / "start/checkpoint_last.pt"), state_of(joint_checkpoint)
     after = state_of(adapted / "checkpoint_last.pt")

@@ -94,6 +94,7 @@ def test_epochs_are_the_same_with_any_number_of_processes_and_differ_among_thems
             assert by_content[other] != by_content[epoch]  # more than another order
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_resumed_epoch_is_the_same(make_epochs, workers):
     whole = make_epochs(workers)

@@ -418,6 +418,7 @@ def test_resuming_is_exact(prepared):
     assert same_weights(folder / "whole/checkpoint_last.pt", folder / "halves/checkpoint_last.pt")
 
 
+@pytest.mark.slow
 def test_preparing_the_module_leaves_the_body_as_it_is(prepared, joint_checkpoint):
     before, after = state_of(joint_checkpoint), state_of(prepared[0] / "whole/checkpoint_last.pt")
     for name, tensor in before.items():

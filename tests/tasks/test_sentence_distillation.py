@@ -94,6 +94,7 @@ def test_the_teachers_vectors_are_those_of_the_body_in_the_source_language(
         torch.testing.assert_close(vector, mean / mean.norm())
 
 
+@pytest.mark.slow
 def test_it_resumes_by_bits_without_its_teacher(
     distilled, pairs, joint_checkpoint, target_data, tmp_path
 ):
