@@ -59,8 +59,9 @@ from fairseq_minimodel.kinds.classification import Accuracies, Classifier
 from fairseq_minimodel.kinds.examples import Example
 from fairseq_minimodel.models.minimodel_roberta import MiniModelRoberta, MiniModelRobertaConfig
 from fairseq_minimodel.modules.method import SHARED
-from fairseq_minimodel.packs.module import WEIGHTS, load_module, plug_module, save_module
+from fairseq_minimodel.packs.module import WEIGHTS, load_module, save_module
 from fairseq_minimodel.packs.pack import load_pack
+from fairseq_minimodel.packs.plug_module import plug_module
 from fairseq_minimodel.terminal.table import format_table
 
 SOURCE = "en"

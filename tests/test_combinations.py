@@ -20,9 +20,10 @@ from fairseq_minimodel.bodies.language_side import EMBEDDING, OUTPUT_BIAS, TIED_
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.inference.build import build_model
 from fairseq_minimodel.modules.method import is_module_part
-from fairseq_minimodel.packs.module import is_head, is_layer_norm, load_module, plug_module
+from fairseq_minimodel.packs.module import is_head, is_layer_norm, load_module
 from fairseq_minimodel.packs.pack import load_pack
 from fairseq_minimodel.packs.plug import plug
+from fairseq_minimodel.packs.plug_module import plug_module
 from fairseq_minimodel.packs.start import RULES
 
 pytestmark = pytest.mark.slow

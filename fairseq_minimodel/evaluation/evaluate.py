@@ -25,10 +25,11 @@ from ..kinds.mixture import Member, Mixing, predict_mixed
 from ..kinds.registry import KINDS, kind_of
 from ..kinds.rows import Split
 from ..kinds.scores import kind_of_row, read_score, row_of
-from ..packs.module import DESCRIPTION, WEIGHTS, load_module, plug_module
+from ..packs.module import DESCRIPTION, WEIGHTS, load_module
 from ..packs.pack import DESCRIPTION as PACK_DESCRIPTION
 from ..packs.pack import WEIGHTS as PACK_WEIGHTS
 from ..packs.pack import LanguagePack, load_pack
+from ..packs.plug_module import plug_module
 from ..packs.trained_language import unfit_packs
 from ..terminal.table import format_table
 from .table import notes_of, score_table

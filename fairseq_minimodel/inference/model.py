@@ -27,9 +27,10 @@ from ..kinds.window_options import MAX_ANSWER
 from ..kinds.windows import AligningVocabulary
 from ..models.minimodel_roberta import MiniModelRoberta
 from ..modules.registry import find_method
-from ..packs.module import load_module, plug_module
+from ..packs.module import load_module
 from ..packs.pack import DICTIONARY, LanguagePack, load_pack
 from ..packs.plug import plug
+from ..packs.plug_module import plug_module
 from ..packs.trained_language import unfit_packs
 from ..vocabulary.tokenizers import TOKENIZER_FILES
 from .build import build_model, in_another_language, ready_device

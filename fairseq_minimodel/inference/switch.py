@@ -7,14 +7,8 @@ import torch
 from ..bodies.checkpoint import Checkpoint
 from ..bodies.family import TOKEN_HEADS
 from ..models.minimodel_roberta import MiniModelRoberta
-from ..packs.module import (
-    TaskModule,
-    changed_names,
-    check_fits,
-    check_merges,
-    is_head,
-    merged_tensors,
-)
+from ..packs.module import TaskModule, is_head
+from ..packs.plug_module import changed_names, check_fits, check_merges, merged_tensors
 from .build import build_model
 
 

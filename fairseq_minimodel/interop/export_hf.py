@@ -37,9 +37,10 @@ from ..kinds import CLASSIFICATION, LABELS
 from ..kinds.classification import head_name
 from ..kinds.registry import KINDS
 from ..modules.method import is_module_part
-from ..packs.module import load_module, merge_module
+from ..packs.module import load_module
 from ..packs.pack import LanguagePack, check_tokenizer, load_pack
 from ..packs.plug import plug
+from ..packs.plug_module import merge_module
 from ..packs.trained_language import unfit_packs
 from ..terminal.progress import waiting
 from ..vocabulary.sentencepiece_model import read_pieces

@@ -29,7 +29,7 @@ from ..kinds import CLASSIFICATION, MASKED
 from ..kinds.registry import RECORDS, kind_of
 from ..vocabulary.symbols import fingerprint, read_symbols
 from ..vocabulary.tokenizers import TOKENIZER_FILES
-from .module import MODULE, load_module, merge_module, plug_module, save_module
+from .module import MODULE, load_module, save_module
 from .pack import (
     DICTIONARY,
     PACK,
@@ -41,6 +41,7 @@ from .pack import (
     tokenizer_in,
 )
 from .plug import plug as plug_language
+from .plug_module import merge_module, plug_module
 from .start import StartSettings, check_settings
 from .start.language import start_language
 from .trained_language import unfit_packs

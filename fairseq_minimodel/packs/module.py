@@ -9,7 +9,7 @@ windows.json         for questions: the windows of the training data, where that
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from ..bodies.checkpoint import Checkpoint
 from ..bodies.family import (
     BODY,
     CLASSIFICATION_HEAD,
-    EMBEDDING,
     EMBEDDING_NORM,
     ENCODER,
     LAYERS,
@@ -30,10 +29,9 @@ from ..bodies.family import (
     head_modules,
     is_head,
 )
-from ..bodies.identity import decode, encode, lineage_of
+from ..bodies.identity import decode, lineage_of
 from ..bodies.language_side import StateDict, is_language_side
 from ..bodies.settings import TaskSettings
-from ..bodies.surgery import SurgeryReport
 from ..bodies.training_files import find_record
 from ..bodies.weights import check_weights, read_safetensors
 from ..errors import InputError
@@ -44,9 +42,8 @@ from ..kinds import CLASSIFICATION_HEADS, LABELS, TOKEN_HEADS
 from ..kinds.classification import read_labels
 from ..kinds.registry import RECORDS, kind_of
 from ..modules.mask import fixed_weights
-from ..modules.method import NONE, OUTPUT, PATHS, SHARED, Method, is_module_part, option
+from ..modules.method import OUTPUT, PATHS, SHARED, Method, is_module_part, option
 from ..modules.registry import METHODS, Settings, find_method, with_saved_targets
-from .trained_language import LAST_CHECKPOINT, was_language_trained
 
 NO_BODY = "0" * 16
 TASK_SETTINGS = f"{BODY}task_settings"  # buffer: the module's settings (`encode_settings`)
@@ -280,14 +277,14 @@ def load_module(folder: str | Path, *, finite: bool = True) -> TaskModule:
     for head, outputs in description.heads.items():
         if not 1 <= outputs <= MOST_OUTPUTS:
             told = f"is damaged (the head {shown(head)} has {outputs} outputs)"
-            raise _unfit(folder / DESCRIPTION, told)
+            raise unfit(folder / DESCRIPTION, told)
     record(description.settings, Settings, f"{folder / DESCRIPTION}, settings", AGAIN)
     record(description.task, TaskSettings, f"{folder / DESCRIPTION}, task", AGAIN, others=True)
     if (folder / LABELS).is_file():
         _check_labels(folder / LABELS, description, folder)
     if description.format not in (1, FORMAT):
         told = f"is of the format {description.format}, and this version reads 1 and {FORMAT}"
-        raise _unfit(folder / DESCRIPTION, told)
+        raise unfit(folder / DESCRIPTION, told)
     tensors = read_safetensors(folder / WEIGHTS, AGAIN)
     settings = with_saved_targets(description.settings, tensors)
     description, method = replace(description, settings=settings), find_method(settings)
@@ -295,18 +292,18 @@ def load_module(folder: str | Path, *, finite: bool = True) -> TaskModule:
     bits = method.bits
     for name in tensors.keys() & set(bits):
         if tensors[name].dtype != torch.uint8 or tensors[name].dim() != 1:
-            raise _unfit(folder / WEIGHTS, f"is damaged ({name} is not a row of bytes)")
+            raise unfit(folder / WEIGHTS, f"is damaged ({name} is not a row of bytes)")
     weights = {name: tensor for name, tensor in tensors.items() if name not in bits}
     check_weights(folder / WEIGHTS, weights, AGAIN, finite=finite)
     told, found = description.tensors, _shapes(tensors)
     if told and told != found:
         name = min(name for name in told | found if told.get(name) != found.get(name))
         reason = f"is not of this module: {DESCRIPTION} and it do not agree on {shown(name)}"
-        raise _unfit(folder / WEIGHTS, reason)
+        raise unfit(folder / WEIGHTS, reason)
     return TaskModule(description, tensors, folder)
 
 
-def _unfit(path: Path, reason: str) -> InputError:
+def unfit(path: Path, reason: str) -> InputError:
     return InputError(f"{path} {reason}; {AGAIN}")
 
 
@@ -318,7 +315,7 @@ def _check_labels(path: str | Path, description: Description, owner: Path) -> No
     tensor = kind_of({"task": description.task}).head(description.task)
     head = tensor.removeprefix(CLASSIFICATION_HEADS).partition(".")[0]
     if head not in description.heads:
-        raise _unfit(owner, f"has no head {shown(head)}, which its settings name")
+        raise unfit(owner, f"has no head {shown(head)}, which its settings name")
     read_labels(path, description.heads[head], str(owner))
 
 
@@ -342,62 +339,11 @@ def structure_of(module: TaskModule) -> list[int]:
     }
     with torch.device("meta"):  # filled from the module
         structure = module.method.shared_part(module.description.width)
-    _load_strictly(structure, own, module)
+    load_strictly(structure, own, module)
     return structure.chosen()
 
 
-def plug_module(checkpoint: Checkpoint, module: TaskModule) -> tuple[Checkpoint, SurgeryReport]:
-    """The body with the task of the module: by other weights where the method allows, else beside.
-
-    Raises:
-        InputError: the module was trained over another body.
-    """
-    if module.method.why_not_merged is None:
-        return merge_module(checkpoint, module)
-    check_fits(checkpoint, module)
-    made = {**module.tensors, TASK_BODY: encode(module.description.body)}
-    return _with_task(checkpoint, module, made, module.method.settings())
-
-
-def merge_module(checkpoint: Checkpoint, module: TaskModule) -> tuple[Checkpoint, SurgeryReport]:
-    """The body with the module's change made to its weights: a plain model of the same outputs.
-
-    Raises:
-        InputError: the module was trained over another body, or does not merge.
-    """
-    check_merges(module)
-    check_fits(checkpoint, module)
-    return _with_task(checkpoint, module, dict(merged_tensors(checkpoint.state, module)), {})
-
-
-def merged_tensors(state: StateDict, module: TaskModule) -> Iterator[tuple[str, Tensor]]:
-    """The tensors, with their names, that differ from the body's once a module is merged into it.
-
-    Weights of the body in the type that the body has; heads in float32. One at a time.
-    """
-    description, method = module.description, module.method
-    base = state | fixed_heads(description) if method.changes_heads else state
-    targets = changed_layers(method, description.layers, description.heads)
-    shapes = {name: base[f"{name}.weight"].shape for name in targets}
-    try:
-        for name, own in method.unpack(module.tensors, shapes):
-            weight, bias = base[f"{name}.weight"], base[f"{name}.bias"]
-            with torch.device("meta"):  # filled from the module
-                change = method.change(targets[name], *weight.shape)
-            _load_strictly(change, own, module)
-            exact = torch.promote_types(weight.dtype, torch.float32)
-            with torch.no_grad():
-                yield f"{name}.weight", change(weight.to(exact)).to(weight.dtype)
-                yield f"{name}.bias", change.change_bias(bias.to(exact)).to(bias.dtype)
-    except ValueError as error:
-        reason = f"does not hold the {', '.join(method.bits)} that {DESCRIPTION} tells of ({error})"
-        raise _unfit(module.folder / WEIGHTS, reason) from None
-    for name, tensor in module.tensors.items():
-        if not is_module_part(name) and name not in method.bits:
-            yield name, tensor
-
-
-def _load_strictly(part: nn.Module, tensors: StateDict, module: TaskModule) -> None:
+def load_strictly(part: nn.Module, tensors: StateDict, module: TaskModule) -> None:
     """Load tensors of the module into a part of it that its description tells of."""
     try:
         tensors = {name: tensor.float() for name, tensor in tensors.items()}
@@ -405,54 +351,7 @@ def _load_strictly(part: nn.Module, tensors: StateDict, module: TaskModule) -> N
     except RuntimeError as error:
         first = (str(error).split("\n")[1:2] or [str(error)])[0].strip()[:120]
         reason = f"does not hold what {DESCRIPTION} tells of ({first})"
-        raise _unfit(module.folder / WEIGHTS, reason) from None
-
-
-def changed_names(module: TaskModule) -> set[str]:
-    """The names of the body's tensors that differ once a module is merged into it."""
-    layers = changed_layers(module.method, module.description.layers)
-    return {f"{name}.{kind}" for name in layers for kind in ("weight", "bias")} | {
-        name for name in module.tensors if is_layer_norm(name) and not is_module_part(name)
-    }
-
-
-def check_merges(module: TaskModule) -> None:
-    """Refuse a module whose effect no weight of a plain model has with an `InputError`."""
-    if module.method.why_not_merged:
-        raise InputError(
-            f"{module.folder} cannot be merged: {module.method.name} {module.method.why_not_merged}; "
-            "evaluate takes the module as it is (--module)"
-        )
-
-
-def check_fits(checkpoint: Checkpoint, module: TaskModule) -> None:
-    """Refuse a module that was trained over another body with an `InputError`."""
-    if TASK_BODY in checkpoint.state:
-        raise InputError(
-            f"{checkpoint.path} has a task module inside: give the body that it was trained over, "
-            "or evaluate it without --module"
-        )
-    about, lineage = module.description, lineage_of(checkpoint.state)
-    if about.lineage != lineage:
-        raise InputError(
-            f"the module {module.folder} belongs to the lineage {about.lineage} and the body "
-            f"{checkpoint.path} to the lineage {lineage}: give the body that it was trained over"
-        )
-    body = body_digest(checkpoint.state)
-    if about.body != body:
-        raise InputError(
-            f"the module {module.folder} was trained over the body {about.body} "
-            f"({about.layers} layers), and {checkpoint.path} is the body {body} "
-            f"({checkpoint.layers} layers): of one lineage, with other weights; give the checkpoint "
-            "that was its --finetune-from-model"
-        )
-    sizes = checkpoint.layers, checkpoint.state[EMBEDDING].size(1)
-    if (about.layers, about.width) != sizes:
-        raise _unfit(
-            module.folder / DESCRIPTION,
-            f"is damaged ({about.layers} layers of the width {about.width}, and its body has "
-            f"{sizes[0]} of the width {sizes[1]})",
-        )
+        raise unfit(module.folder / WEIGHTS, reason) from None
 
 
 def changed_layers(method: Method, layers: int, heads: Iterable[str] = ()) -> dict[str, str]:
@@ -506,33 +405,3 @@ def task_heads(state: StateDict) -> dict[str, int]:
         elif name.removesuffix(".weight") in TOKEN_HEADS:
             heads[name.removesuffix(".weight")] = state[name].size(0)
     return heads
-
-
-def _with_task(
-    checkpoint: Checkpoint, module: TaskModule, made: StateDict, settings: dict[str, object]
-) -> tuple[Checkpoint, SurgeryReport]:
-    """The checkpoint with some tensors replaced, no other head, and the module's task."""
-    kept = {
-        name: tensor
-        for name, tensor in checkpoint.state.items()
-        if name not in made and not is_head(name)
-    }
-    report = SurgeryReport(
-        kept=tuple(kept),
-        made=tuple(made),
-        dropped=tuple(name for name in checkpoint.state if name not in kept),
-    )
-    config = {
-        **checkpoint.body_settings(),
-        "task_module": NONE,
-        "freeze": "none",
-        "pooler_activation_fn": module.description.pooler_activation_fn,
-        **settings,
-    }
-    plugged = checkpoint.replaced({**kept, **made}, _name="minimodel_roberta", **config)
-    plugged.config["task"] = {**module.description.task, "data": str(module.folder.resolve())}
-    if not was_language_trained(checkpoint):  # what the body began with says nothing of the task
-        start = plugged.config.get("checkpoint") or {}
-        none = {"finetune_from_model": None, "restore_file": LAST_CHECKPOINT}
-        plugged.config["checkpoint"] = {**start, **none}
-    return plugged, report

@@ -22,8 +22,9 @@ from fairseq_minimodel.kinds.batches import Batches
 from fairseq_minimodel.kinds.questions import Answer, Question, read_question_file
 from fairseq_minimodel.kinds.spans import Answerer
 from fairseq_minimodel.kinds.window_options import WindowOptions, write_record
-from fairseq_minimodel.packs.module import load_module, plug_module, save_module
+from fairseq_minimodel.packs.module import load_module, save_module
 from fairseq_minimodel.packs.pack import Description, load_pack, save_pack
+from fairseq_minimodel.packs.plug_module import plug_module
 from fairseq_minimodel.vocabulary.symbols import fingerprint, read_symbols
 
 WORDS = {

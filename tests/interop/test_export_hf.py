@@ -40,9 +40,10 @@ from fairseq_minimodel.kinds.spans import Answerer
 from fairseq_minimodel.kinds.window_options import WindowOptions
 from fairseq_minimodel.kinds.windows import AligningVocabulary
 from fairseq_minimodel.modules.method import is_module_part
-from fairseq_minimodel.packs.module import load_module, merge_module, save_module
+from fairseq_minimodel.packs.module import load_module, save_module
 from fairseq_minimodel.packs.pack import LanguagePack, load_pack, save_pack
 from fairseq_minimodel.packs.plug import plug
+from fairseq_minimodel.packs.plug_module import merge_module
 from fairseq_minimodel.vocabulary.symbols import fingerprint
 from fairseq_minimodel.vocabulary.tokenizers import (
     MASK_SYMBOL,

@@ -30,12 +30,11 @@ from fairseq_minimodel.packs.module import (
     is_head,
     is_layer_norm,
     load_module,
-    merge_module,
-    plug_module,
     save_module,
 )
 from fairseq_minimodel.packs.pack import Description, load_pack, save_pack
 from fairseq_minimodel.packs.plug import plug
+from fairseq_minimodel.packs.plug_module import merge_module, plug_module
 from fairseq_minimodel.vocabulary.symbols import fingerprint, read_symbols
 
 HEAD = "sentence_classification_head"

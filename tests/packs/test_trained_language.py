@@ -9,7 +9,8 @@ from support.bodies import WINDOWS, sentences, write_bodies, write_module_body
 import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
 from fairseq_minimodel.cli import main
-from fairseq_minimodel.packs.module import load_module, plug_module
+from fairseq_minimodel.packs.module import load_module
+from fairseq_minimodel.packs.plug_module import plug_module
 from fairseq_minimodel.packs.trained_language import was_language_trained
 
 WARNING = "was fine-tuned without --freeze language"

@@ -21,14 +21,8 @@ from fairseq_minimodel.inference.build import build_model
 from fairseq_minimodel.models.minimodel_roberta import MiniModelRobertaConfig
 from fairseq_minimodel.modules.method import is_module_part
 from fairseq_minimodel.modules.tams import Pass, describe
-from fairseq_minimodel.packs.module import (
-    is_layer_norm,
-    load_module,
-    merge_module,
-    plug_module,
-    save_module,
-    structure_of,
-)
+from fairseq_minimodel.packs.module import is_layer_norm, load_module, save_module, structure_of
+from fairseq_minimodel.packs.plug_module import merge_module, plug_module
 from fairseq_minimodel.tasks.episodes import Episodes
 from fairseq_minimodel.tasks.meta_masked_lm import MetaMaskedLMConfig, MetaMaskedLMTask
 from fairseq_minimodel.tasks.meta_training import inner_parameters
