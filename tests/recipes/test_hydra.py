@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import LENGTH, SMALL_MODEL, USER_DIR, run, state_of, train
+from support.generated_tags import write_columns
 
 CONFIGS = Path(__file__).resolve().parents[2] / "examples" / "hydra"
 CPU = [
@@ -79,6 +80,30 @@ def test_fine_tuning(pretrained, pair_data, tmp_path):
     before, after = state_of(pretrained), state_of(folder / "checkpoint_last.pt")
     embedding = "encoder.sentence_encoder.embed_tokens.weight"
     assert torch.equal(before[embedding], after[embedding])
+    name = "encoder.sentence_encoder.layers.1.fc1.weight"
+    assert not torch.equal(before[name], after[name])
+
+
+def test_tags(pretrained, source_data, tmp_path):
+    words = [f"word{index}" for index in range(60)]
+    for seed, split in enumerate(("train", "valid")):
+        write_columns(tmp_path / f"{split}.txt", words, seed, count=20)
+    result = run(
+        ["fairseq-minimodel", "prepare-tags", "--train", tmp_path / "train.txt",
+         "--valid", tmp_path / "valid.txt", "--output", tmp_path / "data", "--max-length", "32",
+         "--dict", source_data / "dict.txt",
+         "--sentencepiece-model", source_data / "sentencepiece.bpe.model"]
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "tags"
+    hydra_train(
+        "finetune_tags", folder, f"task.data={tmp_path / 'data'}", "task.max_positions=32", *SMALL,
+        f"checkpoint.finetune_from_model={pretrained}",
+    )  # fmt: skip
+    before, after = state_of(pretrained), state_of(folder / "checkpoint_last.pt")
+    embedding = "encoder.sentence_encoder.embed_tokens.weight"
+    assert torch.equal(before[embedding], after[embedding])
+    assert "tag_head.weight" in after
     name = "encoder.sentence_encoder.layers.1.fc1.weight"
     assert not torch.equal(before[name], after[name])
 
