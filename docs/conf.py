@@ -38,7 +38,10 @@ html_copy_source = html_show_sphinx = html_show_copyright = False
 
 # Pages, under shorter titles where theirs are long. Those not named stand at the end of "How to".
 NAVIGATION = {
-    "Start": {"install": "", "concepts": "", "tutorial": "Tutorial: XLM-R learns Maltese"},
+    "Start": {
+        "install": "", "concepts": "", "tutorial": "Tutorial: MiniLM learns Swahili",
+        "xlmr": "XLM-R on a GPU",
+    },
     "How to": {
         "adapt": "One command", "method": "", "prepare": "Preparing text",
         "training": "Training", "compute": "Compute",

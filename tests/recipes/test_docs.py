@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from support import forked
+from support.bert_models import make_bert
 
 from fairseq_minimodel.cli import main
 
@@ -35,6 +36,8 @@ FEW = {
 TOPICS = (
     "science/technology", "travel", "politics", "sports", "health", "entertainment", "geography",
 )  # fmt: skip
+SIZES = r"--encoder-embed-dim 384\s(?:\\\n\s+)?--encoder-ffn-embed-dim 1536\s(?:\\\n\s+)?"
+MINILM = rf"{SIZES}--encoder-attention-heads 12"
 TINY = "--encoder-embed-dim 32 --encoder-ffn-embed-dim 48 --encoder-attention-heads 4"
 
 
@@ -53,6 +56,7 @@ def shortened(text):
         text = re.sub(rf"--{option} \d+", f"--{option} {value}", text)
     text = re.sub(r"(fairseq-train \S+)", r"\1 --cpu --num-workers 0", text)
     text = re.sub(r"(fairseq-train (?s:.)+?--arch minimodel_roberta_base)\b", rf"\1 {TINY}", text)
+    text = re.sub(MINILM, TINY, text)
     text = re.sub(r"optimization\.max_update=\d+", " ".join(HYDRA), text)
     with socket.socket() as server:
         server.bind(("localhost", 0))
@@ -167,11 +171,39 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tutorial_folder(folder, tmp_path_factory):
-    """What the tutorial asks for: a tiny XLM-R, text, and topics in SIB-200's form."""
+    """What the tutorial asks for: a tiny BERT, pairs, words, and topics in SIB-200's form."""
+    pytest.importorskip("transformers")
+    tutorial = tmp_path_factory.mktemp("tutorial")
+    sides = {}
+    for code, topic, tatoeba, side in (
+        ("en", "eng_Latn", "eng", "source"), ("sw", "swh_Latn", "swh", "target"),
+    ):  # fmt: skip
+        text = (folder / f"text/{side}/mono.txt").read_text()
+        lines = sides[code] = list(filter(None, text.split("\n")))[:1400]
+        with lzma.open(tutorial / f"pairs.{code}.xz", "wt") as file:
+            file.write("\n".join(lines) + "\n")
+        (tutorial / "tatoeba").mkdir(exist_ok=True)
+        (tutorial / f"tatoeba/tatoeba.swh-eng.{tatoeba}").write_text("\n".join(lines[:20]) + "\n")
+        for split in ("train", "dev"):
+            path = tutorial / "sib-200/data/annotated" / topic / f"{split}.tsv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_topics(lines[:70], path)
+    words = zip(*(" ".join(sides[code][:40]).split() for code in ("en", "sw")), strict=False)
+    (tutorial / "words.tsv").write_text("\n".join(map("\t".join, words)) + "\n")
+    with lzma.open(tutorial / "english.jsonl.xz", "wt") as file:
+        file.writelines(json.dumps({"text": line}) + "\n" for line in sides["en"])
+    sizes = {"num_hidden_layers": 6, "max_position_embeddings": 512, "hidden_size": 32}
+    make_bert(tutorial / "minilm", "bert", sides["en"], head="Model", **sizes)
+    return tutorial
+
+
+@pytest.fixture(scope="module")
+def xlmr_folder(folder, tmp_path_factory):
+    """What the page of XLM-R asks for: a tiny one, text, and topics in SIB-200's form."""
     from support import huggingface_models as models
 
     pytest.importorskip("transformers")
-    tutorial = tmp_path_factory.mktemp("tutorial")
+    tutorial = tmp_path_factory.mktemp("xlmr")
     text = {name: (folder / f"{name}.txt").read_text() for name in ("stories", "german")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(models.SIZES, "num_hidden_layers", 12)
@@ -303,6 +335,18 @@ def test_the_tutorial(tutorial_folder):
     printed = ""
     for kind, text in blocks("docs/tutorial.md"):
         printed += run_block(kind, text, tutorial_folder)
+    rows = re.findall(r"^\| (en|sw) +\| (\S+) ", printed, re.MULTILINE)
+    own, started, trained = "bodies/minilm/pack", "packs/sw", "packs/sw-trained"
+    found = [("sw", started), ("en", own), ("sw", started), ("en", own)]
+    assert rows == [*found, *[("sw", started), ("sw", trained)] * 2]
+    assert any(f"'label': '{topic}'" in printed for topic in TOPICS)
+
+
+@pytest.mark.slow
+def test_the_page_of_xlmr(xlmr_folder):
+    printed = ""
+    for kind, text in blocks("docs/xlmr.md"):
+        printed += run_block(kind, text, xlmr_folder)
     assert "12 layers" in printed and "trained over 6 layers" in printed
     rows = re.findall(r"^\| (en|mt) ", printed, re.MULTILINE)
     assert rows == ["en", "mt", "en"]  # the last one is the control
@@ -332,9 +376,9 @@ def test_the_page_of_one_command(adapt_folder):
         assert f"`{step}`" in table, step
 
 
-def test_the_plan_of_the_tutorial_is_what_flops_prints(capsys):
-    page = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
-    (command,) = [text for _, text in blocks("docs/tutorial.md") if "minimodel flops" in text]
+def test_the_plan_for_xlmr_is_what_flops_prints(capsys):
+    page = (ROOT / "docs/xlmr.md").read_text(encoding="utf-8")
+    (command,) = [text for _, text in blocks("docs/xlmr.md") if "minimodel flops" in text]
     xlmr = "--arch minimodel_roberta_base --source-vocabulary 250002"
     words = shlex.split(command.replace("\\\n", "").replace("--body bodies/xlmr/body.pt", xlmr))
     assert main(words[1:]) == 0
