@@ -10,7 +10,7 @@ from ..corpus.record import RECORD_NAME, read_prepared
 from ..errors import InputError
 from ..kinds.window_options import NO_ANSWER, SPANS, TAG_CLASSES, WINDOWS
 from ..terminal.progress import Progress
-from ..terminal.table import format_bytes
+from ..terminal.table import counted, format_bytes
 from ..vocabulary.symbols import fingerprint, read_symbols
 from ..vocabulary.tokenizers import (
     EOS,
@@ -21,7 +21,7 @@ from ..vocabulary.tokenizers import (
     load_tokenizer,
     read_dictionary,
 )
-from .facts import FIRST_PIECES, Description, Fact, counted, files_fact, vocabulary_fact
+from .facts import FIRST_PIECES, Description, Fact, files_fact, vocabulary_fact
 
 CHUNK = 1 << 22  # tokens read at a time
 DICTIONARY, LABEL, INPUTS = "dict.txt", "label", ("input0", "input1")

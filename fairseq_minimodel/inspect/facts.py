@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..terminal.table import format_bytes, format_flops, format_seconds
+from ..terminal.table import counted, format_bytes, format_flops, format_seconds
 from ..vocabulary.tokenizers import SPECIAL_SYMBOLS
 
 WIDTH = 100  # characters of a line
@@ -69,11 +69,6 @@ def wrapped(before: str, text: str) -> list[str]:
     rule = {"break_long_words": False, "break_on_hyphens": False}
     rest = " " * len(before)
     return textwrap.wrap(text, WIDTH, initial_indent=before, subsequent_indent=rest, **rule)
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """A number with its noun: "1 layer", "6,000 layers"."""
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def joined(*texts: str, by: str = ", ") -> str:

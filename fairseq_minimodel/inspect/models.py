@@ -38,11 +38,11 @@ from ..modules.method import NONE
 from ..modules.registry import find_method
 from ..packs.module import load_module, task_heads
 from ..packs.pack import load_pack
+from ..terminal.table import counted
 from ..vocabulary.tokenizers import TOKENIZER_FILES, read_dictionary
 from .facts import (
     Description,
     Fact,
-    counted,
     files_fact,
     in_words,
     loss_facts,
