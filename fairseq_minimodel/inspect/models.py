@@ -28,7 +28,7 @@ from ..bodies.parts import is_identity, part_of
 from ..bodies.surgery import head_layers
 from ..bodies.training_files import find_training_file, symbols_of
 from ..bodies.training_log import flat
-from ..bodies.weights import AGAIN, FLOATS, count_not_finite, open_safetensors
+from ..bodies.weights import AGAIN, not_finite, open_safetensors
 from ..cost.freezing import BOTTOM, parse_freeze
 from ..errors import InputError
 from ..files.records import read_record
@@ -59,7 +59,7 @@ OPTIONS = """
     model.dropout common.fp16 common.bf16 common.seed
 """
 SAYS_NOTHING = (None, False, "", 0)  # as the value of an option
-ONE = (("update-freq", "1"), ("distributed-world-size", 1))
+ONE = (("update_freq", "1"), ("distributed_world_size", 1))
 # The groups in which parameters are counted, by the first word of their parts' names.
 GROUPS = {
     "language": "language side",
@@ -95,14 +95,13 @@ def describe_checkpoint(path: Path) -> Description:
     """
     path = next((path / name for name in CHECKPOINTS if (path / name).is_file()), path)
     checkpoint = read_checkpoint(path, finite=False)
-    unsupported = checkpoint.family.unsupported
-    given = {name: checkpoint.model_config.get(name) for name in unsupported}
+    given = {name: checkpoint.model_config.get(name) for name in checkpoint.family.unsupported}
     warnings = [
         f"trained with {name}={value}, which minimodel_roberta does not have"
         for name, value in given.items()
         if value
     ]
-    supported = checkpoint.replaced(checkpoint.state, **dict.fromkeys(unsupported))
+    supported = checkpoint.replaced(checkpoint.state, **dict.fromkeys(given))
     try:
         sizes, cost = supported.body_settings(), training_cost(supported)
     except (KeyError, ValueError):
@@ -130,7 +129,7 @@ def describe_checkpoint(path: Path) -> Description:
         Fact("lineage", lineage, f"{lineage}{note}"),
         _frozen(checkpoint),
         *_origin(checkpoint),
-        training_fact(cost, _epoch(checkpoint)),
+        training_fact(cost, "" if _was_trained(checkpoint) else "in the run that it was made from"),
         *_validation(checkpoint, loss),
         *_options(checkpoint),
     ]
@@ -191,26 +190,19 @@ def describe_hugging_face(folder: Path) -> Description:
         InputError: config.json or a file of weights is damaged.
     """
     config = read_record(folder / "config.json", Config, AGAIN, others=True)
-    names = config.architectures or []
-    shown = {name: getattr(config, key) for key, name in SIZES.items()}
-    sizes = {name: size for name, size in shown.items() if size is not None}
+    sizes = {name: getattr(config, key) for key, name in SIZES.items()}
+    sizes = {name: size for name, size in sizes.items() if size is not None}
     counts: Counter[str] = Counter()
     for path in sorted(folder.glob("*.safetensors")):
         with open_safetensors(path, AGAIN) as file:
             for name in file.keys():  # noqa: SIM118  (the file is not a dict)
                 tensor = file.get_slice(name)
                 counts[tensor.get_dtype()] += prod(tensor.get_shape())
-    total = sum(counts.values()) if counts else None
-    text = "" if counts else "not counted: there is no .safetensors file"
-    facts = [
-        Fact("architectures", names, "" if names else "not named"),
-        Fact("sizes", sizes),
-        Fact("parameters", total, text),
-        *([_precision(counts)] if counts else []),
-        files_fact(folder),
-    ]
+    facts = [Fact("architectures", config.architectures or []), Fact("sizes", sizes)]
+    if counts:  # of files of another form nothing is read
+        facts += [Fact("parameters", sum(counts.values())), _precision(counts)]
     title = f"model in Hugging Face's form: {config.model_type or 'of no named type'}"
-    return Description(folder, "Hugging Face model", title, facts)
+    return Description(folder, "Hugging Face model", title, [*facts, files_fact(folder)])
 
 
 def _model(
@@ -228,7 +220,10 @@ def _model(
     facts = [*facts, _precision(counts), files_fact(path)]
     identity = settings.pop("lineage"), settings.pop("vocabulary", None)
     settings = {**flat(settings), "precision": ", ".join(counts)}
-    warnings = [*warnings, *_not_finite(weights)]
+    spoilt = not_finite(weights)
+    if (more := len(spoilt) - SHOWN_TENSORS) > 0:
+        spoilt[SHOWN_TENSORS:] = [f"NaN or infinite values in {more} more tensors"]
+    warnings = [*warnings, *spoilt]
     return Description(path, kind, title, facts, warnings, *identity, settings, weights)
 
 
@@ -262,21 +257,6 @@ def _count(keys: Iterable[str], weights: StateDict) -> dict[str, int]:
     for key, tensor in zip(keys, weights.values(), strict=True):
         counts[key] += tensor.numel()
     return dict(counts)
-
-
-def _not_finite(weights: StateDict) -> list[str]:
-    """A sentence for each tensor that holds NaN or infinities, the first few by name."""
-    sentences = []
-    for name, tensor in weights.items():
-        nan, infinite = count_not_finite(tensor) if tensor.dtype in FLOATS else (0, 0)  # else masks
-        if nan or infinite:
-            sentences.append(
-                f"{name} ({part_of(name)}) has {nan:,} NaN and {infinite:,} infinite values of "
-                f"{tensor.numel():,}"
-            )
-    if (more := len(sentences) - SHOWN_TENSORS) > 0:
-        sentences[SHOWN_TENSORS:] = [f"NaN or infinite values in {more} more tensors"]
-    return sentences
 
 
 # ---- facts
@@ -354,11 +334,7 @@ def _task(checkpoint: Checkpoint, warnings: list[str]) -> list[Fact]:
     heads, method = task_heads(checkpoint.state), find_method(checkpoint.model_config)
     if method.name != NONE:
         body = decode(checkpoint.state[TASK_BODY]) if TASK_BODY in checkpoint.state else None
-        used = method.settings()
-        value = {**used, "body": body}
-        others = {name: setting for name, setting in used.items() if name != "task_module"}
-        text = f"{method.name}: {in_words(others)}; over the body {body}"
-        facts.append(Fact("task module", value, text))
+        facts.append(Fact("task module", {**method.settings(), "body": body}))
     if heads:
         file = _find(checkpoint, LABELS)
         if not file and SPAN_HEAD not in heads:
@@ -368,15 +344,8 @@ def _task(checkpoint: Checkpoint, warnings: list[str]) -> list[Fact]:
 
 
 def _heads(heads: Mapping[str, int], labels: Sequence[str]) -> Fact:
-    """The heads of a task, with their labels where they are known."""
-    texts = []
-    for name, outputs in heads.items():
-        names = f": {', '.join(labels)}" if len(labels) == outputs else ""
-        classes = f"{counted(outputs, 'class', 'classes')}{names}"
-        kind = "first and last token of an answer" if name == SPAN_HEAD else classes
-        texts.append(f"{name} ({kind})")
-    value = {"outputs": dict(heads), "labels": list(labels)}
-    return Fact("task heads", value, "; ".join(texts) or "none")
+    """The heads of a task with the numbers of their outputs, and the labels where they are known."""
+    return Fact("task heads", {"outputs": dict(heads), "labels": list(labels)})
 
 
 def _frozen(checkpoint: Checkpoint) -> Fact:
@@ -402,25 +371,11 @@ def _origin(checkpoint: Checkpoint) -> list[Fact]:
     """Which checkpoint the run started from, and how its language side started."""
     task, given = checkpoint.config.get("task", {}), checkpoint.config.get("checkpoint") or {}
     if task.get("_name") == "language_adaptation":
-        base, depth = task.get("base_checkpoint"), checkpoint.layers
-        text = (
-            f"the bottom {counted(depth, 'layer')} of {base or 'a checkpoint'}; "
-            f"language side by --initialise {task.get('initialise')}"
-        )
         names = {name: task.get(name) for name in ("initialise", "helper")}
-        return [Fact("started from", {"checkpoint": base, "depth": depth, **names}, text)]
+        start = {"checkpoint": task.get("base_checkpoint"), "depth": checkpoint.layers, **names}
+        return [Fact("started from", start)]
     start = given.get("finetune_from_model")
-    return [Fact("started from", {"checkpoint": start}, str(start))] if start else []
-
-
-def _epoch(checkpoint: Checkpoint) -> str:
-    if not _was_trained(checkpoint):
-        return "in the run that it was made from" if checkpoint.updates else ""
-    place = checkpoint.extra_state.get("train_iterator") or {}
-    epoch = place.get("epoch", 1)
-    if place.get("iterations_in_epoch"):
-        return f"in epoch {epoch}"
-    return counted(epoch - 1, "whole epoch") if epoch > 1 else ""
+    return [Fact("started from", {"checkpoint": start})] if start else []
 
 
 def _validation(checkpoint: Checkpoint, loss: float | None) -> list[Fact]:
@@ -435,16 +390,16 @@ def _options(checkpoint: Checkpoint) -> list[Fact]:
     """The options of the run that decide about its outcome, as the command line has them."""
     if not _was_trained(checkpoint):
         return []
-    options = {}
-    for section, name in (place.split(".") for place in OPTIONS.split()):
-        option, part = section if name == "_name" else name, checkpoint.config.get(section)
+    options, config = {}, flat(checkpoint.config)
+    for place in OPTIONS.split():
+        section, name = place.split(".")
+        option = section if name == "_name" else name
         # before fairseq 0.11 all were in one flat namespace
-        value = part.get(name) if isinstance(part, dict) else checkpoint.model_config.get(option)
+        value = config.get(place, checkpoint.model_config.get(option))
         if isinstance(value, list | tuple):
             value = ",".join(f"{one:g}" for one in value)
-        option = option.replace("_", "-")
         if value not in SAYS_NOTHING and (option, value) not in ONE:
-            options[option] = value
+            options[option.replace("_", "-")] = value
     given = (
         f"--{name}" if value is True else f"--{name} {value}" for name, value in options.items()
     )

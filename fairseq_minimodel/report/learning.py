@@ -51,10 +51,9 @@ def _charts(language: str, unit: str, trainings: Sequence[Item]) -> Charts:
     order = in_order(looks)
     trainings = sorted(trainings, key=lambda one: (order.index(one.label), one.seed))
     many, loss = len(looks) > _MOST_WITH_TRAINING, f"Loss ({unit})"
-    size, flops = flops_unit(max((training.cost.flops or 0) for training in trainings))
     panels = [
-        _panel(loss, trainings, looks, "loss", with_training=not many),
-        _panel(loss, trainings, looks, "loss", f"compute ({flops})", size, with_training=not many),
+        _panel(loss, trainings, looks, "loss", not many),
+        _panel(loss, trainings, looks, "loss", not many, over_flops=True),
     ]
     several = [training for training in trainings if len(_heads([training])) > 1]
     heads = [
@@ -66,9 +65,7 @@ def _charts(language: str, unit: str, trainings: Sequence[Item]) -> Charts:
     accuracy = _panel("Accuracy in validation (%)", trainings, looks, "accuracy")
     if accuracy.y_range:
         low, high = accuracy.y_range
-        low = max(min(low, high - _LEAST_ACCURACY), -0.3)
-        y_range = (low, max(high, low + _LEAST_ACCURACY) + 0.3)
-        panels.append(replace(accuracy, y_range=y_range))
+        panels.append(replace(accuracy, y_range=(min(low, high - _LEAST_ACCURACY), high)))
     title = language or "Data not known"
     if unit not in (KINDS[MASKED].loss_unit, _UNKNOWN):
         title = f"Fine-tuning: {title}"
@@ -82,25 +79,29 @@ def _panel(
     trainings: Sequence[Item],
     looks: dict[Label, Style],
     key: str,
-    x_label: str = "updates",
-    size: float | None = None,
     with_training: bool = False,
+    over_flops: bool = False,
 ) -> Panel:
-    """A figure of the logs in validation against updates; with `size` over units of so many FLOPs.
+    """A figure of the logs in validation, and perhaps in training, against updates or FLOPs.
 
-    `with_training` also in training; so it is anyway where there was no validation.
+    The loss in training is there anyway where there was no validation.
     """
+    size, unit = flops_unit(max((one.cost.flops or 0 for one in trainings), default=0))
     lines = []
     for one in trainings:
-        in_training = key == "loss" and (with_training or not one.content.validation)
-        for rows, faint in ((one.content.training, True), (one.content.validation, False)):
+        log = one.content
+        in_training = (
+            log.training if key == "loss" and (with_training or not log.validation) else {}
+        )
+        for rows, faint in ((in_training, True), (log.validation, False)):
             points = [(at, row[key]) for at, row in sorted(rows.items()) if key in row]
             points = thinned([point for point in points if numpy.isfinite(point[1])])
-            if size:
+            if over_flops:
                 points = [(x / size, y) for x, y in at_flops(one, points)]
-            if points and (in_training or not faint):
+            if points:
                 x, y = map(list, zip(*points, strict=True))
                 lines.append(Line(shown(one.label), looks[one.label], x, y, faint=faint))
+    x_label = f"compute ({unit})" if over_flops else "updates"
     return Panel(title, x_label, lines, y_range=_range(lines))
 
 
