@@ -158,12 +158,10 @@ def _same_bits(one: Tensor, other: Tensor) -> bool:
     return torch.equal(*(tensor.reshape(-1).view(torch.uint8) for tensor in (one, other)))
 
 
-def _shown(value: object) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+def _shown(value: object) -> object:
+    if value is None or isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    text = str(value)
     return text if len(text) <= LONGEST else f"...{text[-LONGEST:]}"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..corpus.indexed import INDEX, TOKENS, Split, shards_in, splits_in
+from ..corpus.indexed import Split, shards_in, splits_in
 from ..corpus.record import AGAIN, RECORD_NAME, read_prepared
 from ..errors import InputError
 from ..kinds.window_options import NO_ANSWER, SPANS, TAG_CLASSES, WINDOWS
@@ -45,10 +45,6 @@ def describe_text(folder: Path) -> Description:
                 f"{RECORD_NAME} is of other data: it says {told.get('tokens')} tokens of {name}"
             )
         facts.append(fact)
-    if len(shards) > 1:
-        sizes = {shard.name: _size(shard, f"*{INDEX}", f"*{TOKENS}") for shard in shards}
-        text = ", ".join(f"{shard} {format_bytes(size)}" for shard, size in sizes.items())
-        facts.append(Fact("shards", sizes, text))
     tokenizer = next((name for name in TOKENIZER_FILES if (shards[0] / name).is_file()), None)
     facts.append(_vocabulary(shards[0] / DICTIONARY, {"tokenizer": tokenizer}))
     if "inputs" in record:  # what was read, and what was left out of it, as `prepare` wrote it down
@@ -201,10 +197,5 @@ def _vocabulary(dictionary: Path, files: Mapping[str, str | None] | None = None)
 
 
 def _files(folder: Path) -> Fact:
-    size = _size(folder, "**/*")
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Fact("files", size, format_bytes(size))
-
-
-def _size(folder: Path, *patterns: str) -> int:
-    paths = (path for pattern in patterns for path in folder.glob(pattern))
-    return sum(path.stat().st_size for path in paths if path.is_file())

@@ -91,6 +91,9 @@ PHRASES = {
     "encoder_ffn_embed_dim": "feed-forward {}".format,
     "activation_fn": str,
     "layer_norm_eps": "LayerNorm epsilon {:g}".format,
+    "size": partial(counted, noun="symbol"),
+    "fingerprint": str,
+    "first_pieces": lambda pieces: f"the first {' '.join(pieces)}",
     "digest": str,
     "with_answer": "{:,} of them with the answer".format,
     "unknown_share": lambda share: f"{100 * share:.3g} % unknown",
@@ -106,7 +109,7 @@ PHRASES = {
 def in_words(value: object) -> str:
     """A value for a reader; of several with keys those that are None or empty are left out."""
     if isinstance(value, Mapping):
-        known = {key: one for key, one in value.items() if one not in (None, "")}
+        known = {key: one for key, one in value.items() if one not in (None, "", [])}
         said = [
             PHRASES[key](one) if key in PHRASES else f"{key} {in_words(one)}"
             for key, one in known.items()
@@ -127,23 +130,14 @@ def vocabulary_fact(
     """A vocabulary of so many symbols; which ones (fairseq's own included) where that is known, and
     where its dictionary and its tokenizer are."""
     pieces = list(symbols[len(SPECIAL_SYMBOLS) :][:FIRST_PIECES])
-    known = f" ({fingerprint})" if fingerprint else ""
-    first = f", the first {' '.join(pieces)}" if pieces else ""
-    missing = " and no ".join(kind for kind, file in files.items() if not file)
-    missing = missing and f"no {missing} found"
-    found = joined(*(file or "" for file in files.values()))
-    text = joined(f"{counted(size, 'symbol')}{known}{first}", found, missing, by="; ")
     value = {"size": size, "fingerprint": fingerprint, "first_pieces": pieces, **files}
-    return Fact("vocabulary", value, text)
+    return Fact("vocabulary", value)
 
 
-def training_fact(cost: Any, epoch: str = "") -> Fact:
-    """How long a training was, by the fields of that name; `epoch`: how far it is in its data."""
+def training_fact(cost: Any) -> Fact:
+    """How long a training was, by the fields of that name."""
     names = ("updates", "tokens", "flops", "seconds")
-    value = {name: getattr(cost, name, None) for name in names}
-    rest = {name: value[name] for name in names[1:] if value[name] is not None}
-    text = joined(counted(value["updates"] or 0, "update"), epoch, in_words(rest) if rest else "")
-    return Fact("training", value, text)
+    return Fact("training", {name: getattr(cost, name, None) for name in names})
 
 
 def loss_facts(value: float | None, unit: str, name: str = "validation loss") -> list[Fact]:

@@ -18,13 +18,12 @@ from ..bodies.family import (
     OUTPUT_BIAS,
     TASK_BODY,
     TIED_PROJECTION,
-    TOKEN_HEADS,
     VOCABULARY,
     middle_head,
 )
 from ..bodies.identity import decode, lineage_of
 from ..bodies.language_side import StateDict
-from ..bodies.parts import is_identity, part_of
+from ..bodies.parts import group_of, is_identity, listed, part_of
 from ..bodies.surgery import head_layers
 from ..bodies.training_files import find_training_file, symbols_of
 from ..bodies.training_log import flat
@@ -60,16 +59,6 @@ OPTIONS = """
 """
 SAYS_NOTHING = (None, False, "", 0)  # as the value of an option
 ONE = (("update_freq", "1"), ("distributed_world_size", 1))
-# The groups in which parameters are counted, by the first word of their parts' names.
-GROUPS = {
-    "language": "language side",
-    **dict.fromkeys(("position", "embedding", "layer"), "body"),
-    **dict.fromkeys(("MLM", "last"), "MLM heads"),
-    **dict.fromkeys(
-        ("classification", *(head.split("_")[0] for head in TOKEN_HEADS)), "task heads"
-    ),
-    "task": "task module",
-}
 # What is shown of a model's config.json, by the library's names.
 SIZES = {
     "num_hidden_layers": "layers",
@@ -110,27 +99,30 @@ def describe_checkpoint(path: Path) -> Description:
             "settings that go with it"
         ) from None
     weights = _weights(checkpoint)
-    counts = _count((GROUPS.get(part_of(name).split()[0], "other") for name in weights), weights)
+    counts = _count((group_of(part_of(name)) for name in weights), weights)
     total = sum(counts.values())
     layers = _mlm_layers(checkpoint)
-    places = f"after {_layers(layers)} (the last)" if layers else "none"
+    places = listed(f"layer {layer}" for layer in layers)
     lineage, vocabulary = lineage_of(checkpoint.state), checkpoint.state.get(VOCABULARY)
     note = "" if LINEAGE in checkpoint.state else " (the digest of its body; none is written in it)"
     if ORIGIN in checkpoint.state:
         note = f" (trained on from the lineage {decode(checkpoint.state[ORIGIN])})"
     vocabulary = None if vocabulary is None else decode(vocabulary)
     loss = checkpoint.extra_state.get("val_loss")
+    kind = kind_of_task(checkpoint.config.get("task", {}).get("_name"))
+    metric = (checkpoint.config.get("checkpoint") or {}).get("best_checkpoint_metric") or "loss"
+    unit = {"loss": kind.loss_unit if kind else "", "accuracy": "%"}.get(metric, "")
     facts = [
         Fact("sizes", sizes),
         Fact("parameters", {"all": total, **counts}, f"{total:,}: {in_words(counts)}"),
         _vocabulary(checkpoint, vocabulary, warnings),
-        Fact("MLM heads", layers, places),
+        Fact("MLM heads", layers, f"after {places} (the last)" if layers else "none"),
         *_task(checkpoint, warnings),
         Fact("lineage", lineage, f"{lineage}{note}"),
         _frozen(checkpoint),
         *_origin(checkpoint),
-        training_fact(cost, "" if _was_trained(checkpoint) else "in the run that it was made from"),
-        *_validation(checkpoint, loss),
+        training_fact(cost),
+        *loss_facts(loss, unit, f"validation {metric}"),
         *_options(checkpoint),
     ]
     settings = {
@@ -296,7 +288,8 @@ def _title(checkpoint: Checkpoint) -> str:
     name = "meta-trained body" if task == "meta_masked_lm" else "pretrained body"
     if middle:
         heads = "an auxiliary MLM head" if len(middle) == 1 else "auxiliary MLM heads"
-        return f"{name} with {heads} after {_layers(middle)} (MiniJoint)"
+        places = listed(f"layer {layer}" for layer in middle)
+        return f"{name} with {heads} after {places} (MiniJoint)"
     return name
 
 
@@ -351,20 +344,9 @@ def _heads(heads: Mapping[str, int], labels: Sequence[str]) -> Fact:
 def _frozen(checkpoint: Checkpoint) -> Fact:
     if not _was_trained(checkpoint):
         return Fact("frozen", None, "not known: no training wrote this file")
-    freeze = parse_freeze(checkpoint.model_config.get("freeze"))
-    side = "token embeddings" if freeze.bias_is_trained else "language side"
-    layers = counted(freeze.layers, "layer")
-    text = {
-        "none": "nothing",
-        "language": "language side",
-        "body": "everything but the language side",
-        BOTTOM: f"{side}, position embeddings, embedding LayerNorm, the bottom {layers}",
-    }[freeze.kind]
-    if not freeze.head_is_trained:
-        text += ", the MLM head"
     if find_method(checkpoint.model_config).name != NONE:
-        text = "everything but the task module and its heads"
-    return Fact("frozen", text)
+        return Fact("frozen", "everything but the task module and its heads")
+    return Fact("frozen", parse_freeze(checkpoint.model_config.get("freeze")).in_words())
 
 
 def _origin(checkpoint: Checkpoint) -> list[Fact]:
@@ -376,14 +358,6 @@ def _origin(checkpoint: Checkpoint) -> list[Fact]:
         return [Fact("started from", start)]
     start = given.get("finetune_from_model")
     return [Fact("started from", {"checkpoint": start})] if start else []
-
-
-def _validation(checkpoint: Checkpoint, loss: float | None) -> list[Fact]:
-    metric = (checkpoint.config.get("checkpoint") or {}).get("best_checkpoint_metric") or "loss"
-    task = checkpoint.config.get("task", {}).get("_name")
-    kind = kind_of_task(task)
-    unit = {"loss": kind.loss_unit if kind else "", "accuracy": "%"}.get(metric, "")
-    return loss_facts(loss, unit, f"validation {metric}")
 
 
 def _options(checkpoint: Checkpoint) -> list[Fact]:
@@ -404,9 +378,3 @@ def _options(checkpoint: Checkpoint) -> list[Fact]:
         f"--{name}" if value is True else f"--{name} {value}" for name, value in options.items()
     )
     return [Fact("options", options, " ".join(given))]
-
-
-def _layers(numbers: Sequence[int]) -> str:
-    """ "layer 2", "layers 2 and 6", "layers 2, 4 and 6"."""
-    *first, last = map(str, numbers)
-    return f"layers {', '.join(first)} and {last}" if first else f"layer {last}"

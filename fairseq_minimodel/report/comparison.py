@@ -240,16 +240,15 @@ def _summaries(seeds: Seeds) -> list[tuple[float, Summary]]:
 
 def _references(task: Task, with_source: bool) -> list[tuple[str, float]]:
     """Chance, and the score in the source language, where all have the same."""
-    all_seeds = [seeds for row in task.rows.values() for seeds in row.values()]
-    heights = {"chance": {score.chance for seeds in all_seeds for score in _last(seeds)}}
-    if with_source and task.source in task.rows:
-        own = task.rows[task.source].values()
-        heights[task.source] = {round(_summary(seeds).value, 1) for seeds in own}
+    scores = [_last(seeds) for row in task.rows.values() for seeds in row.values()]
+    own = task.rows.get(task.source, {}).values() if with_source else ()
+    found = [("chance", score.chance) for some in scores for score in some]
+    found += [(task.source, round(_summary(seeds).value, 1)) for seeds in own]
+    names = [name for name, _ in {*found}]
     return [
         (f"{name}, {height:.1f}", height)
-        for name, found in heights.items()
-        for height in found
-        if len(found) == 1 and height is not None
+        for name, height in dict.fromkeys(found)
+        if names.count(name) == 1 and height is not None
     ]
 
 

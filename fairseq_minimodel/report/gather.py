@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..bodies.checkpoint import read_checkpoint
-from ..bodies.cost import TrainingCost, training_cost
-from ..bodies.training_log import SUMS, TrainingLog, options_of, read_log
+from ..bodies.cost import TrainingCost, cost_of_log, training_cost
+from ..bodies.training_log import TrainingLog, options_of, read_log
 from ..corpus.record import RECORD_NAME, read_prepared
 from ..errors import InputError
 from ..files.records import read_json, record
@@ -136,7 +136,7 @@ class Run:
                 continue
             log = TrainingLog(path, options_of(checkpoint.config))
             others.append(self._training(place, log, training_cost(checkpoint)))
-        found = [self._training(places[key], log, _cost(log)) for key, log in logs.items()]
+        found = [self._training(places[key], log, cost_of_log(log)) for key, log in logs.items()]
         return found + others
 
     def _logs(self, paths: Sequence[Path]) -> dict[str, TrainingLog]:
@@ -257,15 +257,6 @@ def source_language(runs: Sequence[Run], given: str | None) -> str | None:
             f"{', '.join(sorted(languages)) or 'no language'}"
         )
     return given
-
-
-def _cost(log: TrainingLog) -> TrainingCost:
-    """Of the whole run, as the last lines have it."""
-    last: dict[str, float] = {}
-    for _, row in sorted(log.training.items()):
-        last |= row
-    flops, tokens, seconds = map(last.get, SUMS)
-    return TrainingCost(log.updates, tokens, seconds, flops)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -18,7 +18,6 @@ import fairseq_minimodel
 from ..files.atomic import atomic_file, atomic_folder
 from ..files.outputs import PICTURE, FileForm, FolderForm, check_file, check_folder
 from ..terminal.progress import SHORT, Progress
-from ..terminal.table import counted
 from ..terminal.text import plain
 from .blocks import Charts
 from .charts import draw_png, svg
@@ -124,20 +123,10 @@ def _render(runs: Sequence[Run], source: str | None, **parts: object) -> str:
     languages = {one.language for run in runs for one in (*run.packs, *run.data)}
     return environment.get_template("page.html.j2").render(
         title=", ".join(run.name for run in runs) if len(runs) < 4 else f"{len(runs)} runs",
-        runs=[(run.folder, _contents(run)) for run in runs],
+        runs=runs,
         languages=sorted(languages, key=lambda one: (one != source, one)),
         source=source,
         made=datetime.now().astimezone().strftime("%-d %B %Y, %H:%M"),
         version=fairseq_minimodel.__version__,
         **parts,
     )
-
-
-def _contents(run: Run) -> str:
-    counts = {
-        "training run": run.trainings,
-        "language pack": run.packs,
-        "prepared text": run.data,
-        "score": run.results,
-    }
-    return ", ".join(counted(len(found), name) for name, found in counts.items() if found)

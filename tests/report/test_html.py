@@ -281,7 +281,7 @@ def test_a_link_to_data_is_followed_and_a_circle_of_links_is_not(
     caption = "Vocabularies and how they cut text"
     found = Page(tmp_path / "report.html")
     assert found.tables[caption] == page.tables[caption]
-    assert "4 training runs, 8 language packs, 2 prepared texts, 8 scores" in found.text
+    assert "Training runs: 4, language packs: 8, prepared texts: 2, scores: 8" in found.text
 
 
 def test_a_checkpoint_tells_of_training_that_has_no_log(joint_checkpoint, tmp_path):
