@@ -40,9 +40,7 @@ class Description:
     lineage: str | None = None  # an identifier; None: not known
     vocabulary: str | None = None  # likewise
     settings: Mapping[str, object] = field(default_factory=dict)  # those in others: "optimizer.lr"
-    weights: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # tensors by their names in checkpoints
+    weights: Mapping[str, Any] = field(default_factory=dict)  # tensors, by names in checkpoints
 
     def __str__(self) -> str:
         names = max(len(fact.name) for fact in self.facts)
@@ -69,11 +67,6 @@ def wrapped(before: str, text: str) -> list[str]:
     rule = {"break_long_words": False, "break_on_hyphens": False}
     rest = " " * len(before)
     return textwrap.wrap(text, WIDTH, initial_indent=before, subsequent_indent=rest, **rule)
-
-
-def joined(*texts: str, by: str = ", ") -> str:
-    """The texts that are not empty, in one."""
-    return by.join(filter(None, texts))
 
 
 # How the values of facts are said, by their keys.
@@ -151,4 +144,4 @@ def files_fact(path: Path) -> Fact:
     """A file, or the files in a folder, and how large they are together."""
     files = [file for file in sorted(path.iterdir()) if file.is_file()] if path.is_dir() else [path]
     sizes = {file.name: file.stat().st_size for file in files}
-    return Fact("files", sizes, f"{format_bytes(sum(sizes.values()))}: {joined(*sizes)}")
+    return Fact("files", sizes, f"{format_bytes(sum(sizes.values()))}: {', '.join(sizes)}")

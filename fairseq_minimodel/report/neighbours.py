@@ -54,13 +54,11 @@ def _share_table(by_language: dict[str, dict[Label, Alignment]], source: str | N
     labels = in_order(label for found in by_language.values() for label in found)
     rows = []
     for language, found in by_language.items():
-        first = next(iter(found.values()))
         cells = [
-            share(found[label].same / found[label].compared, 1)
-            if label in found and found[label].compared
-            else ""
+            share(one.same / one.compared, 1) if (one := found.get(label)) and one.compared else ""
             for label in labels
         ]
+        first = next(iter(found.values()))
         rows.append([language, f"{first.compared:,}", *cells, share(first.chance, 2)])
     return Table(
         f"Tokens written alike whose nearest neighbour in {source} is the same token",
