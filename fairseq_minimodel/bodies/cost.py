@@ -6,6 +6,7 @@ from ..cost.flops import Shape, masked_lm_flops
 from .checkpoint import Checkpoint
 from .language_side import language_side_of
 from .surgery import head_layers
+from .training_log import SUMS, TrainingLog
 
 # Names of meters that fairseq saves with every checkpoint; the first is ours (models/accounting.py).
 # fairseq leaves names with an underscore out of the log.
@@ -44,6 +45,15 @@ def training_cost(checkpoint: Checkpoint) -> TrainingCost:
         seconds=seconds,
         flops=None if flops is None else round(flops),
     )
+
+
+def cost_of_log(log: TrainingLog) -> TrainingCost:
+    """The cost of the whole run behind a log, as its last lines have it."""
+    last: dict[str, float] = {}
+    for _, row in sorted(log.training.items()):
+        last |= row
+    flops, tokens, seconds = map(last.get, SUMS)
+    return TrainingCost(log.updates, tokens, seconds, flops)
 
 
 def shape_of(checkpoint: Checkpoint) -> Shape:

@@ -51,6 +51,17 @@ def place_of(part: str) -> tuple[int, int]:
     return kind, int(number) if number.isdigit() else 0
 
 
+def group_of(part: str) -> str:
+    """The group of a part: language side, body, MLM heads, task heads, task module; or other."""
+    if part in (LANGUAGE_SIDE, TASK_MODULE):
+        return part
+    if part.startswith((POSITIONS, EMBEDDING_NORM, "layer ")):
+        return "body"
+    if part.startswith((MIDDLE_HEAD, LAST_HEAD)):
+        return "MLM heads"
+    return "task heads" if part.startswith((CLASSIFIER, *OF_TOKENS.values())) else "other"
+
+
 def listed(parts: Iterable[str]) -> str:
     """The names of parts, with layers that follow each other in one: "language side, layers 1-4"."""
     runs: list[tuple[str, int, int]] = []

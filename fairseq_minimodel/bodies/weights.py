@@ -278,6 +278,13 @@ def check_finite(path: str | Path, tensors: Mapping[str, object], way_out: str) 
 
     Arguments as in `check_weights`.
     """
+    if found := not_finite(tensors):
+        more = f" (and so do {len(found) - 1} more tensors)" if len(found) > 1 else ""
+        raise InputError(f"{path} holds values that are not finite: {found[0]}{more}; {way_out}")
+
+
+def not_finite(tensors: Mapping[str, object]) -> list[str]:
+    """What to say of each tensor of floating-point numbers that holds NaN or infinities."""
     seen: set[tuple[int, int]] = set()
     found: list[str] = []
     for name, tensor in tensors.items():
@@ -291,9 +298,7 @@ def check_finite(path: str | Path, tensors: Mapping[str, object], way_out: str) 
         if nan or infinite:
             counts = [f"{nan:,} NaN"] * (nan > 0) + [f"{infinite:,} infinite"] * (infinite > 0)
             found.append(f"{_name(name)} has {' and '.join(counts)} of {tensor.numel():,} values")
-    if found:
-        more = f" (and so do {len(found) - 1} more tensors)" if len(found) > 1 else ""
-        raise InputError(f"{path} holds values that are not finite: {found[0]}{more}; {way_out}")
+    return found
 
 
 def without_prefix(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import re
 from typing import NamedTuple
 
 from ..errors import InputError
+from ..terminal.table import counted
 
 NONE, LANGUAGE, BODY, BOTTOM = "none", "language", "body", "bottom"
 WITHOUT_HEAD, WITH_BIAS = "-head", "+bias"
@@ -25,6 +26,18 @@ class Freeze(NamedTuple):
     layers: int = 0
     bias_is_trained: bool = False
     head_is_trained: bool = True
+
+    def in_words(self) -> str:
+        """What is not trained, for a reader."""
+        side = "token embeddings" if self.bias_is_trained else "language side"
+        layers = f"the bottom {counted(self.layers, 'layer')}"
+        text = {
+            NONE: "nothing",
+            LANGUAGE: "language side",
+            BODY: "everything but the language side",
+            BOTTOM: f"{side}, position embeddings, embedding LayerNorm, {layers}",
+        }[self.kind]
+        return text if self.head_is_trained else f"{text}, the MLM head"
 
 
 def parse_freeze(text: str | None, layers: int | None = None) -> Freeze:

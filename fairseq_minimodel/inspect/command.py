@@ -109,12 +109,9 @@ def _reader_of(path: Path) -> str:
         raise InputError(f"{path} is not a folder that inspect knows{hint}; give {KNOWN}")
     if not path.is_file():
         raise InputError(f"there is no {path}: check the path")
-    try:
-        with open(path, "rb") as file:
-            start = file.read(2)
-        other = recognise(path)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    with open(path, "rb") as file:
+        start = file.read(2)
+    other = recognise(path)
     if path.suffix == ".txt":
         return "data:describe_dictionary"
     # archives and pickles: the two forms of PyTorch's files

@@ -10,10 +10,11 @@ from torch import Tensor
 from ..bodies.parts import listed, part_of, place_of
 from ..terminal.progress import Progress
 from ..terminal.table import format_table
-from .facts import Description, joined, wrapped
+from .facts import Description, wrapped
 from .models import SAYS_NOTHING
 
 COPIES = ("optimizer.lr", "lr_scheduler.lr")  # of optimization.lr
+MEASURES = ("largest", "relative")
 LONGEST = 44  # characters of a setting that are shown; of a longer one its end
 
 
@@ -40,7 +41,7 @@ class Part:
         alone = {"A": self.only_a, "B": self.only_b}
         notes += [f"{count} only in {side}" for side, count in alone.items() if count]
         shown = differences if self.changed else (None, None)
-        return [self.name, self.equal, self.changed, *shown, joined(*notes, by="; ")]
+        return [self.name, self.equal, self.changed, *shown, "; ".join(notes)]
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,9 @@ class Comparison:
             for name, side in (("a", self.a), ("b", self.b))
         }
         settings = [{"name": name, "a": a, "b": b} for name, a, b in self.settings]
-        parts = [
-            {**asdict(part), "largest": _finite(part.largest), "relative": _finite(part.relative)}
-            for part in self.parts
-        ]
+        parts = [asdict(part) for part in self.parts]
+        for part in parts:  # JSON has no NaN and no infinities
+            part |= {key: None for key in MEASURES if not math.isfinite(part[key])}
         return {**sides, "settings": settings, "parts": parts, "verdict": self.verdict}
 
 
@@ -158,14 +158,8 @@ def _same_bits(one: Tensor, other: Tensor) -> bool:
     return torch.equal(*(tensor.reshape(-1).view(torch.uint8) for tensor in (one, other)))
 
 
-def _shown(value: object) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+def _shown(value: object) -> object:
+    if value is None or isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    text = str(value)
     return text if len(text) <= LONGEST else f"...{text[-LONGEST:]}"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -1,16 +1,16 @@
 """What binarised data, a dictionary or a tokenizer is; read with numpy alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..corpus.indexed import INDEX, TOKENS, Split, shards_in, splits_in
-from ..corpus.record import RECORD_NAME, read_prepared
+from ..corpus.indexed import Split, shards_in, splits_in
+from ..corpus.record import AGAIN, RECORD_NAME, read_prepared
 from ..errors import InputError
 from ..kinds.window_options import NO_ANSWER, SPANS, TAG_CLASSES, WINDOWS
 from ..terminal.progress import Progress
-from ..terminal.table import format_bytes
+from ..terminal.table import counted, format_bytes
 from ..vocabulary.symbols import fingerprint, read_symbols
 from ..vocabulary.tokenizers import (
     EOS,
@@ -21,7 +21,7 @@ from ..vocabulary.tokenizers import (
     load_tokenizer,
     read_dictionary,
 )
-from .facts import FIRST_PIECES, Description, Fact, counted, files_fact, vocabulary_fact
+from .facts import FIRST_PIECES, Description, Fact, files_fact, vocabulary_fact
 
 CHUNK = 1 << 22  # tokens read at a time
 DICTIONARY, LABEL, INPUTS = "dict.txt", "label", ("input0", "input1")
@@ -45,13 +45,14 @@ def describe_text(folder: Path) -> Description:
                 f"{RECORD_NAME} is of other data: it says {told.get('tokens')} tokens of {name}"
             )
         facts.append(fact)
-    if len(shards) > 1:
-        sizes = {shard.name: _size(shard, f"*{INDEX}", f"*{TOKENS}") for shard in shards}
-        text = ", ".join(f"{shard} {format_bytes(size)}" for shard, size in sizes.items())
-        facts.append(Fact("shards", sizes, text))
     tokenizer = next((name for name in TOKENIZER_FILES if (shards[0] / name).is_file()), None)
     facts.append(_vocabulary(shards[0] / DICTIONARY, {"tokenizer": tokenizer}))
-    facts += [*_prepared(record), _files(folder)]
+    if "inputs" in record:  # what was read, and what was left out of it, as `prepare` wrote it down
+        files = [entry["name"] for entry in record["inputs"]]
+        names = ("documents", "too_short", "duplicates", "text_bytes")
+        counts = {name: record["counts"].get(name) for name in names}
+        facts.append(Fact("prepared from", {"files": files, **counts}))
+    facts.append(_files(folder))
     title = f"data for masked language modelling, {counted(len(shards), 'shard')}"
     return Description(folder, "data", title, facts, warnings)
 
@@ -63,22 +64,17 @@ def describe_classification(folder: Path) -> Description:
         InputError: as in `describe_text`.
     """
     labels = read_dictionary(folder / LABEL / DICTIONARY)
-    texts = {name: splits_in(folder / name) for name in INPUTS if (folder / name).is_dir()}
-    facts = []
-    for name, answers in splits_in(folder / LABEL).items():
-        parts = {key: splits[name] for key, splits in texts.items() if name in splits}
-        classes = _two_tokens(answers, *parts.values())[:, 0].astype(np.int64)
-        classes -= len(SPECIAL_SYMBOLS)
-        counts = np.bincount(classes[classes >= 0], minlength=len(labels)).tolist()
+    inputs, facts = [name for name in INPUTS if (folder / name).is_dir()], []
+    for name, (answers, *texts) in _splits(folder, LABEL, *inputs):
         value = {
             "examples": len(answers.sizes),
-            "labels": dict(zip(labels, counts, strict=False)),
-            **{key: _counts([part]) for key, part in parts.items()},
+            "labels": _occurrences(labels, _two_tokens(answers)[:, 0]),
+            **{key: _counts([text]) for key, text in zip(inputs, texts, strict=True)},
         }
         facts.append(Fact(name, value))
     facts.append(Fact("labels", labels))
     facts += [_vocabulary(folder / INPUTS[0] / DICTIONARY), _files(folder)]
-    kind = "sentences" if len(texts) == 1 else "sentence pairs"
+    kind = "sentences" if len(inputs) == 1 else "sentence pairs"
     title = f"{kind} for classification ({counted(len(labels), 'class', 'classes')})"
     return Description(folder, "data", title, facts)
 
@@ -89,11 +85,9 @@ def describe_questions(folder: Path) -> Description:
     Raises:
         InputError: as in `describe_text`.
     """
-    spans, facts = splits_in(folder / SPANS), []
-    for name, split in splits_in(folder / WINDOWS).items():
-        if name not in spans:
-            raise InputError(f"{folder / SPANS} has no {name}: prepare the questions again")
-        answered = int((_two_tokens(spans[name], split) != NO_ANSWER).any(axis=1).sum())
+    facts = []
+    for name, (split, spans) in _splits(folder, WINDOWS, SPANS):
+        answered = int((_two_tokens(spans) != NO_ANSWER).any(axis=1).sum())
         value = {"windows": len(split.sizes), "with_answer": answered, **_counts([split])}
         facts.append(Fact(name, value))
     facts += [_vocabulary(folder / DICTIONARY), _files(folder)]
@@ -107,26 +101,14 @@ def describe_tags(folder: Path) -> Description:
         InputError: as in `describe_text`.
     """
     labels = read_dictionary(folder / LABEL / DICTIONARY)
-    targets, facts = splits_in(folder / TAG_CLASSES), []
-    for name, split in splits_in(folder / WINDOWS).items():
-        if name not in targets or not np.array_equal(targets[name].sizes, split.sizes):
-            raise InputError(
-                f"{folder / TAG_CLASSES} does not have the {name} of {WINDOWS}: prepare the tags again"
-            )
-        classes = np.asarray(targets[name].tokens, np.int64)
-        classes = classes[classes >= len(SPECIAL_SYMBOLS)] - len(SPECIAL_SYMBOLS)
-        counts = np.bincount(classes, minlength=len(labels)).tolist()
-        value = {
-            "windows": len(split.sizes),
-            "words": len(classes),
-            "tags": dict(zip(labels, counts, strict=False)),
-            **_counts([split]),
-        }
-        facts.append(Fact(name, value))
+    facts = []
+    for name, (split, classes) in _splits(folder, WINDOWS, TAG_CLASSES):
+        tags = _occurrences(labels, classes.tokens)
+        value = {"windows": len(split.sizes), "words": sum(tags.values()), "tags": tags}
+        facts.append(Fact(name, {**value, **_counts([split])}))
     facts += [Fact("tags", labels), _vocabulary(folder / DICTIONARY), _files(folder)]
-    return Description(
-        folder, "data", f"tagged words ({counted(len(labels), 'tag', 'tags')})", facts
-    )
+    title = f"tagged words ({counted(len(labels), 'tag', 'tags')})"
+    return Description(folder, "data", title, facts)
 
 
 def describe_dictionary(path: Path) -> Description:
@@ -159,19 +141,31 @@ def _text_fact(name: str, parts: Sequence[Split], told: Mapping) -> Fact:
     return Fact(name, {"documents": documents, "lines": lines, **counts})
 
 
-def _two_tokens(split: Split, *others: Split) -> np.ndarray:
-    """Two tokens for each item of other splits, as labels and spans are: (items, 2)."""
-    for of in others:
-        if len(split.sizes) != len(of.sizes):
-            raise InputError(
-                f"{of.path} has {len(of.sizes):,} items and {split.path} {len(split.sizes):,}: they "
-                "belong together; prepare the data again"
-            )
+def _splits(folder: Path, *names: str) -> Iterator[tuple[str, list[Split]]]:
+    """The splits in folders that belong together, item by item: the name, and one of each folder."""
+    parts = [splits_in(folder / name) for name in names]
+    for name in parts[0]:
+        if any(name not in part for part in parts):
+            raise InputError(f"{folder} has no {name} in all of {', '.join(names)}; {AGAIN}")
+        found = [part[name] for part in parts]
+        if len({len(one.sizes) for one in found}) > 1:
+            counts = " and ".join(f"{one.path} has {len(one.sizes):,} items" for one in found)
+            raise InputError(f"{counts}: they belong together; {AGAIN}")
+        yield name, found
+
+
+def _two_tokens(split: Split) -> np.ndarray:
+    """Two tokens for each item, as labels and spans are: (items, 2)."""
     if (split.sizes != 2).any():
-        raise InputError(
-            f"{split.path} has items of other lengths than two tokens; prepare the data again"
-        )
+        raise InputError(f"{split.path} has items of other lengths than two tokens; {AGAIN}")
     return split.tokens.reshape(-1, 2)
+
+
+def _occurrences(labels: Sequence[str], tokens: np.ndarray) -> dict[str, int]:
+    """How often each label is among the tokens, whose special symbols stand for none."""
+    classes = np.asarray(tokens, np.int64) - len(SPECIAL_SYMBOLS)
+    counts = np.bincount(classes[classes >= 0], minlength=len(labels)).tolist()
+    return dict(zip(labels, counts, strict=False))
 
 
 def _counts(parts: Sequence[Split], unknown: float | None = None) -> dict[str, object]:
@@ -202,21 +196,6 @@ def _vocabulary(dictionary: Path, files: Mapping[str, str | None] | None = None)
     return vocabulary_fact(len(symbols), fingerprint(symbols), symbols, files or {})
 
 
-def _prepared(record: Mapping) -> list[Fact]:
-    """What was read, and what was left out of it, as `prepare` wrote it down."""
-    names = ("documents", "too_short", "duplicates", "text_bytes")
-    counts = {name: record["counts"].get(name) for name in names}
-    if None in counts.values():
-        return []
-    files = [entry["name"] for entry in record.get("inputs", [])]
-    return [Fact("prepared from", {"files": files, **counts})]
-
-
 def _files(folder: Path) -> Fact:
-    size = _size(folder, "**/*")
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Fact("files", size, format_bytes(size))
-
-
-def _size(folder: Path, *patterns: str) -> int:
-    paths = (path for pattern in patterns for path in folder.glob(pattern))
-    return sum(path.stat().st_size for path in paths if path.is_file())

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..terminal.table import format_bytes, format_flops, format_seconds
+from ..terminal.table import counted, format_bytes, format_flops, format_seconds
 from ..vocabulary.tokenizers import SPECIAL_SYMBOLS
 
 WIDTH = 100  # characters of a line
@@ -40,9 +40,7 @@ class Description:
     lineage: str | None = None  # an identifier; None: not known
     vocabulary: str | None = None  # likewise
     settings: Mapping[str, object] = field(default_factory=dict)  # those in others: "optimizer.lr"
-    weights: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # tensors by their names in checkpoints
+    weights: Mapping[str, Any] = field(default_factory=dict)  # tensors, by names in checkpoints
 
     def __str__(self) -> str:
         names = max(len(fact.name) for fact in self.facts)
@@ -71,16 +69,6 @@ def wrapped(before: str, text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=before, subsequent_indent=rest, **rule)
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """A number with its noun: "1 layer", "6,000 layers"."""
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
-
-
-def joined(*texts: str, by: str = ", ") -> str:
-    """The texts that are not empty, in one."""
-    return by.join(filter(None, texts))
-
-
 # How the values of facts are said, by their keys.
 PHRASES = {
     **{
@@ -96,6 +84,9 @@ PHRASES = {
     "encoder_ffn_embed_dim": "feed-forward {}".format,
     "activation_fn": str,
     "layer_norm_eps": "LayerNorm epsilon {:g}".format,
+    "size": partial(counted, noun="symbol"),
+    "fingerprint": str,
+    "first_pieces": lambda pieces: f"the first {' '.join(pieces)}",
     "digest": str,
     "with_answer": "{:,} of them with the answer".format,
     "unknown_share": lambda share: f"{100 * share:.3g} % unknown",
@@ -111,7 +102,7 @@ PHRASES = {
 def in_words(value: object) -> str:
     """A value for a reader; of several with keys those that are None or empty are left out."""
     if isinstance(value, Mapping):
-        known = {key: one for key, one in value.items() if one not in (None, "")}
+        known = {key: one for key, one in value.items() if one not in (None, "", [])}
         said = [
             PHRASES[key](one) if key in PHRASES else f"{key} {in_words(one)}"
             for key, one in known.items()
@@ -132,23 +123,14 @@ def vocabulary_fact(
     """A vocabulary of so many symbols; which ones (fairseq's own included) where that is known, and
     where its dictionary and its tokenizer are."""
     pieces = list(symbols[len(SPECIAL_SYMBOLS) :][:FIRST_PIECES])
-    known = f" ({fingerprint})" if fingerprint else ""
-    first = f", the first {' '.join(pieces)}" if pieces else ""
-    missing = " and no ".join(kind for kind, file in files.items() if not file)
-    missing = missing and f"no {missing} found"
-    found = joined(*(file or "" for file in files.values()))
-    text = joined(f"{counted(size, 'symbol')}{known}{first}", found, missing, by="; ")
     value = {"size": size, "fingerprint": fingerprint, "first_pieces": pieces, **files}
-    return Fact("vocabulary", value, text)
+    return Fact("vocabulary", value)
 
 
-def training_fact(cost: Any, epoch: str = "") -> Fact:
-    """How long a training was, by the fields of that name; `epoch`: how far it is in its data."""
+def training_fact(cost: Any) -> Fact:
+    """How long a training was, by the fields of that name."""
     names = ("updates", "tokens", "flops", "seconds")
-    value = {name: getattr(cost, name, None) for name in names}
-    rest = {name: value[name] for name in names[1:] if value[name] is not None}
-    text = joined(counted(value["updates"] or 0, "update"), epoch, in_words(rest) if rest else "")
-    return Fact("training", value, text)
+    return Fact("training", {name: getattr(cost, name, None) for name in names})
 
 
 def loss_facts(value: float | None, unit: str, name: str = "validation loss") -> list[Fact]:
@@ -162,4 +144,4 @@ def files_fact(path: Path) -> Fact:
     """A file, or the files in a folder, and how large they are together."""
     files = [file for file in sorted(path.iterdir()) if file.is_file()] if path.is_dir() else [path]
     sizes = {file.name: file.stat().st_size for file in files}
-    return Fact("files", sizes, f"{format_bytes(sum(sizes.values()))}: {joined(*sizes)}")
+    return Fact("files", sizes, f"{format_bytes(sum(sizes.values()))}: {', '.join(sizes)}")

@@ -18,17 +18,16 @@ from ..bodies.family import (
     OUTPUT_BIAS,
     TASK_BODY,
     TIED_PROJECTION,
-    TOKEN_HEADS,
     VOCABULARY,
     middle_head,
 )
 from ..bodies.identity import decode, lineage_of
 from ..bodies.language_side import StateDict
-from ..bodies.parts import is_identity, part_of
+from ..bodies.parts import group_of, is_identity, listed, part_of
 from ..bodies.surgery import head_layers
 from ..bodies.training_files import find_training_file, symbols_of
 from ..bodies.training_log import flat
-from ..bodies.weights import AGAIN, FLOATS, count_not_finite, open_safetensors
+from ..bodies.weights import AGAIN, not_finite, open_safetensors
 from ..cost.freezing import BOTTOM, parse_freeze
 from ..errors import InputError
 from ..files.records import read_record
@@ -38,11 +37,11 @@ from ..modules.method import NONE
 from ..modules.registry import find_method
 from ..packs.module import load_module, task_heads
 from ..packs.pack import load_pack
+from ..terminal.table import counted
 from ..vocabulary.tokenizers import TOKENIZER_FILES, read_dictionary
 from .facts import (
     Description,
     Fact,
-    counted,
     files_fact,
     in_words,
     loss_facts,
@@ -59,17 +58,7 @@ OPTIONS = """
     model.dropout common.fp16 common.bf16 common.seed
 """
 SAYS_NOTHING = (None, False, "", 0)  # as the value of an option
-ONE = (("update-freq", "1"), ("distributed-world-size", 1))
-# The groups in which parameters are counted, by the first word of their parts' names.
-GROUPS = {
-    "language": "language side",
-    **dict.fromkeys(("position", "embedding", "layer"), "body"),
-    **dict.fromkeys(("MLM", "last"), "MLM heads"),
-    **dict.fromkeys(
-        ("classification", *(head.split("_")[0] for head in TOKEN_HEADS)), "task heads"
-    ),
-    "task": "task module",
-}
+ONE = (("update_freq", "1"), ("distributed_world_size", 1))
 # What is shown of a model's config.json, by the library's names.
 SIZES = {
     "num_hidden_layers": "layers",
@@ -95,14 +84,13 @@ def describe_checkpoint(path: Path) -> Description:
     """
     path = next((path / name for name in CHECKPOINTS if (path / name).is_file()), path)
     checkpoint = read_checkpoint(path, finite=False)
-    unsupported = checkpoint.family.unsupported
-    given = {name: checkpoint.model_config.get(name) for name in unsupported}
+    given = {name: checkpoint.model_config.get(name) for name in checkpoint.family.unsupported}
     warnings = [
         f"trained with {name}={value}, which minimodel_roberta does not have"
         for name, value in given.items()
         if value
     ]
-    supported = checkpoint.replaced(checkpoint.state, **dict.fromkeys(unsupported))
+    supported = checkpoint.replaced(checkpoint.state, **dict.fromkeys(given))
     try:
         sizes, cost = supported.body_settings(), training_cost(supported)
     except (KeyError, ValueError):
@@ -111,27 +99,30 @@ def describe_checkpoint(path: Path) -> Description:
             "settings that go with it"
         ) from None
     weights = _weights(checkpoint)
-    counts = _count((GROUPS.get(part_of(name).split()[0], "other") for name in weights), weights)
+    counts = _count((group_of(part_of(name)) for name in weights), weights)
     total = sum(counts.values())
     layers = _mlm_layers(checkpoint)
-    places = f"after {_layers(layers)} (the last)" if layers else "none"
+    places = listed(f"layer {layer}" for layer in layers)
     lineage, vocabulary = lineage_of(checkpoint.state), checkpoint.state.get(VOCABULARY)
     note = "" if LINEAGE in checkpoint.state else " (the digest of its body; none is written in it)"
     if ORIGIN in checkpoint.state:
         note = f" (trained on from the lineage {decode(checkpoint.state[ORIGIN])})"
     vocabulary = None if vocabulary is None else decode(vocabulary)
     loss = checkpoint.extra_state.get("val_loss")
+    kind = kind_of_task(checkpoint.config.get("task", {}).get("_name"))
+    metric = (checkpoint.config.get("checkpoint") or {}).get("best_checkpoint_metric") or "loss"
+    unit = {"loss": kind.loss_unit if kind else "", "accuracy": "%"}.get(metric, "")
     facts = [
         Fact("sizes", sizes),
         Fact("parameters", {"all": total, **counts}, f"{total:,}: {in_words(counts)}"),
         _vocabulary(checkpoint, vocabulary, warnings),
-        Fact("MLM heads", layers, places),
+        Fact("MLM heads", layers, f"after {places} (the last)" if layers else "none"),
         *_task(checkpoint, warnings),
         Fact("lineage", lineage, f"{lineage}{note}"),
         _frozen(checkpoint),
         *_origin(checkpoint),
-        training_fact(cost, _epoch(checkpoint)),
-        *_validation(checkpoint, loss),
+        training_fact(cost),
+        *loss_facts(loss, unit, f"validation {metric}"),
         *_options(checkpoint),
     ]
     settings = {
@@ -191,26 +182,19 @@ def describe_hugging_face(folder: Path) -> Description:
         InputError: config.json or a file of weights is damaged.
     """
     config = read_record(folder / "config.json", Config, AGAIN, others=True)
-    names = config.architectures or []
-    shown = {name: getattr(config, key) for key, name in SIZES.items()}
-    sizes = {name: size for name, size in shown.items() if size is not None}
+    sizes = {name: getattr(config, key) for key, name in SIZES.items()}
+    sizes = {name: size for name, size in sizes.items() if size is not None}
     counts: Counter[str] = Counter()
     for path in sorted(folder.glob("*.safetensors")):
         with open_safetensors(path, AGAIN) as file:
             for name in file.keys():  # noqa: SIM118  (the file is not a dict)
                 tensor = file.get_slice(name)
                 counts[tensor.get_dtype()] += prod(tensor.get_shape())
-    total = sum(counts.values()) if counts else None
-    text = "" if counts else "not counted: there is no .safetensors file"
-    facts = [
-        Fact("architectures", names, "" if names else "not named"),
-        Fact("sizes", sizes),
-        Fact("parameters", total, text),
-        *([_precision(counts)] if counts else []),
-        files_fact(folder),
-    ]
+    facts = [Fact("architectures", config.architectures or []), Fact("sizes", sizes)]
+    if counts:  # of files of another form nothing is read
+        facts += [Fact("parameters", sum(counts.values())), _precision(counts)]
     title = f"model in Hugging Face's form: {config.model_type or 'of no named type'}"
-    return Description(folder, "Hugging Face model", title, facts)
+    return Description(folder, "Hugging Face model", title, [*facts, files_fact(folder)])
 
 
 def _model(
@@ -228,7 +212,10 @@ def _model(
     facts = [*facts, _precision(counts), files_fact(path)]
     identity = settings.pop("lineage"), settings.pop("vocabulary", None)
     settings = {**flat(settings), "precision": ", ".join(counts)}
-    warnings = [*warnings, *_not_finite(weights)]
+    spoilt = not_finite(weights)
+    if (more := len(spoilt) - SHOWN_TENSORS) > 0:
+        spoilt[SHOWN_TENSORS:] = [f"NaN or infinite values in {more} more tensors"]
+    warnings = [*warnings, *spoilt]
     return Description(path, kind, title, facts, warnings, *identity, settings, weights)
 
 
@@ -262,21 +249,6 @@ def _count(keys: Iterable[str], weights: StateDict) -> dict[str, int]:
     for key, tensor in zip(keys, weights.values(), strict=True):
         counts[key] += tensor.numel()
     return dict(counts)
-
-
-def _not_finite(weights: StateDict) -> list[str]:
-    """A sentence for each tensor that holds NaN or infinities, the first few by name."""
-    sentences = []
-    for name, tensor in weights.items():
-        nan, infinite = count_not_finite(tensor) if tensor.dtype in FLOATS else (0, 0)  # else masks
-        if nan or infinite:
-            sentences.append(
-                f"{name} ({part_of(name)}) has {nan:,} NaN and {infinite:,} infinite values of "
-                f"{tensor.numel():,}"
-            )
-    if (more := len(sentences) - SHOWN_TENSORS) > 0:
-        sentences[SHOWN_TENSORS:] = [f"NaN or infinite values in {more} more tensors"]
-    return sentences
 
 
 # ---- facts
@@ -316,7 +288,8 @@ def _title(checkpoint: Checkpoint) -> str:
     name = "meta-trained body" if task == "meta_masked_lm" else "pretrained body"
     if middle:
         heads = "an auxiliary MLM head" if len(middle) == 1 else "auxiliary MLM heads"
-        return f"{name} with {heads} after {_layers(middle)} (MiniJoint)"
+        places = listed(f"layer {layer}" for layer in middle)
+        return f"{name} with {heads} after {places} (MiniJoint)"
     return name
 
 
@@ -354,11 +327,7 @@ def _task(checkpoint: Checkpoint, warnings: list[str]) -> list[Fact]:
     heads, method = task_heads(checkpoint.state), find_method(checkpoint.model_config)
     if method.name != NONE:
         body = decode(checkpoint.state[TASK_BODY]) if TASK_BODY in checkpoint.state else None
-        used = method.settings()
-        value = {**used, "body": body}
-        others = {name: setting for name, setting in used.items() if name != "task_module"}
-        text = f"{method.name}: {in_words(others)}; over the body {body}"
-        facts.append(Fact("task module", value, text))
+        facts.append(Fact("task module", {**method.settings(), "body": body}))
     if heads:
         file = _find(checkpoint, LABELS)
         if not file and SPAN_HEAD not in heads:
@@ -368,90 +337,44 @@ def _task(checkpoint: Checkpoint, warnings: list[str]) -> list[Fact]:
 
 
 def _heads(heads: Mapping[str, int], labels: Sequence[str]) -> Fact:
-    """The heads of a task, with their labels where they are known."""
-    texts = []
-    for name, outputs in heads.items():
-        names = f": {', '.join(labels)}" if len(labels) == outputs else ""
-        classes = f"{counted(outputs, 'class', 'classes')}{names}"
-        kind = "first and last token of an answer" if name == SPAN_HEAD else classes
-        texts.append(f"{name} ({kind})")
-    value = {"outputs": dict(heads), "labels": list(labels)}
-    return Fact("task heads", value, "; ".join(texts) or "none")
+    """The heads of a task with the numbers of their outputs, and the labels where they are known."""
+    return Fact("task heads", {"outputs": dict(heads), "labels": list(labels)})
 
 
 def _frozen(checkpoint: Checkpoint) -> Fact:
     if not _was_trained(checkpoint):
         return Fact("frozen", None, "not known: no training wrote this file")
-    freeze = parse_freeze(checkpoint.model_config.get("freeze"))
-    side = "token embeddings" if freeze.bias_is_trained else "language side"
-    layers = counted(freeze.layers, "layer")
-    text = {
-        "none": "nothing",
-        "language": "language side",
-        "body": "everything but the language side",
-        BOTTOM: f"{side}, position embeddings, embedding LayerNorm, the bottom {layers}",
-    }[freeze.kind]
-    if not freeze.head_is_trained:
-        text += ", the MLM head"
     if find_method(checkpoint.model_config).name != NONE:
-        text = "everything but the task module and its heads"
-    return Fact("frozen", text)
+        return Fact("frozen", "everything but the task module and its heads")
+    return Fact("frozen", parse_freeze(checkpoint.model_config.get("freeze")).in_words())
 
 
 def _origin(checkpoint: Checkpoint) -> list[Fact]:
     """Which checkpoint the run started from, and how its language side started."""
     task, given = checkpoint.config.get("task", {}), checkpoint.config.get("checkpoint") or {}
     if task.get("_name") == "language_adaptation":
-        base, depth = task.get("base_checkpoint"), checkpoint.layers
-        text = (
-            f"the bottom {counted(depth, 'layer')} of {base or 'a checkpoint'}; "
-            f"language side by --initialise {task.get('initialise')}"
-        )
         names = {name: task.get(name) for name in ("initialise", "helper")}
-        return [Fact("started from", {"checkpoint": base, "depth": depth, **names}, text)]
+        start = {"checkpoint": task.get("base_checkpoint"), "depth": checkpoint.layers, **names}
+        return [Fact("started from", start)]
     start = given.get("finetune_from_model")
-    return [Fact("started from", {"checkpoint": start}, str(start))] if start else []
-
-
-def _epoch(checkpoint: Checkpoint) -> str:
-    if not _was_trained(checkpoint):
-        return "in the run that it was made from" if checkpoint.updates else ""
-    place = checkpoint.extra_state.get("train_iterator") or {}
-    epoch = place.get("epoch", 1)
-    if place.get("iterations_in_epoch"):
-        return f"in epoch {epoch}"
-    return counted(epoch - 1, "whole epoch") if epoch > 1 else ""
-
-
-def _validation(checkpoint: Checkpoint, loss: float | None) -> list[Fact]:
-    metric = (checkpoint.config.get("checkpoint") or {}).get("best_checkpoint_metric") or "loss"
-    task = checkpoint.config.get("task", {}).get("_name")
-    kind = kind_of_task(task)
-    unit = {"loss": kind.loss_unit if kind else "", "accuracy": "%"}.get(metric, "")
-    return loss_facts(loss, unit, f"validation {metric}")
+    return [Fact("started from", {"checkpoint": start})] if start else []
 
 
 def _options(checkpoint: Checkpoint) -> list[Fact]:
     """The options of the run that decide about its outcome, as the command line has them."""
     if not _was_trained(checkpoint):
         return []
-    options = {}
-    for section, name in (place.split(".") for place in OPTIONS.split()):
-        option, part = section if name == "_name" else name, checkpoint.config.get(section)
+    options, config = {}, flat(checkpoint.config)
+    for place in OPTIONS.split():
+        section, name = place.split(".")
+        option = section if name == "_name" else name
         # before fairseq 0.11 all were in one flat namespace
-        value = part.get(name) if isinstance(part, dict) else checkpoint.model_config.get(option)
+        value = config.get(place, checkpoint.model_config.get(option))
         if isinstance(value, list | tuple):
             value = ",".join(f"{one:g}" for one in value)
-        option = option.replace("_", "-")
         if value not in SAYS_NOTHING and (option, value) not in ONE:
-            options[option] = value
+            options[option.replace("_", "-")] = value
     given = (
         f"--{name}" if value is True else f"--{name} {value}" for name, value in options.items()
     )
     return [Fact("options", options, " ".join(given))]
-
-
-def _layers(numbers: Sequence[int]) -> str:
-    """ "layer 2", "layers 2 and 6", "layers 2, 4 and 6"."""
-    *first, last = map(str, numbers)
-    return f"layers {', '.join(first)} and {last}" if first else f"layer {last}"

@@ -76,12 +76,11 @@ def share(share: float, digits: int) -> str:
 
 def in_order(labels: Iterable[Label]) -> list[Label]:
     """Labels once each: by run, and in each the variants as the examples have them, then the others."""
-    known = [*VARIANTS]
+    places = {name: place for place, name in enumerate(VARIANTS)}
 
     def place(label: Label) -> tuple:
         name = label.variant
-        number = known.index(name) if name in known else len(known)
-        return (label.group, name == CONTROL, number, name)
+        return (label.group, name == CONTROL, places.get(name, len(places)), name)
 
     return sorted(set(labels), key=place)
 
@@ -90,8 +89,7 @@ def label_styles(labels: Iterable[Label]) -> dict[Label, Style]:
     """A style for each label: the colour is the variant's, the dashes are the run's."""
     labels = in_order(labels)
     runs = sorted({label.group for label in labels})
-    variants = dict.fromkeys([*VARIANTS, *(label.variant for label in labels)])
-    places = {CONTROL: None} | {
-        name: place for place, name in enumerate(name for name in variants if name != CONTROL)
-    }
+    names = dict.fromkeys([*VARIANTS, *(label.variant for label in labels)])
+    del names[CONTROL]
+    places = {CONTROL: None, **{name: place for place, name in enumerate(names)}}
     return {label: style(places[label.variant], runs.index(label.group)) for label in labels}

@@ -33,12 +33,17 @@ class Task:
 
     @property
     def measure(self) -> str:
-        """What is measured; `score.measure` says the unit and what chance gives, too."""
-        return self.score.measure.split(" (")[0]
+        """What is measured, with its unit."""
+        return f"{self.score.metric}{' (%)' * self.score.per_cent}"
 
     @property
     def targets(self) -> list[str]:
         return sorted(language for language in self.rows if language != self.source)
+
+    @property
+    def languages(self) -> list[str]:
+        """The source, where it was scored, and the targets."""
+        return [*([self.source] if self.source in self.rows else []), *self.targets]
 
     @property
     def labels(self) -> list[Label]:
@@ -62,7 +67,7 @@ def read_tasks(runs: Sequence[Run], source: str | None) -> list[Task]:
     for result in sorted(results, key=lambda one: one.cost.updates or 0):
         rows: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
         task = Task(result.task, source, result.content, rows)
-        task = tasks.setdefault((task.name, task.measure), task)
+        task = tasks.setdefault((task.name, result.content.metric), task)
         points = task.rows[result.language][result.label][result.seed]
         if points and (points[-1].cost.updates or 0) == (result.cost.updates or 0):
             points.pop()  # what was scored twice counts once
@@ -81,7 +86,7 @@ def headline(tasks: Sequence[Task]) -> str:
         if best:
             over = f"mean of {count} languages" if count > 1 else task.targets[0]
             of = ", ".join(filter(None, (task.name, over)))
-            found.append(f"{task.measure} ({of}): {', ahead of '.join(best)}")
+            found.append(f"{task.score.metric} ({of}): {', ahead of '.join(best)}")
     return f"Best {'; '.join(found)}." if found else ""
 
 
@@ -90,8 +95,6 @@ def score_section(tasks: Sequence[Task]) -> Section | None:
     if not tasks:
         return None
     tables = [block for task in tasks for block in (_table(task), *_of_labels(task))]
-    if len(tasks) > 1 and max(len(task.rows) for task in tasks) > 2:
-        tables.insert(0, _overview(tasks))
     return Section("scores", "Scores", tables)
 
 
@@ -110,35 +113,20 @@ def compute_section(tasks: Sequence[Task], costs: Sequence[Block]) -> Section | 
 # ---- tables
 
 
-def _overview(tasks: Sequence[Task]) -> Table:
-    labels = in_order(label for task in tasks for label in task.labels)
-    source = tasks[0].source
-    rows = []
-    for task in tasks:
-        name = task.name or task.measure, f"{task.measure}{', %' * task.score.per_cent}"
-        rows.append([name, *_means(task, labels)])
-    return Table(
-        "Mean over languages" + (f" without {source}" if source else ""),
-        ["", *map(shown, labels)],
-        rows,
-        "Bits: the lower the better; all others: the higher the better.",
-    )
-
-
 def _table(task: Task) -> Table:
     common = [label for label in task.labels if _is_common(label, task)]
     columns = [label for label in task.labels if label not in common]
-    has_source = task.source in task.rows
     rows: list[list[Cell]] = []
-    for language in [*([task.source] if has_source else []), *task.targets]:
+    for language in task.languages:
         row = task.rows[language]
         of_all = {label.group: row[label] for label in common if label in row}
         found = [row.get(label, of_all.get(label.group)) for label in columns]
         items = _last(next(iter(row.values())))[0].n
         rows.append([language, f"{items:,}", *map(_score_cell, found)])
     if len(task.targets) > 1:
-        name = f"mean without {task.source}" if has_source else "mean"
-        rows.append([name, " ", *_means(task, columns)])
+        name = f"mean without {task.source}" if task.source in task.rows else "mean"
+        means = map(task.mean, columns)
+        rows.append([name, " ", *("" if mean is None else f"{mean:.1f}" for mean in means)])
     counts = sorted({len(seeds) for row in task.rows.values() for seeds in row.values()})
     seeds = " or ".join(map(str, counts))
     note = f"Means of {seeds} seeds; small: the lowest to the highest."
@@ -152,26 +140,20 @@ def _table(task: Task) -> Table:
 def _of_labels(task: Task) -> Iterator[Folded]:
     """F1 of each label, where that was measured: a table for each variant, labels by languages."""
     tables = []
-    languages = [one for one in (task.source, *task.targets) if one in task.rows]
     for label in task.labels:
-        found = {
-            language: [score.labels for score in _last(task.rows[language][label])]
-            for language in languages
-            if label in task.rows[language]
-        }
-        names = sorted({name for seeds in found.values() for seed in seeds for name in seed})
-        rows = []
-        for name in names:
-            values = [
-                [seed[name]["f1"] for seed in seeds if name in seed] for seeds in found.values()
-            ]
-            rows.append([name, *(f"{100 * fmean(one):.1f}" if one else "" for one in values)])
-        if rows:
-            caption = shown(label) or task.measure
-            note = (
-                "F1 in per cent, means over seeds; a dash: neither the data nor the model has it."
-            )
-            tables.append(Table(caption, ["", *found], rows, note))
+        found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        languages = [language for language in task.languages if label in task.rows[language]]
+        for language in languages:
+            for score in _last(task.rows[language][label]):
+                for name, numbers in score.labels.items():
+                    found[name][language].append(100 * numbers["f1"])
+        rows = [
+            [name, *(f"{fmean(of[one]):.1f}" if one in of else "" for one in languages)]
+            for name, of in sorted(found.items())
+        ]
+        note = "F1 in per cent, means over seeds; a dash: neither the data nor the model has it."
+        tables.append(Table(shown(label) or task.score.metric, ["", *languages], rows, note))
+    tables = [table for table in tables if table.rows]
     if tables:
         yield Folded(task.title("each label"), tables)
 
@@ -186,17 +168,16 @@ def _is_common(label: Label, task: Task) -> bool:
 def _score_cell(seeds: Seeds | None) -> Cell:
     if seeds is None:
         return ""
-    value, low, high = summarise(_last(seeds))
+    value, low, high = _summary(seeds)
     return f"{value:.1f}", f"{low:.1f} to {high:.1f}"
-
-
-def _means(task: Task, labels: Sequence[Label]) -> list[str]:
-    means = map(task.mean, labels)
-    return ["" if mean is None else f"{mean:.1f}" for mean in means]
 
 
 def _last(seeds: Seeds) -> list[Score]:
     return [points[-1].content for points in seeds.values()]
+
+
+def _summary(seeds: Seeds) -> Summary:
+    return summarise(_last(seeds))
 
 
 # ---- against compute
@@ -212,20 +193,14 @@ def _charts(task: Task) -> Charts | None:
     references = _references(task, with_source=len(found) < 3)
     heights = [y for line in lines for y in (*line.lows, *line.highs)]
     y_range = with_room([*heights, *(height for _, height in references)])  # languages compare
-    measure = f"{task.measure}{' (%)' * task.score.per_cent}"
-    panels = [
-        Panel(
-            language if len(found) > 1 else measure,
-            f"compute ({flops})",
-            [replace(line, x=[x / size for x in line.x]) for line in lines],
-            references,
-            y_range,
-        )
-        for language, lines in found.items()
-    ]
+    panels = []
+    for language, lines in found.items():
+        title = language if len(found) > 1 else task.measure
+        lines = [replace(line, x=[x / size for x in line.x]) for line in lines]
+        panels.append(Panel(title, f"compute ({flops})", lines, references, y_range))
     return Charts(
-        f"score-{task.name or task.measure}",
-        task.title(f"{measure} against compute"),
+        f"score-{task.name or task.score.metric}",
+        task.title(f"{task.measure} against compute"),
         panels,
         "Compute is that of the adaptation; a language side that was not trained stands at 0. "
         "Bands are the intervals of the table.",
@@ -234,20 +209,17 @@ def _charts(task: Task) -> Charts | None:
 
 def _lines(row: Row) -> list[Line]:
     """A line for each label whose packs' compute is known; none unless there are two to compare."""
-    starts = {
-        label.group: (0, summarise(_last(row[label]))) for label in row if is_control(row[label])
-    }
-    looks = label_styles(row)
-    curves, controls = [], []
-    for label in in_order(row):
-        start = [starts[label.group]] if label.group in starts else []
-        control = is_control(row[label])
-        points = [] if control else _summaries(row[label])
-        if points or control:
-            x, summaries = zip(*start, *points, strict=True)
-            line = Line(shown(label), looks[label], x, *zip(*summaries, strict=True))
-            (controls if control else curves).append(line)
-    return [*curves, *controls] if len(curves) > 1 else []
+    controls = [label for label in in_order(row) if is_control(row[label])]
+    starts = {label.group: [(0, _summary(row[label]))] for label in controls}
+    points = {label: _summaries(row[label]) for label in in_order(row) if label not in controls}
+    points = {label: found for label, found in points.items() if found}
+    if len(points) < 2:
+        return []
+    looks, lines = label_styles(row), []
+    for label, found in [*points.items(), *((label, []) for label in controls)]:
+        x, summaries = zip(*starts.get(label.group, []), *found, strict=True)
+        lines.append(Line(shown(label), looks[label], x, *zip(*summaries, strict=True)))
+    return lines
 
 
 def is_control(seeds: Seeds) -> bool:
@@ -268,16 +240,15 @@ def _summaries(seeds: Seeds) -> list[tuple[float, Summary]]:
 
 def _references(task: Task, with_source: bool) -> list[tuple[str, float]]:
     """Chance, and the score in the source language, where all have the same."""
-    all_seeds = [seeds for row in task.rows.values() for seeds in row.values()]
-    heights = {"chance": {score.chance for seeds in all_seeds for score in _last(seeds)}}
-    if with_source and task.source in task.rows:
-        own = task.rows[task.source].values()
-        heights[task.source] = {round(summarise(_last(seeds)).value, 1) for seeds in own}
+    scores = [_last(seeds) for row in task.rows.values() for seeds in row.values()]
+    own = task.rows.get(task.source, {}).values() if with_source else ()
+    found = [("chance", score.chance) for some in scores for score in some]
+    found += [(task.source, round(_summary(seeds).value, 1)) for seeds in own]
+    names = [name for name, _ in {*found}]
     return [
         (f"{name}, {height:.1f}", height)
-        for name, found in heights.items()
-        for height in found
-        if len(found) == 1 and height is not None
+        for name, height in dict.fromkeys(found)
+        if names.count(name) == 1 and height is not None
     ]
 
 
@@ -286,26 +257,26 @@ def _references(task: Task, with_source: bool) -> list[tuple[str, float]]:
 
 def _match_table(task: Task) -> Table | None:
     """Compute to match, where packs were scored along the way."""
-    rows, references = [], []
+    rows, name = [], ""
     for language in task.targets:
         for curves in _comparable_curves(task.rows[language]):
             reference = _reference(curves)
-            references.append(shown(reference))
+            name = name or shown(reference)
             for label in curves:
                 if label != reference:
-                    sides = (curves[reference], curves[label])
-                    name = (shown(label), language if len(task.targets) > 1 else "")
-                    rows.append([name, *_match_cells(*sides, 1.0), *_match_cells(*sides, NEARLY)])
+                    sides = curves[reference], curves[label]
+                    first = shown(label), language if len(task.targets) > 1 else ""
+                    rows.append([first, *_match_cells(*sides, 1.0), *_match_cells(*sides, NEARLY)])
     if not rows:
         return None
-    best, nearly = f"best of {references[0]}", f"{100 * NEARLY:.0f} % of it"
+    nearly = f"{100 * NEARLY:.0f} % of it"
     return Table(
         task.title("compute to match"),
-        ["", best, "compute", "times less", nearly, "compute", "times less"],
+        ["", f"best of {name}", "compute", "times less", nearly, "compute", "times less"],
         rows,
-        f"Compute with which {references[0]} reaches its best score (or {nearly}), over the "
+        f"Compute with which {name} reaches its best score (or {nearly}), over the "
         "compute with which the variant does: above 1 the variant is cheaper. Compute is the "
-        f"variant's, that of {references[0]} small below it; between evaluations it is interpolated. "
+        f"variant's, that of {name} small below it; between evaluations it is interpolated. "
         "Over several seeds: of the mean curves; small: a 95 % interval by bootstrap over seeds.",
     )
 
@@ -313,45 +284,36 @@ def _match_table(task: Task) -> Table | None:
 def _comparable_curves(row: Row) -> Iterator[dict[Label, dict[str, Curve]]]:
     """For each run with two variants or more that were scored along the way, their curves by seed."""
     for group in sorted({label.group for label in row}):
-        labels = [label for label in in_order(row) if label.group == group]
-        control = next((row[label] for label in labels if is_control(row[label])), {})
-        trained = [label for label in labels if not is_control(row[label])]
-        curves = {label: _curves(row[label], control, shown(label)) for label in trained}
-        curves = {label: found for label, found in curves.items() if found}
-        if len(curves) > 1:
-            yield curves
-
-
-def _curves(seeds: Seeds, control: Seeds, name: str) -> dict[str, Curve]:
-    """Score against compute of each seed that was scored along the way, too."""
-    curves = {}
-    for seed, points in seeds.items():
-        start = control[seed][-1].content.value / 100 if seed in control else None
-        found = [(one.cost.flops, one.content.value / 100) for one in points if one.cost.flops]
+        seeds_of = {label: row[label] for label in in_order(row) if label.group == group}
+        control = next((seeds for seeds in seeds_of.values() if is_control(seeds)), {})
+        starts = {seed: points[-1].content.value / 100 for seed, points in control.items()}
+        found: dict[Label, dict[str, Curve]] = defaultdict(dict)
+        for label, seeds in seeds_of.items():
+            for seed, points in seeds.items():
+                known = [
+                    (one.cost.flops, one.content.value / 100) for one in points if one.cost.flops
+                ]
+                if len(known) > 1 and not is_control(seeds):
+                    found[label][seed] = score_curve(shown(label), known, starts.get(seed))
         if len(found) > 1:
-            curves[seed] = score_curve(name, found, start)
-    return curves
+            yield found
 
 
 def _reference(curves: dict[Label, dict[str, Curve]]) -> Label:
     """What the others are measured by: Standard, or else what has cost most."""
-
-    def cost(label: Label) -> float:
-        return max(curve.flops[-1] for curve in curves[label].values())
-
-    return max(curves, key=lambda label: (label.variant == "standard", cost(label)))
+    cost = {label: max(one.flops[-1] for one in found.values()) for label, found in curves.items()}
+    return max(curves, key=lambda label: (label.variant == "standard", cost[label]))
 
 
 def _match_cells(
     references: dict[str, Curve], curves: dict[str, Curve], fraction: float
 ) -> list[Cell]:
-    both = [seed for seed in references if seed in curves]
+    both = [(references[seed], curves[seed]) for seed in references if seed in curves]
     interval = ""
     if len(both) > 1:
-        sides = ([side[seed] for seed in both] for side in (references, curves))
-        match, low, high, *_ = compute_to_match_over_seeds(*sides, fraction)
-        ends = ("open" if end is None else f"{end:.2f}" for end in (low, high))
-        interval = " to ".join(ends) if low or high else ""
+        match, *ends, _, _ = compute_to_match_over_seeds(*zip(*both, strict=True), fraction)
+        if any(ends):
+            interval = " to ".join("open" if end is None else f"{end:.2f}" for end in ends)
     else:
         reference, curve = (next(iter(side.values())) for side in (references, curves))
         match = compute_to_match(reference, curve, fraction)

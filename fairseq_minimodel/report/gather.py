@@ -7,14 +7,14 @@ the paths: `seed1/packs/standard/de` is the variant "standard" with the seed 1, 
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from ..bodies.checkpoint import read_checkpoint
-from ..bodies.cost import TrainingCost, training_cost
-from ..bodies.training_log import SUMS, TrainingLog, options_of, read_log
+from ..bodies.cost import TrainingCost, cost_of_log, training_cost
+from ..bodies.training_log import TrainingLog, options_of, read_log
 from ..corpus.record import RECORD_NAME, read_prepared
 from ..errors import InputError
 from ..files.records import read_json, record
@@ -77,18 +77,9 @@ def gather(folders: Sequence[Path]) -> list["Run"]:
             raise InputError(f"no folder {folder}: name the folder of a run")
         if folder.resolve() in [other.resolve() for other in folders[:index]]:
             raise InputError(f"{folder} is named twice")
-    names = _names(folders)
+    names = [name or folder.name for name, folder in zip(_apart(folders), folders, strict=True)]
     several = len({SEED.sub("", name) for name in names}) > 1
     return [Run(folder, name, several) for folder, name in zip(folders, names, strict=True)]
-
-
-def _names(folders: Sequence[Path]) -> list[str]:
-    """As much of the ends of the paths as tells them apart."""
-    count, names = 1, [folder.name for folder in folders]
-    while len(set(names)) < len(names):
-        count += 1
-        names = ["/".join(folder.parts[-count:]) for folder in folders]
-    return names
 
 
 class Run:
@@ -145,7 +136,7 @@ class Run:
                 continue
             log = TrainingLog(path, options_of(checkpoint.config))
             others.append(self._training(place, log, training_cost(checkpoint)))
-        found = [self._training(places[key], log, _cost(log)) for key, log in logs.items()]
+        found = [self._training(places[key], log, cost_of_log(log)) for key, log in logs.items()]
         return found + others
 
     def _logs(self, paths: Sequence[Path]) -> dict[str, TrainingLog]:
@@ -190,13 +181,14 @@ class Run:
             return
         ofs = [record(row, Place, path, AGAIN, others=True) for row in rows]
         packs = [self._pack_of(of) for of in ofs]
-        bodies = {of.body or "" for of in ofs}
+        paths = list({(of.body or "").removesuffix(".pt") for of in ofs})
+        bodies = dict(zip(paths, _apart([Path(path) for path in paths]), strict=True))
         task = self._task(path, {one.label.variant for one in packs}, {of.language for of in ofs})
         for row, of, pack in zip(rows, ofs, packs, strict=True):
             label = pack.label
             if len(bodies) > 1:  # one command has compared several bodies, or task modules
-                body = _end_of(of.body or "", bodies)
-                label = label._replace(variant=f"{label.variant}, {body}".removeprefix(", "))
+                body = bodies[(of.body or "").removesuffix(".pt")]
+                label = label._replace(variant=", ".join(filter(None, (label.variant, body))))
             try:
                 score = read_score(row)
             except (KeyError, TypeError) as error:
@@ -211,7 +203,9 @@ class Run:
         place = self._below(of.pack)
         if found := next((pack for pack in self.packs if pack.place == place), None):
             return found
-        place = place or _end_of_place(of.pack)
+        parts = Path(of.pack).parts  # elsewhere: what is likely to tell it from others
+        begin = parts.index("packs") + 1 if "packs" in parts else -2
+        place = place or Path(*parts[begin:])
         return Item(*self._label(place, of.language), place, of.language, {})
 
     def _task(self, path: Path, variants: set[str], languages: set[str]) -> str:
@@ -265,15 +259,6 @@ def source_language(runs: Sequence[Run], given: str | None) -> str | None:
     return given
 
 
-def _cost(log: TrainingLog) -> TrainingCost:
-    """Of the whole run, as the last lines have it."""
-    last: dict[str, float] = {}
-    for _, row in sorted(log.training.items()):
-        last |= row
-    flops, tokens, seconds = map(last.get, SUMS)
-    return TrainingCost(log.updates, tokens, seconds, flops)
-
-
 def _files_below(folder: Path) -> Iterator[Path]:
     """All files at any depth, also behind links to folders, but not in hidden folders."""
     seen: set[str] = set()
@@ -284,11 +269,6 @@ def _files_below(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in folders:
-            if name in (DESCRIPTION, RECORD_NAME):
-                raise InputError(
-                    f"{Path(parent, name)} is a folder and should be a file: remove it"
-                )
         for path in (Path(parent, name) for name in files):
             if path.is_file():
                 yield path
@@ -296,17 +276,10 @@ def _files_below(folder: Path) -> Iterator[Path]:
                 logger.warning("%s is left out: it is a link that leads to no file", path)
 
 
-def _end_of_place(path: str) -> Path:
-    """What is likely to tell a pack that is elsewhere from others."""
-    parts = Path(path).parts
-    begin = parts.index("packs") + 1 if "packs" in parts else -2
-    return Path(*parts[begin:])
-
-
-def _end_of(path: str, others: Iterable[str]) -> str:
-    """The part of a path that tells it from others, looked for from the end."""
-    mine, *rest = (Path(one).with_suffix("").parts for one in (path, *({*others} - {path})))
-    for place in reversed(range(len(mine))):
-        if all(mine[place : place + 1] != other[place : place + 1] for other in rest):
-            return mine[place]
-    return path
+def _apart(paths: Sequence[Path]) -> list[str]:
+    """What tells paths apart: without the parts that all have at the beginning or at the end."""
+    rest = [path.parts for path in paths]
+    for end, others in ((0, slice(1, None)), (-1, slice(None, -1))):
+        while all(rest) and len({parts[end] for parts in rest}) == 1:
+            rest = [parts[others] for parts in rest]
+    return ["/".join(parts) for parts in rest]

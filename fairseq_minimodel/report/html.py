@@ -5,10 +5,8 @@ The page needs nothing but itself: charts are SVG inside it, and no script runs 
 
 import os
 import re
-import shutil
-from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 
@@ -17,11 +15,8 @@ from markupsafe import Markup
 
 import fairseq_minimodel
 
-from ..errors import InputError
-from ..files.atomic import atomic_file
-from ..files.outputs import FileForm, check_file
-from ..inspect.facts import counted
-from ..packs.pack import Description
+from ..files.atomic import atomic_file, atomic_folder
+from ..files.outputs import PICTURE, FileForm, FolderForm, check_file, check_folder
 from ..terminal.progress import SHORT, Progress
 from ..terminal.text import plain
 from .blocks import Charts
@@ -35,6 +30,12 @@ from .settings import settings_section
 from .tokenizers import tokenizer_section
 
 PAGE = FileForm("a report", lambda path: b"<span>fairseq-minimodel</span>" in path.read_bytes())
+PICTURES = FolderForm(
+    "a folder of pictures",
+    marks=(),
+    files=("learning-*.png", "score-*.png"),
+    is_own=lambda folder: all(map(PICTURE.is_own, folder.iterdir())),
+)
 NO_RESULT = (
     "No scores of a target language are here yet: evaluate, retrieve and perplexity write them with "
     "--json."
@@ -54,14 +55,13 @@ def report(
 
     Raises:
         InputError: a folder is missing or holds nothing of interest, a file in it is damaged,
-            nothing is in the language `source`, something else stands at `output`, or the page cannot
-            be written.
+            nothing is in the language `source`, something else stands at `output` or `pictures`, or
+            they cannot be written.
     """
     output = Path(output)
     check_file(output, PAGE)
-    pictures = Path(pictures) if pictures else output.with_name(f"{output.stem}_files")
-    if pictures.is_symlink() or (pictures.exists() and not pictures.is_dir()):
-        raise InputError(f"{pictures} is not a folder: give another one as --pictures")
+    pictures = Path(pictures or output.with_name(f"{output.stem}_files"))
+    check_folder(pictures, PICTURES)
     found = gather(runs)
     source = source_language(found, source)
     tasks = read_tasks(found, source)
@@ -74,38 +74,27 @@ def report(
         settings_section(found),
     ]
     sections = [section for section in sections if section]
-    blocks = [block for section in sections for block in section.blocks]
-    charts = [block for block in blocks if isinstance(block, Charts)]
-    made = [folder for folder in (pictures, *pictures.parents) if not folder.exists()]
-    try:
-        names = _draw(charts, pictures)
-        page = _render(
+    charts = [one for section in sections for one in section.blocks if isinstance(one, Charts)]
+    with (
+        atomic_file(output, PAGE) as page,
+        atomic_folder(pictures, PICTURES) if charts else nullcontext(pictures) as folder,
+    ):
+        count = _draw(charts, folder)
+        text = _render(
             found,
             source,
             result=headline(tasks) or NO_RESULT,
             sections=sections,
-            pictures=os.path.relpath(pictures, output.parent) if names else "",
+            pictures=os.path.relpath(pictures, output.parent) if charts else "",
         )
-        with atomic_file(output, PAGE) as partial:
-            partial.write_text(page, encoding="utf-8")
-    except (OSError, InputError) as error:
-        if made:
-            shutil.rmtree(pictures, ignore_errors=True)
-        for folder in made[1:]:
-            with suppress(OSError):
-                folder.rmdir()
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"cannot write {error.filename or output}: {error.strerror}; give another --output"
-        ) from None
+        page.write_text(text, encoding="utf-8")
     print(output)
-    if names:
-        print(f"{pictures} ({len(names)} pictures)")
+    if charts:
+        print(f"{pictures} ({count} pictures)")
 
 
-def _draw(charts: Sequence[Charts], pictures: Path) -> set[str]:
-    """Draw all panels, for the page and as PNG. Returns the names of the pictures, without ending."""
+def _draw(charts: Sequence[Charts], pictures: Path) -> int:
+    """Draw all panels, for the page and as PNG. Returns how many there are."""
     names: set[str] = set()
     total = sum(len(chart.panels) for chart in charts)
     with Progress("charts", total, "chart", after=SHORT) as progress:
@@ -119,7 +108,7 @@ def _draw(charts: Sequence[Charts], pictures: Path) -> set[str]:
                 chart.drawn.append(svg(panel, name))
                 draw_png(panel, pictures / f"{name}.png", chart.title)
                 progress.update(1)
-    return names
+    return total
 
 
 def _render(runs: Sequence[Run], source: str | None, **parts: object) -> str:
@@ -131,28 +120,13 @@ def _render(runs: Sequence[Run], source: str | None, **parts: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made = [one for run in runs for one in (*run.packs, *run.data)]
-    versions = defaultdict(set, {"fairseq-minimodel": {fairseq_minimodel.__version__}})
-    for one in (one.content for one in made):
-        own = one.versions if isinstance(one, Description) else one.get("versions", {})
-        for name, version in own.items():
-            versions[name.replace("_", "-")].add(str(version))
+    languages = {one.language for run in runs for one in (*run.packs, *run.data)}
     return environment.get_template("page.html.j2").render(
         title=", ".join(run.name for run in runs) if len(runs) < 4 else f"{len(runs)} runs",
-        runs=[(run.folder, _contents(run)) for run in runs],
-        languages=sorted({one.language for one in made}, key=lambda one: (one != source, one)),
+        runs=runs,
+        languages=sorted(languages, key=lambda one: (one != source, one)),
         source=source,
         made=datetime.now().astimezone().strftime("%-d %B %Y, %H:%M"),
-        versions=[f"{name} {', '.join(sorted(found))}" for name, found in versions.items()],
+        version=fairseq_minimodel.__version__,
         **parts,
     )
-
-
-def _contents(run: Run) -> str:
-    counts = {
-        "training run": run.trainings,
-        "language pack": run.packs,
-        "prepared text": run.data,
-        "score": run.results,
-    }
-    return ", ".join(counted(len(found), name) for name, found in counts.items() if found)

@@ -17,7 +17,6 @@ from .gather import Item, Label, Run
 _UNKNOWN = "bits"
 _EARLY = 0.05  # of a run: before that the loss falls so far that nothing else could be seen
 _LEAST_ACCURACY = 10  # points on an axis; less would make much of a single example
-_MOST_WITH_TRAINING = 8  # runs in a chart; with more the loss in training would only hide the other
 _ROWS_SHOWN = 12  # of a table; longer ones are folded
 
 Points = list[tuple[float, float]]
@@ -50,11 +49,10 @@ def _charts(language: str, unit: str, trainings: Sequence[Item]) -> Charts:
     looks = label_styles(training.label for training in trainings)
     order = in_order(looks)
     trainings = sorted(trainings, key=lambda one: (order.index(one.label), one.seed))
-    many, loss = len(looks) > _MOST_WITH_TRAINING, f"Loss ({unit})"
-    size, flops = flops_unit(max((training.cost.flops or 0) for training in trainings))
+    loss = f"Loss ({unit})"
     panels = [
-        _panel(loss, trainings, looks, "loss", with_training=not many),
-        _panel(loss, trainings, looks, "loss", f"compute ({flops})", size, with_training=not many),
+        _panel(loss, trainings, looks, "loss"),
+        _panel(loss, trainings, looks, "loss", over_flops=True),
     ]
     several = [training for training in trainings if len(_heads([training])) > 1]
     heads = [
@@ -66,15 +64,12 @@ def _charts(language: str, unit: str, trainings: Sequence[Item]) -> Charts:
     accuracy = _panel("Accuracy in validation (%)", trainings, looks, "accuracy")
     if accuracy.y_range:
         low, high = accuracy.y_range
-        low = max(min(low, high - _LEAST_ACCURACY), -0.3)
-        y_range = (low, max(high, low + _LEAST_ACCURACY) + 0.3)
-        panels.append(replace(accuracy, y_range=y_range))
+        panels.append(replace(accuracy, y_range=(min(low, high - _LEAST_ACCURACY), high)))
     title = language or "Data not known"
     if unit not in (KINDS[MASKED].loss_unit, _UNKNOWN):
         title = f"Fine-tuning: {title}"
-    note = "The loss in training is left out." if many else ""
     drawn = [panel for panel in panels if panel.lines]
-    return Charts(f"learning-{language or 'unknown'}", title, drawn, note)
+    return Charts(f"learning-{language or 'unknown'}", title, drawn)
 
 
 def _panel(
@@ -82,25 +77,22 @@ def _panel(
     trainings: Sequence[Item],
     looks: dict[Label, Style],
     key: str,
-    x_label: str = "updates",
-    size: float | None = None,
-    with_training: bool = False,
+    over_flops: bool = False,
 ) -> Panel:
-    """A figure of the logs in validation against updates; with `size` over units of so many FLOPs.
-
-    `with_training` also in training; so it is anyway where there was no validation.
-    """
+    """A figure of the logs in validation against updates or FLOPs; the loss in training, too."""
+    size, unit = flops_unit(max((one.cost.flops or 0 for one in trainings), default=0))
     lines = []
     for one in trainings:
-        in_training = key == "loss" and (with_training or not one.content.validation)
-        for rows, faint in ((one.content.training, True), (one.content.validation, False)):
+        in_training = one.content.training if key == "loss" else {}
+        for rows, faint in ((in_training, True), (one.content.validation, False)):
             points = [(at, row[key]) for at, row in sorted(rows.items()) if key in row]
             points = thinned([point for point in points if numpy.isfinite(point[1])])
-            if size:
+            if over_flops:
                 points = [(x / size, y) for x, y in at_flops(one, points)]
-            if points and (in_training or not faint):
+            if points:
                 x, y = map(list, zip(*points, strict=True))
                 lines.append(Line(shown(one.label), looks[one.label], x, y, faint=faint))
+    x_label = f"compute ({unit})" if over_flops else "updates"
     return Panel(title, x_label, lines, y_range=_range(lines))
 
 
@@ -159,9 +151,7 @@ def cost_blocks(runs: Sequence[Run]) -> list[Block]:
         "example or per window of text. A layer's is the loss of the MLM head after it. The loss in "
         "training is the mean over the last interval of the log.",
     )  # fmt: skip
-    if len(rows) > _ROWS_SHOWN:
-        return [Folded(f"All {len(rows)} training runs", [table])]
-    return [table]
+    return [Folded(f"{len(rows)} training runs", [table], open=len(rows) <= _ROWS_SHOWN)]
 
 
 def _last(figures: dict[int, Figures], key: str) -> str:

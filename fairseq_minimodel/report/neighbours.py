@@ -23,15 +23,12 @@ def neighbour_section(runs: Sequence[Run], source: str | None) -> Section | None
         for (language, label), (run, *pair) in sorted(chosen.items(), key=lambda one: one[0][0]):
             found[language][label] = align(*(load_pack(run.folder / one.place) for one in pair))
             progress.update(1)
-    seeds = {pack.seed for _, pack, _ in chosen.values()}
-    several = any(pack.seed not in seeds for run in runs for pack in run.packs)
-    of_seed = f" (seed {', '.join(sorted(seeds))})" if several else ""
     tables = [
         Folded(language, [_word_table(language, by_label, source)], place == 0)
         for place, (language, by_label) in enumerate(found.items())
         if any(alignment.words for alignment in by_label.values())
     ]
-    text = f"By the cosine of token embeddings in the packs{of_seed}."
+    text = "By the cosine of token embeddings in the packs; of several seeds, the first."
     return Section("neighbours", "Nearest neighbours", [_share_table(found, source), *tables], text)
 
 
@@ -41,11 +38,14 @@ def _pairs(run: Run, source: str | None) -> list[tuple[Item, Item]]:
     for pack in sorted(run.packs, key=lambda pack: (pack.seed, -(pack.cost.updates or 0))):
         chosen.setdefault((pack.label, pack.language), pack)
     pairs = []
-    for pack in (one for one in chosen.values() if one.language != source):
-        about = pack.content.width, pack.content.lineage
-        fitting = [one for one in chosen.values() if one.language == source]
-        fitting = [one for one in fitting if (one.content.width, one.content.lineage) == about]
-        if fitting:
+    for pack in chosen.values():
+        about = source, pack.content.width, pack.content.lineage
+        fitting = [
+            one
+            for one in chosen.values()
+            if (one.language, one.content.width, one.content.lineage) == about
+        ]
+        if fitting and pack.language != source:
             pairs.append((pack, min(fitting, key=lambda one: one.label != pack.label)))
     return pairs
 
@@ -54,13 +54,11 @@ def _share_table(by_language: dict[str, dict[Label, Alignment]], source: str | N
     labels = in_order(label for found in by_language.values() for label in found)
     rows = []
     for language, found in by_language.items():
-        first = next(iter(found.values()))
         cells = [
-            share(found[label].same / found[label].compared, 1)
-            if label in found and found[label].compared
-            else ""
+            share(one.same / one.compared, 1) if (one := found.get(label)) and one.compared else ""
             for label in labels
         ]
+        first = next(iter(found.values()))
         rows.append([language, f"{first.compared:,}", *cells, share(first.chance, 2)])
     return Table(
         f"Tokens written alike whose nearest neighbour in {source} is the same token",

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from ..bodies.training_log import options_of
-from .blocks import Block, Folded, Section, Table
+from .blocks import Folded, Section, Table
 from .gather import SAVED, Run
 
 _NOTHING = ("", "None")
@@ -38,16 +38,14 @@ def _folded(kind: str, runs: dict[str, dict[str, str]]) -> Folded:
     different = [name for name in names if len(set(values[name])) > 1]
     same = [[name, found[0]] for name, found in values.items()
             if name not in different and found[0] not in _NOTHING]  # fmt: skip
-    blocks: list[Block] = []
+    blocks = []
     if different:
         rows = [[run, *(runs[run].get(name, "") for name in different)] for run in runs]
         blocks.append(Table("What differs", ["", *different], rows, words=True))
     if same:
         caption = "The same in all" if len(runs) > 1 else next(iter(runs))
         note = "Options without a value are left out."
-        table = Table(caption, ["", "value"], same, note, words=True)
-        summary = f"{len(same)} options are the same in all"
-        blocks.append(Folded(summary, [table]) if different else table)
+        blocks.append(Table(caption, ["", "value"], same, note, words=True))
     differing = "1 option differs" if len(different) == 1 else f"{len(different)} options differ"
     count = f"{len(runs)} runs, {differing}" if len(runs) > 1 else "1 run"
     return Folded(f"{kind} ({count})", blocks)

@@ -3,66 +3,50 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy
-
-from ..corpus.indexed import Split, read_split, shards_in
+from ..corpus.indexed import read_split, shards_in
+from ..corpus.text_counts import count_text
 from ..errors import InputError
-from ..vocabulary.matching import matches, spelled_out, texts
+from ..vocabulary.matching import matches, spelled_out
 from ..vocabulary.symbols import SPECIAL_SYMBOLS, read_symbols
-from ..vocabulary.tokenizers import EOS, UNK
 from .blocks import Cell, Section, Table, share
 from .gather import Item, Run
-
-_UNKNOWN = "\ufffd"
-_NOTE = (
-    "Tokens per word (fertility), characters per token and unknown tokens: of the validation text, "
-    "words as spaces divide it, spaces counted as characters."
-)
-_NOTE_ON_SOURCE = (
-    " Also in {0}: tokens of the vocabulary that the vocabulary of {0} has, too, by their text, and "
-    "how much of the validation text they make up."
-)
-
-
-class TextCounts(NamedTuple):
-    """What a binarised text holds."""
-
-    tokens: int  # of the vocabulary, without <s> and </s>
-    words: int  # as spaces divide the text
-    characters: int  # spaces between words included; an unknown token counts as one
-    unknown: int  # tokens that are <unk>
-    shared: int  # tokens that a second vocabulary has, too
 
 
 def tokenizer_section(runs: Sequence[Run], source: str | None) -> Section | None:
     """How each language's tokenizer cuts its text; None without data and packs."""
-    found: dict[tuple[str, str], tuple[Run, Item]] = {}
+    found: dict[tuple[str, str], tuple[Path, Item]] = {}
     for run in runs:
         for item in (*run.data, *run.packs):
-            found.setdefault((run.name, item.language), (run, item))
+            found.setdefault((run.name, item.language), (run.folder / item.place, item))
     if not found:
         return None
     rows: dict[tuple[str, tuple[Cell, ...]], list[str]] = defaultdict(list)  # with names of runs
-    for (name, language), (run, item) in found.items():
-        _, origin = found.get((name, source), (None, None))
-        symbols = _symbols_in(run.folder / origin.place) if origin and language != source else []
-        record = item.content if item in run.data else None
-        cells = tokenizer_cells(run.folder / item.place, record, symbols)
+    for (name, language), (folder, item) in found.items():
+        origin = found.get((name, source)) if language != source else None
+        record = item.content if isinstance(item.content, dict) else None
+        cells = tokenizer_cells(folder, record, _symbols_in(origin[0]) if origin else [])
         rows[language, tuple(cells if source else cells[:-2])].append(name)
-    several = len({tuple(names) for names in rows.values()}) > 1
     ordered = sorted(rows.items(), key=lambda one: (one[0][0] != source, one[0][0]))
+    note = (
+        "Tokens per word (fertility), characters per token and unknown tokens: of the validation "
+        "text, words as spaces divide it, spaces counted as characters."
+    )
+    if source:
+        note += (
+            f" Also in {source}: tokens of the vocabulary that the vocabulary of {source} has, too, by "
+            "their text, and how much of the validation text they make up."
+        )
     table = Table(
         "Vocabularies and how they cut text",
         ["", "vocabulary", "tokens per word", "characters per token", "unknown, validation",
          "unknown, training", "tokens, training",
          *([f"also in {source}", "share of the text"] if source else [])],
         [
-            [(language, ", ".join(names) if several else ""), *cells]
+            [(language, ", ".join(names) if len(runs) > 1 else ""), *cells]
             for (language, cells), names in ordered
         ],
-        _NOTE + (_NOTE_ON_SOURCE.format(source) if source else ""),
+        note,
     )  # fmt: skip
     return Section("tokenizers", "Tokenizers", [table])
 
@@ -98,30 +82,6 @@ def tokenizer_cells(folder: Path, record: dict | None, source: Sequence[str]) ->
         (f"{len(both):,}", share(len(both) / len(symbols), 1)) if source else "",
         share(text.shared / text.tokens, 1) if source and text and text.tokens else "",
     ]
-
-
-def count_text(split: Split, symbols: Sequence[str], shared: set[int]) -> TextCounts:
-    """Count a text that `prepare` has binarised, with the symbols of its vocabulary.
-
-    Raises:
-        InputError: the text holds ids that the vocabulary does not have.
-    """
-    ids = split.tokens
-    if len(ids) and ids.max() >= len(symbols):
-        raise InputError(f"{split.path} has ids beyond its dict.txt: prepare the data again")
-    counts = numpy.bincount(ids, minlength=len(symbols))
-    text_of = [*texts(symbols)]
-    text_of[EOS], text_of[UNK] = "\n", _UNKNOWN
-    text = "".join(text_of[index] for index in ids.tolist())
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    lines = [line.strip() for line in text.split("\n")]
-    return TextCounts(
-        tokens=int(counts.sum() - counts[EOS]),
-        words=sum(len(line.split()) for line in lines),
-        characters=sum(map(len, lines)),
-        unknown=int(counts[UNK]),
-        shared=int(counts[list(shared)].sum()),
-    )
 
 
 def _symbols_in(folder: Path) -> list[str]:

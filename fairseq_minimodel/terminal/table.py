@@ -69,6 +69,11 @@ def format_bytes(size: int) -> str:
     return "1 byte" if size == 1 else f"{size} bytes"
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: "1 layer", "6,000 layers"."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def _format_cell(cell: object) -> str:
     if cell is None:
         return MISSING

@@ -167,7 +167,7 @@ def test_every_verb_that_takes_a_body_refuses_nan(altered, source_data, tmp_path
         assert "3 NaN of 512" in error and error.count("\n") == 1, words
     assert not Path(out).exists()
     assert main(["inspect", path]) == 0  # which tells what is wrong
-    assert f"{FC1} (layer 2) has 3 NaN" in " ".join(capsys.readouterr().out.split())
+    assert f"{FC1} has 3 NaN" in " ".join(capsys.readouterr().out.split())
 
 
 def test_training_over_a_body_with_nan_is_refused(altered, source_data, target_data, tmp_path):

@@ -75,10 +75,6 @@ def test_text_in_shards(prepared):
     }  # fmt: skip
     assert found["train"]["unknown_share"] > 0
     assert found["valid"]["documents"] == record["valid"]["documents"]
-    names = ("train.bin", "train.idx", "valid.bin", "valid.idx")
-    for shard in shards:
-        files = [shard / name for name in names if (shard / name).is_file()]
-        assert found["shards"][shard.name] == sum(path.stat().st_size for path in files)
     assert found["vocabulary"]["size"] == record["vocabulary"] + 1  # with <mask>
     assert found["vocabulary"]["tokenizer"] == "sentencepiece.bpe.model"
     assert found["prepared_from"]["duplicates"] == record["duplicates"] > 0
@@ -190,7 +186,7 @@ def test_other_formats_and_parts_that_do_not_belong_together(pair_data, source_d
     shutil.copytree(pair_data, tmp_path / "pairs")
     for end in ("bin", "idx"):
         shutil.copyfile(pair_data / f"label/valid.{end}", tmp_path / f"pairs/label/train.{end}")
-    with pytest.raises(ValueError, match="48 items and .* 15: they belong together"):
+    with pytest.raises(ValueError, match="15 items and .* has 48 items: they belong together"):
         describe(tmp_path / "pairs")
     (tmp_path / "dict.txt").write_text("a word without a count\n")
     with pytest.raises(ValueError, match="line 1"):

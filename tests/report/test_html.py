@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import write_corpus
+from matplotlib.figure import Figure
 from support.run_folder import CONTROL, settings_line, training_line, validation_line, write_run
 
 from fairseq_minimodel.cli import main
@@ -280,7 +281,7 @@ def test_a_link_to_data_is_followed_and_a_circle_of_links_is_not(
     caption = "Vocabularies and how they cut text"
     found = Page(tmp_path / "report.html")
     assert found.tables[caption] == page.tables[caption]
-    assert "4 training runs, 8 language packs, 2 prepared texts, 8 scores" in found.text
+    assert "Training runs: 4, language packs: 8, prepared texts: 2, scores: 8" in found.text
 
 
 def test_a_checkpoint_tells_of_training_that_has_no_log(joint_checkpoint, tmp_path):
@@ -353,27 +354,30 @@ def test_a_damaged_file_is_one_sentence(run_folder, tmp_path, capsys, name, text
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, "No space left"), InputError("No space left")]
+    "error", [OSError(errno.ENOSPC, "No space left"), InputError("no space left")]
 )
-@pytest.mark.parametrize("name", ["atomic_file", "draw_png"])
-def test_no_picture_is_left_without_its_page(
+@pytest.mark.parametrize("name", ["atomic_folder", "draw_png"])
+def test_page_and_pictures_are_written_together_or_not_at_all(
     run_folder, tmp_path, capsys, monkeypatch, name, error
 ):
     def fail(*_):
-        if name == "draw_png":
-            (tmp_path / "new/report_files").mkdir(parents=True)
         raise error
 
     monkeypatch.setattr(f"fairseq_minimodel.report.html.{name}", fail)
     assert main(["report", str(run_folder), "--output", str(tmp_path / "new/report.html")]) == 2
-    assert "No space left" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+    assert "no space left" in capsys.readouterr().err
+    assert not list((tmp_path / "new").iterdir())
 
 
-def test_a_folder_in_the_place_of_a_file_is_one_sentence(tmp_path, capsys):
-    (tmp_path / "run/packs/de/language.json").mkdir(parents=True)
-    assert main(["report", str(tmp_path / "run"), "--output", str(tmp_path / "report.html")]) == 2
-    assert "language.json is a folder and should be a file" in capsys.readouterr().err
+def test_only_pictures_of_a_report_are_replaced(undrawn, run_folder, tmp_path):
+    (tmp_path / "report_files").mkdir()
+    former = tmp_path / "report_files" / "learning-xx.png"
+    Figure().savefig(former)
+    report([run_folder], tmp_path / "report.html")
+    assert not former.exists()
+    former.write_text("mine")
+    with pytest.raises(InputError, match="only a folder of pictures that the same command wrote"):
+        report([run_folder], tmp_path / "report.html")
 
 
 def test_nothing_to_report(run_folder, tmp_path, capsys):

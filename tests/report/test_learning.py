@@ -82,12 +82,6 @@ def test_a_single_update_is_no_curve_and_losses_that_are_no_numbers_are_no_point
     assert chart.panels[0].lines[0].x == [20]
 
 
-def test_of_many_runs_the_loss_in_training_is_left_out():
-    (chart,) = charts(*(training(f"run {number}", **LOG) for number in range(9))).values()
-    assert not any(line.faint for line in chart.panels[0].lines)
-    assert len(chart.panels[0].lines) == 9 and chart.note
-
-
 def test_a_narrow_range_of_accuracies_is_not_blown_up():
     rows = {10: {"loss": 1.0, "accuracy": 99.8}, 20: {"loss": 1.0, "accuracy": 100.0}}
     (chart,) = charts(training(task="span_qa", language="xquad", validation=rows)).values()

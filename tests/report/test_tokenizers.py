@@ -3,8 +3,9 @@ import pytest
 import sentencepiece
 
 from fairseq_minimodel.corpus.indexed import IndexedDatasetWriter, read_split, token_type
+from fairseq_minimodel.corpus.text_counts import count_text
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.report.tokenizers import count_text, tokenizer_cells
+from fairseq_minimodel.report.tokenizers import tokenizer_cells
 from fairseq_minimodel.vocabulary.symbols import read_symbols
 from fairseq_minimodel.vocabulary.tokenizers import EOS, UNK, Vocabulary, write_dictionary
 
