@@ -43,7 +43,7 @@ NAVIGATION = {
         "xlmr": "XLM-R on a GPU",
     },
     "How to": {
-        "adapt": "One command", "method": "", "prepare": "Preparing text",
+        "adapt": "One command", "choosing": "", "method": "", "prepare": "Preparing text",
         "training": "Training", "compute": "Compute",
         "evaluate": "Evaluating", "questions": "", "tagging": "", "initialise": "", "task_modules": "",
         "meta_training": "", "sentence_vectors": "", "huggingface": "Hugging Face",

@@ -107,7 +107,7 @@ def shown(scores: list[Score] | None) -> str | None:
 def draw(topics: Cells, retrieval: Cells, path: Path) -> None:
     """Scores of the starts against pairs, and topics against text."""
     with atomic_file(path, PICTURE) as partial:
-        figure = Figure((8, 3.2), layout="constrained")
+        figure = Figure((8, 3.8), layout="constrained")
         left, right = figure.subplots(1, 2)
         pairs = ["focus", *in_order({one.start for one in topics if one.start.isdigit()})]
         for number, (cells, name) in enumerate(((topics, "topics"), (retrieval, "retrieval"))):
@@ -128,7 +128,8 @@ def draw(topics: Cells, retrieval: Cells, path: Path) -> None:
             axes.set_ylim(0, 100)
             axes.grid(axis="y", alpha=0.2)
             axes.spines[["top", "right"]].set_visible(False)
-            axes.legend(frameon=False, fontsize="small")
+            below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18), "ncols": 2}
+            axes.legend(frameon=False, fontsize="small", **below)
         figure.savefig(partial, format="png", dpi=150)
 
 

@@ -9,7 +9,7 @@ import numpy
 from ..bodies.training_log import HEAD, Figures
 from ..kinds import MASKED
 from ..kinds.registry import KINDS, kind_of_task
-from ..terminal.table import flops_unit, format_flops, format_seconds
+from ..terminal.table import counted, flops_unit, format_flops, format_seconds
 from .blocks import Block, Charts, Folded, Section, Table, in_order, label_styles, shown
 from .charts import Line, Panel, Style, thinned, with_room
 from .gather import Item, Label, Run
@@ -151,7 +151,7 @@ def cost_blocks(runs: Sequence[Run]) -> list[Block]:
         "example or per window of text. A layer's is the loss of the MLM head after it. The loss in "
         "training is the mean over the last interval of the log.",
     )  # fmt: skip
-    return [Folded(f"{len(rows)} training runs", [table], open=len(rows) <= _ROWS_SHOWN)]
+    return [Folded(counted(len(rows), "training run"), [table], open=len(rows) <= _ROWS_SHOWN)]
 
 
 def _last(figures: dict[int, Figures], key: str) -> str:

@@ -66,6 +66,18 @@ def test_what_was_measured_decides_whether_to_train(has_head, source, pairs, wor
     assert chosen == method and why in reason
 
 
+@pytest.mark.parametrize(("pairs", "words"), [(2_000, 0), (0, 3_000)])
+def test_little_text_takes_from_a_start_that_knows_translations(pairs, words):
+    for has_head in (True, False):
+        given = options(source_text=[Path("en.txt")])
+        little, much = (
+            choose(given, model(has_head), material(pairs, words, text=4.0 * tokens))
+            for tokens in (100_000, 900_000)
+        )
+        assert little[0] == "start" and "so little text takes from a start" in little[1]
+        assert much[0] != "start"
+
+
 @pytest.mark.parametrize(
     ("given", "seconds"),
     [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("1.5h", 5400), ("1d", 86_400)],
@@ -186,6 +198,7 @@ def arguments(given, place, **changes):
     return {
         "model": str(given / "tiny"), "text": given / "de.txt", "language": "de", "output": place,
         "parallel": [(given / "pairs.en", given / "pairs.de")], "budget": "2m",
+        "method": "standard",
     } | changes  # fmt: skip
 
 
@@ -236,7 +249,7 @@ def test_a_dry_run_prints_commands_and_writes_nothing(given, tmp_path, capsys, m
     words = command_line(arguments(given, tmp_path / "out"))
     assert main(["adapt", *words, "--dry-run"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("method: standard, because training adds to a start from 400 pairs\n")
+    assert printed.startswith("method: standard, because it was asked for\n")
     assert re.search(r"\| trained +\| +[\d.]+ GFLOP \| +\d+ s \| +0\.\d GB \|\n", printed)
     commands = printed.partition("\n\nfairseq-minimodel import-hf ")[2].splitlines()
     assert "fairseq-train" in commands[5] and len(commands) == 11
@@ -320,7 +333,7 @@ def test_a_task_can_be_added(given, tmp_path, ran):
     ("changes", "sentence"),
     [
         ({"budget": "1h"}, r'begun with another --budget \("2m"\): give another --output'),
-        ({"method": "start"}, r'begun with another --method \("auto"\)'),
+        ({"method": "start"}, r'begun with another --method \("standard"\)'),
         ({"parallel": []}, "begun with another --parallel"),
     ],
 )
