@@ -16,7 +16,7 @@ REAL=${REAL:-outputs/real_model} OUT=${OUT:-outputs/how_much_text} SEEDS=${SEEDS
 PAIRS=(500 2000 10000 30000) TRAINED="focus words 2000 30000" # starts; which of them train
 TOKENS=(10000 100000 1000000) UPDATES=300 POINTS=1            # Swahili has 0.9 M tokens
 LONG=${LONG-vi:all tr:words} # language and start
-LONG_TOKENS=(100000 4000000) LONG_UPDATES=1800 LONG_POINTS=6 # Vietnamese has 3.1 M, Turkish 0.8
+LONG_TOKENS=(4000000) LONG_UPDATES=1800 LONG_POINTS=6 # Vietnamese has 3.1 M, Turkish 0.8
 LENGTH=128 BATCH=16 RATE=0.001
 if [ -n "${SMOKE:-}" ]; then
   OUT=${OUT%-smoke}-smoke PAIRS=(20 40) TRAINED="focus 40" TOKENS=(500 1000) UPDATES=4

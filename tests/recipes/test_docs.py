@@ -362,7 +362,7 @@ def test_the_page_of_one_command(adapt_folder):
     assert "export-topics" in tasks and tasks.count(": done before") == 8
     assert python.count(": done before") == 9
     for name in (
-        "packs/de-start",
+        "packs/de",
         "hf/roberta-base-de",
         "hf/topics-de",
         "pairs",
