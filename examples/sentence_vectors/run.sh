@@ -51,8 +51,8 @@ start() { # start NAME LANGUAGE OPTIONS...: a language side without an update, a
     --output "$OUT/packs/$2/start-$1" "${@:3}"
 }
 distil() { # distil COUNT SEED LANGUAGE
-  local name=$1:$2:$3 pairs=$OUT/pairs/$3/$1 count updates
-  count=$(wc -l <"$pairs.source")
+  local name=$1:$2:$3 pairs=$OUT/pairs/$3/$1 count=0 updates
+  if [ -e "$pairs.source" ]; then count=$(wc -l <"$pairs.source"); fi # else only listed
   updates=$((EPOCHS * count / BATCH))
   SEED=$2 train "$name" "$OUT/data/$3" "$updates" $((updates / 10)) "$RATE" \
     --task sentence_distillation --criterion sentence_distillation --weight-decay 0 \

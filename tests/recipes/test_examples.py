@@ -1,40 +1,20 @@
 """The scripts under examples/ at their SMOKE=1 size: every step runs, and every figure is there."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from conftest import run
-from support import forked
+from support.scripts import EXAMPLES, run_script
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def run_example(name, out, **variables):
-    environment = {
-        **os.environ,
-        "PATH": f"{forked.folder()}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "OUT": str(out),
-        "SMOKE": "1",
-        **variables,
-    }
-    return subprocess.run(
-        [ROOT / "examples" / name / "run.sh"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
     out = tmp_path_factory.mktemp("quickstart") / "my results"
-    result = run_example("quickstart", out)
+    result = run_script(EXAMPLES / "quickstart/run.sh", OUT=out)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return out.with_name("my results-smoke"), result.stdout
 
@@ -88,7 +68,7 @@ def test_all_figures_come_from_the_run(quickstart):
 def test_running_it_again_does_nothing_twice(quickstart):
     out, _ = quickstart
     before = (out / "pretrained" / "checkpoint_last.pt").stat().st_mtime_ns
-    result = run_example("quickstart", str(out).removesuffix("-smoke"))
+    result = run_script(EXAMPLES / "quickstart/run.sh", OUT=str(out).removesuffix("-smoke"))
     assert result.returncode == 0, result.stderr
     assert (out / "pretrained" / "checkpoint_last.pt").stat().st_mtime_ns == before
     assert "pretrained" not in result.stdout.split("| Standard")[0].split("task")[-1]
@@ -97,6 +77,22 @@ def test_running_it_again_does_nothing_twice(quickstart):
 @pytest.mark.slow
 def test_results_of_other_settings_are_not_mixed(quickstart):
     out, _ = quickstart
-    result = run_example("quickstart", str(out).removesuffix("-smoke"), SEED="7")
+    result = run_script(
+        EXAMPLES / "quickstart/run.sh", OUT=str(out).removesuffix("-smoke"), SEED="7"
+    )
     assert result.returncode == 2
     assert "holds results of other settings" in result.stderr
+
+
+SCRIPTS = [path for path in EXAMPLES.glob("*/run.sh") if "steps.sh" in path.read_text()]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.parent.name)
+def test_steps_are_listed_where_nothing_has_been_made_yet(script, tmp_path):
+    folders = dict.fromkeys(("DATA", "REAL", "TEXT", "OUT"), tmp_path / "none")
+    result = run_script(script, "--list", SMOKE="", **folders)
+    assert result.returncode == 0
+    others = [line for line in result.stderr.splitlines() if not line.startswith("find: ")]
+    assert not others  # than that there is no data
+    assert len(result.stdout.splitlines()) > 5
+    assert not list(tmp_path.iterdir())
