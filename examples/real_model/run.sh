@@ -25,7 +25,6 @@ if [ -n "${SMOKE:-}" ]; then
   OUT=${OUT%-smoke}-smoke VOCABULARY=300 HEAD_UPDATES=4 MINIPOST_UPDATES=4 STANDARD_UPDATES=4 POINTS=2
   SIB200_UPDATES=4 XNLI_UPDATES=4 PAWSX_UPDATES=4
 fi
-declare -A THREE=([de]=deu [el]=ell [sw]=swa [tr]=tur [vi]=vie [ar]=arb)
 
 # shellcheck source=examples/steps.sh
 source "$here/../steps.sh"
@@ -87,12 +86,6 @@ for seed in $PAWSX_SEEDS; do learn pawsx "$seed" 2 "$PAWSX_UPDATES" 0.0001; done
 
 # ---- one language after the other: all names of steps end in :LANGUAGE
 
-text_of() { # text in a language
-  case $1 in
-    sw) echo "$DATA/parallel/en-sw-globalvoices/train.swa.xz" ;;
-    *) find "$DATA/mono/$1" -name 'wikipedia.jsonl.xz' -o -name 'common-voice.txt.xz' | sort ;;
-  esac
-}
 translations() { # translations words|pairs|all LANGUAGE: options of the start
   local words=$DATA/parallel/freedict/en-$2.tsv.xz ntrex=$DATA/parallel/ntrex/newstest2019
   if [ "$1" != words ]; then

@@ -13,7 +13,6 @@ OUT=${OUT:-outputs/sentence_vectors} LANGUAGES=${LANGUAGES:-de el sw tr vi ar} S
 PAIRS=${PAIRS:-500 2000 10000 30000} # as many of them as a language has
 VOCABULARY=8000 BATCH=64 EPOCHS=3 RATE=0.003 CONTRASTIVE=1
 if [ -n "${SMOKE:-}" ]; then OUT=${OUT%-smoke}-smoke VOCABULARY=300 BATCH=8 EPOCHS=1 PAIRS=40; fi
-declare -A THREE=([de]=deu [el]=ell [sw]=swa [tr]=tur [vi]=vie [ar]=arb)
 
 # shellcheck source=examples/steps.sh
 source "$here/../steps.sh"
@@ -25,12 +24,6 @@ body=$OUT/model/body.pt english=$OUT/model/pack
 get_model
 run import fairseq-minimodel import-hf --model "$MODEL" --language en --output "$OUT/model"
 
-text_of() { # text in a language
-  case $1 in
-    sw) echo "$DATA/parallel/en-sw-globalvoices/train.swa.xz" ;;
-    *) find "$DATA/mono/$1" -name 'wikipedia.jsonl.xz' -o -name 'common-voice.txt.xz' | sort ;;
-  esac
-}
 pairs_of() { # pairs_of LANGUAGE: all its pairs, in a random order that is always the same
   local ntrex=$DATA/parallel/ntrex/newstest2019 files=()
   files+=("$ntrex-src.eng.txt.xz" "$ntrex-ref.${THREE[$1]}.txt.xz")

@@ -15,7 +15,6 @@ VOCABULARY=8000 LENGTH=128 BATCH=32 NER_UPDATES=250 POS_UPDATES=250 RATE=0.0003
 if [ -n "${SMOKE:-}" ]; then
   OUT=${OUT%-smoke}-smoke VOCABULARY=300 NER_UPDATES=3 POS_UPDATES=3 BATCH=4
 fi
-declare -A THREE=([de]=deu [el]=ell [sw]=swa [vi]=vie [ar]=arb)
 
 # shellcheck source=examples/steps.sh
 source "$here/../steps.sh"
@@ -48,12 +47,6 @@ for seed in $SEEDS; do learn pos "$seed" "$POS_UPDATES"; done
 
 # ---- languages: a start without an update, and the control
 
-text_of() { # text in a language
-  case $1 in
-    sw) echo "$DATA/parallel/en-sw-globalvoices/train.swa.xz" ;;
-    *) find "$DATA/mono/$1" -name 'wikipedia.jsonl.xz' -o -name 'common-voice.txt.xz' | sort ;;
-  esac
-}
 for language in $LANGUAGES; do
   mapfile -t files < <(text_of "$language")
   run "prepare:$language" fairseq-minimodel prepare --text "${files[@]}" --output "$OUT/data/$language" \

@@ -103,6 +103,8 @@ def describe_tags(folder: Path) -> Description:
     labels = read_dictionary(folder / LABEL / DICTIONARY)
     facts = []
     for name, (split, classes) in _splits(folder, WINDOWS, TAG_CLASSES):
+        if not np.array_equal(classes.sizes, split.sizes):
+            raise InputError(f"{classes.path} has not one tag for each token of {name}; {AGAIN}")
         tags = _occurrences(labels, classes.tokens)
         value = {"windows": len(split.sizes), "words": sum(tags.values()), "tags": tags}
         facts.append(Fact(name, {**value, **_counts([split])}))

@@ -8,6 +8,7 @@ import sys
 import pytest
 from fairseq.data.indexed_dataset import MMapIndexedDataset
 from support.generated_questions import write_questions
+from support.generated_tags import write_columns
 from support.generated_text import make_documents
 
 from fairseq_minimodel.cli import main
@@ -191,3 +192,18 @@ def test_other_formats_and_parts_that_do_not_belong_together(pair_data, source_d
     (tmp_path / "dict.txt").write_text("a word without a count\n")
     with pytest.raises(ValueError, match="line 1"):
         describe(tmp_path / "dict.txt")
+
+
+def test_tags_of_other_windows_are_refused(source_data, tmp_path):
+    words = [f"word{index}" for index in range(60)]
+    for seed, name in enumerate(("one", "other")):
+        path = write_columns(tmp_path / f"{name}.txt", words, seed, count=20)
+        files = ["--train", path, "--valid", path, "--output", tmp_path / name,
+                 "--dict", source_data / "dict.txt",
+                 "--sentencepiece-model", source_data / "sentencepiece.bpe.model"]  # fmt: skip
+        assert main(["prepare-tags", *map(str, files)]) == 0
+    describe(tmp_path / "one")
+    for end in ("bin", "idx"):  # as many windows, of other lengths
+        shutil.copyfile(tmp_path / f"other/tags/train.{end}", tmp_path / f"one/tags/train.{end}")
+    with pytest.raises(ValueError, match="has not one tag for each token of train"):
+        describe(tmp_path / "one")
