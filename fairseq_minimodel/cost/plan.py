@@ -21,11 +21,14 @@ from .flops import (
     span_flops,
     token_flops,
 )
-from .freezing import NONE
+from .freezing import BODY, LANGUAGE, NONE
 from .memory import Memory, parameter_count, training_memory
 
 MOST_TOKENS, LONGEST_NUMBER = 10**15, 15  # no run has had more
-VARIANTS = ("Standard", "MiniJoint", "MiniPost")
+# The variants of the method and two baselines: what adaptation leaves as it is (`--adapt`).
+METHOD = {"Standard": BODY, "MiniJoint": BODY, "MiniPost": BODY}
+BASELINES = {"all weights": NONE, "body alone": LANGUAGE}
+VARIANTS = (*METHOD, *BASELINES)
 CLASSES, TAGS = 3, 17  # of a classification task, of parts of speech; they cost next to nothing
 COUNTED = {
     "pretraining, step 1b, adaptation": ("pretraining", "post"),
@@ -208,7 +211,7 @@ class Plan:
         joint, post = f"pretraining, second head after layer {depth}", depth + new
         step = self._masked_lm_step
         steps = [
-            step("pretraining", ("Standard", "MiniPost"), "pretraining", source),
+            step("pretraining", ("Standard", "MiniPost", *BASELINES), "pretraining", source),
             step(joint, ("MiniJoint",), "pretraining", source, auxiliary_head_layers=(depth,)),
             step(
                 f"step 1b, {new} new layers on {depth} frozen ones",
@@ -218,10 +221,11 @@ class Plan:
                 freeze=f"bottom:{depth}",
             ),
         ]
-        for variant, layers in zip(VARIANTS, (source.layers, depth, post), strict=True):
+        for variant, freeze in (METHOD | BASELINES).items():
+            layers = {"MiniJoint": depth, "MiniPost": post}.get(variant, source.layers)
             shape = dataclasses.replace(target, layers=layers)
-            name = f"adaptation, {layers} layers"
-            steps.append(step(name, (variant,), "adaptation", shape, freeze="body"))
+            name = f"adaptation, {layers} layers" + f", {variant}" * (variant in BASELINES)
+            steps.append(step(name, (variant,), "adaptation", shape, freeze=freeze))
         return [*steps, *([self._fine_tuning(*self.finetune)] if self.finetune else [])]
 
     def _masked_lm_step(
@@ -242,7 +246,7 @@ class Plan:
             "masked_fraction": run.masked_fraction,
         }
         # A frozen body skips what nobody asked for in the last layer (nn/frozen_body.py).
-        skips = freeze != NONE
+        skips = freeze not in BASELINES.values()
         per_token = masked_lm_flops(shape, 1, length, **options, predictions_only=skips).total
         heads = len(auxiliary_head_layers)
         trained, _ = parameter_count(shape, length, freeze=freeze, auxiliary_heads=heads)
@@ -347,7 +351,7 @@ class Plan:
             [
                 [
                     step.name,
-                    ", ".join(step.variants) if step.variants != VARIANTS else "all",
+                    _names(step.variants),
                     how_often.get(step.kind, "once"),
                     format_flops(step.per_token),
                     format_flops(step.flops),
@@ -381,7 +385,8 @@ class Plan:
             "FLOPs are those of matrix products; Adam's elementwise operations come on top, at most "
             f"{100 * share:.1g} % as many.\n"
             "Per language: with an equal share of what is paid once. Memory: an estimate for a GPU, "
-            "in GB of 10^9 bytes,\nwithout about 1 GB that CUDA takes."
+            "in GB of 10^9 bytes,\nwithout about 1 GB that CUDA takes. A body that is trained with a "
+            "language (all weights, body alone)\nlearns each task anew for it."
         )
 
     def _warnings(self) -> list[str]:
@@ -412,6 +417,13 @@ def plan_totals(steps: Sequence[Step], languages: int) -> list[Total]:
         for counted, once in COUNTED.items()
         for variant in VARIANTS
     ]
+
+
+def _names(variants: Sequence[str]) -> str:
+    others = [name for name in VARIANTS if name not in variants]
+    if len(others) > 1:
+        return ", ".join(variants)
+    return f"all but {others[0]}" if others else "all"
 
 
 def _saving(total: Total, totals: Sequence[Total]) -> float:

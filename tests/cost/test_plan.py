@@ -33,17 +33,19 @@ def test_the_defaults_are_the_paper_s_and_agree_with_the_docs(capsys):
     printed = capsys.readouterr().out
     steps = {(row[0], row[1]): row[3:5] for row in rows(printed, "step")}
     assert steps == {
-        ("pretraining", "Standard, MiniPost"): ["601 MFLOP", "78.8 EFLOP"],
+        ("pretraining", "all but MiniJoint"): ["601 MFLOP", "78.8 EFLOP"],
         ("pretraining, second head after layer 4", "MiniJoint"): ["636 MFLOP", "83.4 EFLOP"],
         ("step 1b, 2 new layers on 4 frozen ones", "MiniPost"): ["143 MFLOP", "18.8 EFLOP"],
         ("adaptation, 12 layers", "Standard"): ["407 MFLOP", "53.4 EFLOP"],
         ("adaptation, 4 layers", "MiniJoint"): ["143 MFLOP", "18.7 EFLOP"],
         ("adaptation, 6 layers", "MiniPost"): ["209 MFLOP", "27.4 EFLOP"],
+        ("adaptation, 12 layers, all weights", "all weights"): ["601 MFLOP", "78.8 EFLOP"],
+        ("adaptation, 12 layers, body alone", "body alone"): ["590 MFLOP", "77.3 EFLOP"],
     }
-    alone = rows(printed, "counted")[6:]
+    alone = rows(printed, "counted")[2 * len(VARIANTS) :]
     assert alone[0][0] == "adaptation alone"
     assert [row[1] for row in alone] == list(VARIANTS)
-    assert [row[-1] for row in alone] == ["1.00", "2.85", "1.95"]
+    assert [row[-1] for row in alone] == ["1.00", "2.85", "1.95", "0.68", "0.69"]
     # 53.4e18 / (312e12 x 0.4) s = 427,700 s
     assert [row[3] for row in alone][0] == "4 d 23 h"
     assert "40 % are used (assumed)" in printed
@@ -55,20 +57,23 @@ def step(name, kind, variants, flops):
 
 def test_what_is_paid_once_is_shared_by_the_languages():
     steps = [
-        step("plain", "pretraining", ("Standard", "MiniPost"), 100.0),
+        step("plain", "pretraining", ("Standard", "MiniPost", "all weights", "body alone"), 100.0),
         step("joint", "pretraining", ("MiniJoint",), 110.0),
         step("1b", "post", ("MiniPost",), 30.0),
         *(
             step("adapt", "adaptation", (variant,), flops)
-            for variant, flops in zip(VARIANTS, (50.0, 20.0, 25.0), strict=True)
+            for variant, flops in zip(VARIANTS, (50.0, 20.0, 25.0, 80.0, 70.0), strict=True)
         ),
         step("task", "fine-tuning", VARIANTS, 7.0),
     ]
     totals = plan_totals(steps, 10)
     assert [(total.variant, total.flops, total.per_language) for total in totals] == [
         ("Standard", 600, 60), ("MiniJoint", 310, 31), ("MiniPost", 380, 38),
+        ("all weights", 900, 90), ("body alone", 800, 80),
         ("Standard", 500, 50), ("MiniJoint", 200, 20), ("MiniPost", 280, 28),
+        ("all weights", 800, 80), ("body alone", 700, 70),
         ("Standard", 500, 50), ("MiniJoint", 200, 20), ("MiniPost", 250, 25),
+        ("all weights", 800, 80), ("body alone", 700, 70),
     ]  # fmt: skip
 
 
@@ -76,19 +81,25 @@ def test_savings_are_those_of_the_definition(tmp_path):
     """(reference adaptation + reference once / k) / (variant adaptation + variant once / k)."""
     result = plan(tmp_path, "--languages", 4)
     flops = [step["flops"] for step in result["steps"]]
-    plain, joint, post, standard, minijoint, minipost = flops
+    plain, joint, post, standard, minijoint, minipost, weights, body = flops
     savings = [total["standard_over_this"] for total in result["totals"]]
     assert savings == pytest.approx(
         [
             1,
             (standard + plain / 4) / (minijoint + joint / 4),
             (standard + plain / 4) / (minipost + (plain + post) / 4),
+            (standard + plain / 4) / (weights + plain / 4),
+            (standard + plain / 4) / (body + plain / 4),
             1,
             standard / minijoint,
             standard / (minipost + post / 4),
+            standard / weights,
+            standard / body,
             1,
             standard / minijoint,
             standard / minipost,
+            standard / weights,
+            standard / body,
         ]
     )
 
@@ -104,9 +115,9 @@ def test_every_step_has_its_own_length_and_vocabulary(tmp_path):
     assert Shape(**result["model"]) == Shape(9, 32, 48, 2, 700)
     assert (result["target_vocabulary"], result["depth"]) == (300, 3)
     steps = result["steps"]
-    assert [step["layers"] for step in steps] == [9, 9, 4, 9, 3, 4]
+    assert [step["layers"] for step in steps] == [9, 9, 4, 9, 3, 4, 9, 9]
     assert [step["flops"] / step["per_token"] / 6400 for step in steps] == pytest.approx(
-        [1000, 1000, 100, 10, 10, 10]
+        [1000, 1000, 100, 10, 10, 10, 10, 10]
     )
     # Standard's adaptation, per token: a layer's products 2 (4 x 32^2 + 2 x 32 x 48) and attention
     # 4 x 64 x 32, there and back (attention twice back); half of a head, dense and projection.
@@ -116,7 +127,12 @@ def test_every_step_has_its_own_length_and_vocabulary(tmp_path):
     keys_and_values = 2 * 2 * 2 * 32**2
     last = keys_and_values + (layer - keys_and_values) / 2
     assert steps[3]["per_token"] == 8 * layer + last + head
-    # its memory: the target's language side is trained, 16 bits
+    # all weights: there, back and back into the weights; the body alone: not into the tied matrix
+    products = 3 * 2 * (4 * 32**2 + 2 * 32 * 48) + 3 * 4 * 64 * 32
+    whole = 9 * products + 3 * (2 * 32**2 + 2 * 32 * 300) / 2
+    assert steps[6]["per_token"] == whole
+    assert steps[7]["per_token"] == whole - 2 * 32 * 300 / 2
+    # Standard's memory: the target's language side is trained, 16 bits
     assert steps[3]["memory"]["gradients"] == 2 * (300 * 32 + 300)
     assert steps[3]["memory"]["loss"] == 5 * 64 // 2 * 300 * 6
     assert steps[3]["adam"] == 14 * (300 * 32 + 300) * 10
@@ -155,7 +171,7 @@ def test_a_card_that_is_too_small_is_named(capsys):
     assert "warning" not in capsys.readouterr().out
     assert main([*fits[:-1], "64"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
-    assert len(lines) == 2
+    assert len(lines) == 4
     assert re.fullmatch(
         r"warning: pretraining: 1\d\.\d GB do not fit the 16 GB of a T4: lower --micro-batch",
         lines[0],

@@ -174,7 +174,10 @@ def _answer(connection: socket.socket) -> NoReturn:
     size, streams, _, _ = socket.recv_fds(connection, 8, 3)
     request = b""
     while len(request) < int.from_bytes(size, "big"):
-        request += connection.recv(1 << 20)
+        part = connection.recv(1 << 20)
+        if not part:  # the program is gone
+            os._exit(0)
+        request += part
     child = os.fork()
     if child == 0:
         connection.close()
