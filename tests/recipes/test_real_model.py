@@ -1,4 +1,4 @@
-"""examples/real_model and how_much_text at their SMOKE=1 size: a small BERT, generated text."""
+"""examples/real_model, how_much_text and baselines at their SMOKE=1 size: a small BERT, generated text."""
 
 import json
 import lzma
@@ -122,3 +122,12 @@ def test_from_a_folder_of_hugging_face_to_the_tables(tmp_path):
         assert rows.count(row) == 3  # measures
     assert rows.count("all pairs, 500 tokens") == 3
     assert (tmp_path / "text-smoke/how_much_text.png").stat().st_size > 10_000
+    of_model = {name: variables[name] for name in ("DATA", "MODEL")}
+    of_methods = {"REAL": out, "OUT": tmp_path / "baselines", "SEEDS": "1 2"}
+    result = run_script(EXAMPLES / "baselines/run.sh", **of_model, **of_methods)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    cells = [line.split("|")[1:4] for line in result.stdout.splitlines() if "|" in line][2:]
+    methods = ["Standard", "MiniPost", "all weights", "body alone"]
+    assert [[cell.strip() for cell in row] for row in cells] == [
+        [start, method, "4"] for start in ("random", "translations") for method in methods
+    ]
