@@ -25,7 +25,7 @@ $(READY): requirements.txt requirements-dev.txt setup.py
 
 # All but what is marked as slow; test-all is everything. WORKERS: processes side by side.
 WORKERS ?= 2
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 test: setup
 	$(PYTEST) -m "not slow"
