@@ -209,7 +209,7 @@ print("measured by", sys.executable)
 TESTS = """
 import pytest
 
-@pytest.mark.gpu
+@pytest.mark.{marker}
 def test_on_a_gpu():
     assert {passes}
 
@@ -227,7 +227,7 @@ def test_a_carried_folder_is_installed_once_and_its_tests_count(passes, tmp_path
     for name in ("benchmarks/gpu.sh", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "benchmarks/gpu.py").write_text(CARRIED)
-    (folder / "tests/test_something.py").write_text(TESTS.format(passes=passes))
+    (folder / "tests/test_something.py").write_text(TESTS.format(marker="gpu", passes=passes))
     (folder / "install.sh").write_text(
         f'mkdir -p "$1/bin"\necho installing\n'
         f'printf \'#!/bin/sh\\nexec {sys.executable} "$@"\\n\' >"$1/bin/python"\n'
