@@ -43,8 +43,9 @@ docs: setup
 	$(BIN)/sphinx-build --fail-on-warning --quiet -c docs . outputs/site
 	@echo "the site: outputs/site/index.html"
 
-# make gather FOLDER=dir: what a machine without a network needs, see docs/install.md.
+# make gather FOLDER=dir: what a machine without a network needs, see docs/install.md. WITH: more packages.
 gather:
 	$(PYTHON) offline/gather.py "$(or $(FOLDER),$(error name a new folder: make gather FOLDER=dir))" \
 	  --torch "$(TORCH)" --fairseq $(FAIRSEQ) \
-	  $(if $(FOR_PYTHON),--python-version $(FOR_PYTHON)) $(if $(FOR_GLIBC),--glibc $(FOR_GLIBC))
+	  $(if $(FOR_PYTHON),--python-version $(FOR_PYTHON)) $(if $(FOR_GLIBC),--glibc $(FOR_GLIBC)) \
+	  --with "$(WITH)"

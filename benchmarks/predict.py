@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 from prepare import generate_text
+from workers import Worker, WorkerError, ratios_of_speeds, serve
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = (
@@ -60,7 +61,7 @@ def main():
 
 
 def make_model(folder, layers, width):
-    """body.pt, pack/, label/dict.txt, and hf/ for `transformers`."""
+    """model/, with body.pt, pack/ and label/dict.txt, and hf/ for `transformers`."""
     import torch
     from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
@@ -86,8 +87,8 @@ def make_model(folder, layers, width):
         layer_norm_eps=1e-5,
     )
     XLMRobertaForMaskedLM(config).save_pretrained(folder / "random")
-    import_hf(folder / "random", "xx", folder)
-    body = read_checkpoint(folder / "body.pt")
+    import_hf(folder / "random", "xx", folder / "model")
+    body = read_checkpoint(folder / "model/body.pt")
     head = "classification_heads.sentence_classification_head"
     body.state.update(
         {
@@ -98,28 +99,33 @@ def make_model(folder, layers, width):
         }
     )
     body.config["task"] = {"_name": "sentence_prediction", "init_token": 0, "separator_token": 2}
-    write_checkpoint(folder / "body.pt", body)
-    (folder / "label").mkdir()
-    (folder / "label/dict.txt").write_text("".join(f"{label} 1\n" for label in LABELS))
-    export_hf(folder / "body.pt", folder / "pack", folder / "hf")
+    write_checkpoint(folder / "model/body.pt", body)
+    (folder / "model/label").mkdir()
+    (folder / "model/label/dict.txt").write_text("".join(f"{label} 1\n" for label in LABELS))
+    export_hf(folder / "model/body.pt", folder / "model/pack", folder / "hf")
 
 
 def compare_speed(folder, sentences, turns):
     """Print sentences per second of each variant, and ratios."""
     from fairseq_minimodel.terminal.table import format_table
 
-    workers = {name: Worker(name, folder) for name in VARIANTS}
+    workers = {
+        name: Worker(__file__, "--worker", name, folder, TOKENIZERS_PARALLELISM="false")
+        for name in VARIANTS
+    }
     seconds = {name: [] for name in VARIANTS}
     labels = {}
     for turn in range(turns + 1):
         for name, worker in workers.items():
-            taken, labels[name] = worker.turn()
+            try:
+                taken, labels[name] = worker.ask("label")
+            except WorkerError as error:
+                sys.exit(f"the variant {name} failed: {error}")
             if turn:  # the first one warms up
                 seconds[name].append(taken)
         print(f"turn {turn} of {turns}", file=sys.stderr, flush=True)
     for worker in workers.values():
-        worker.process.stdin.close()
-        worker.process.wait()
+        worker.close()
     rows = []
     for name in VARIANTS:
         same = [a == b for a, b in zip(labels[name], labels[PIPELINE], strict=True)]
@@ -136,36 +142,11 @@ def compare_speed(folder, sentences, turns):
 
 def ratios_of(seconds, name, other):
     """Median, lowest and highest of the ratios of speeds within a turn."""
-    ratios = [b / a for a, b in zip(seconds[name], seconds[other], strict=True)]
+    ratios = ratios_of_speeds(seconds[name], seconds[other])
     return [f"{ratio:.2f}" for ratio in (statistics.median(ratios), min(ratios), max(ratios))]
 
 
-class Worker:
-    """A process that labels the sentences by one variant when asked to."""
-
-    def __init__(self, name, folder):
-        self.name = name
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", name, folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=dict(os.environ, OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false"),
-        )
-
-    def turn(self):
-        """Seconds, and the labels."""
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            sys.exit(f"the variant {self.name} failed")
-        taken, *labels = answer.split()
-        return float(taken), labels
-
-
 def run_worker(name, folder):
-    answers, sys.stdout = sys.stdout, sys.stderr  # libraries print
     import torch
 
     torch.set_num_threads(1)
@@ -176,11 +157,13 @@ def run_worker(name, folder):
         PIPELINE: lambda: pipeline_labels(folder),
         SORTED: lambda: sorted_labels(folder),
     }[name]()
-    for _ in sys.stdin:
+
+    def turn(_):
         started = time.perf_counter()
         labels = label(sentences)
-        taken = time.perf_counter() - started
-        print(taken, *labels, file=answers, flush=True)
+        return time.perf_counter() - started, labels
+
+    serve(turn)
 
 
 def our_labels(folder, bfloat16):
@@ -188,7 +171,7 @@ def our_labels(folder, bfloat16):
     import fairseq_minimodel
 
     model = fairseq_minimodel.load(
-        folder / "body.pt", folder / "pack", device="cpu", bfloat16=bfloat16
+        folder / "model/body.pt", folder / "model/pack", device="cpu", bfloat16=bfloat16
     )
     return lambda sentences: [one.label for one in model.predict(sentences)]
 
@@ -239,8 +222,15 @@ def compare_memory(folder, lines, count):
     for number in (count, 10 * count):
         text = folder / f"{number}.txt"
         text.write_text("\n".join(lines[:number]) + "\n")
-        command = [sys.executable, "-c", COMMAND, "predict", "--body", folder / "body.pt"]
-        command += ["--pack", folder / "pack", "--input", text, "--output", folder / "out.jsonl"]
+        command = [sys.executable, "-c", COMMAND, "predict", "--body", folder / "model/body.pt"]
+        command += [
+            "--pack",
+            folder / "model/pack",
+            "--input",
+            text,
+            "--output",
+            folder / "out.jsonl",
+        ]
         process = subprocess.Popen(
             list(map(str, command)),
             stderr=subprocess.PIPE,

@@ -64,6 +64,9 @@ def parse_arguments() -> argparse.Namespace:
         default=".".join(platform.python_version_tuple()[:2]),
         help="Python of the machine without a network (default: the one that runs this)",
     )
+    parser.add_argument(
+        "--with", default="", dest="others", metavar="REQUIREMENTS", help="to install besides"
+    )
     parser.add_argument("--glibc", default="2.28", help="the oldest glibc to serve (default: 2.28)")
     return parser.parse_args()
 
@@ -96,12 +99,13 @@ def gather(options: argparse.Namespace) -> int:
     try:
         wheels = folder / "wheels"
         wheels.mkdir()
-        write_requirements(folder / "requirements.txt")
+        write_requirements(options, folder / "requirements.txt")
         download_fairseq(options.fairseq, wheels)
         build_wheels(wheels)
         download_wheels(options, folder)
         write_target(options, folder / "target")
         shutil.copy(ROOT / "offline" / "install.sh", folder)
+        copy_measurements(folder)
         size = write_checksums(folder)
         folder.chmod(0o755)  # mkdtemp makes folders private
         folder.replace(target)
@@ -110,10 +114,19 @@ def gather(options: argparse.Namespace) -> int:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_requirements(path: Path) -> None:
-    """The project's requirements but for PyTorch, which install.sh may find in place; and pip."""
-    lines = (ROOT / "requirements.txt").read_text().splitlines(keepends=True)
-    path.write_text("pip\n" + "".join(line for line in lines if not line.startswith("torch>=")))
+def write_requirements(options: argparse.Namespace, path: Path) -> None:
+    """The project's requirements but for PyTorch, which install.sh may find in place; pip; others."""
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    lines = [line for line in lines if not line.startswith("torch>=")]
+    path.write_text("\n".join(["pip", *lines, *options.others.split()]) + "\n")
+
+
+def copy_measurements(folder: Path) -> None:
+    """What benchmarks/gpu.sh needs: the benchmarks, the tests and their settings."""
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name in ("benchmarks", "tests"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
 
 
 def download_fairseq(requirement: str, wheels: Path) -> None:
@@ -148,6 +161,7 @@ def download_wheels(options: argparse.Namespace, folder: Path) -> None:
     requirements = ["-r", folder / "requirements.txt"]
     if options.torch:
         requirements = ["-r", ROOT / "requirements.txt", "pip", options.torch]
+        requirements += options.others.split()
     pip(
         "download", "--only-binary=:all:", "--python-version", options.python_version,
         *[f"--platform={tag}" for tag in tags], "--find-links", folder / "wheels",

@@ -35,7 +35,13 @@ def pytest_unconfigure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Files with slow tests begin first, so that all workers end at about the same time."""
+    """Files with slow tests begin first, so that all workers end at about the same time.
+
+    What needs a GPU is skipped where there is none.
+    """
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no GPU"))
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
 

@@ -136,7 +136,7 @@ def test_so_it_is_at_any_depth_and_with_any_activation(settings):
     check_logits_loss_and_gradients(model, *make_batch(*BATCHES["padding"]))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
 @pytest.mark.parametrize("freeze", ["body", "bottom:2"])
 def test_so_it_is_on_a_gpu(freeze, batch):

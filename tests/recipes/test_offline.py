@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from support.package_files import files_of_the_package
+from support.package_files import files_in, files_of_the_package
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -193,6 +193,9 @@ def test_the_folder_has_everything(gathered, packages):
     with zipfile.ZipFile(gathered / "wheels" / own) as wheel:
         modules = {name for name in wheel.namelist() if name.startswith("fairseq_minimodel/")}
     assert modules == files_of_the_package()
+    for name in ("benchmarks", "tests"):  # for benchmarks/gpu.sh
+        assert files_in(gathered / name) == files_in(ROOT / name)
+    assert os.access(gathered / "benchmarks/gpu.sh", os.X_OK)
 
 
 def test_another_python_an_older_glibc_and_no_pytorch(packages, tmp_path):
@@ -203,7 +206,10 @@ def test_another_python_an_older_glibc_and_no_pytorch(packages, tmp_path):
         "5.0": "cp39-cp39-manylinux_2_17",
     }.items():
         write_wheel(index, "numpy", version, f"{tag}_{os.uname().machine}")
-    settings = ["TORCH=", "FOR_PYTHON=3.10", "FOR_GLIBC=2.28"]
+    for version in ("1.0", "2.0"):
+        write_wheel(index, "pytest", version)
+    write_wheel(index, "transformers", "3.0")
+    settings = ["TORCH=", "FOR_PYTHON=3.10", "FOR_GLIBC=2.28", "WITH=pytest<2 transformers"]
     result = gather(index, tmp_path / "folder", *settings)
     assert result.returncode == 0, result.stderr
     wheels = tmp_path / "folder" / "wheels"
@@ -211,6 +217,9 @@ def test_another_python_an_older_glibc_and_no_pytorch(packages, tmp_path):
     assert not list(wheels.glob("torch-*"))
     requirements = (tmp_path / "folder" / "requirements.txt").read_text().splitlines()
     assert not [line for line in requirements if line.startswith("torch")]
+    assert requirements[-2:] == ["pytest<2", "transformers"]
+    assert [path.name.split("-")[1] for path in wheels.glob("pytest-*")] == ["1.0"]
+    assert list(wheels.glob("transformers-*"))
 
 
 @pytest.mark.parametrize(
