@@ -1,4 +1,4 @@
-"""examples/real_model, how_much_text and baselines at their SMOKE=1 size: a small BERT, generated text."""
+"""examples/real_model, how_much_text and baselines at SMOKE=1: a small BERT, generated text."""
 
 import json
 import lzma
