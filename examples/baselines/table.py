@@ -45,7 +45,9 @@ def main(out: Path) -> None:
                 found = [scores[start, method, column] for column in columns]
                 cells = [str(summarise(one)) if one else None for one in found]
                 rows.append([name, words, cost.updates, format_flops(cost.flops), *cells])
-    units = [next(iter(scores[key] for key in scores if key[2] == one))[0].measure for one in MEASURES]
+    units = [
+        next(iter(scores[key] for key in scores if key[2] == one))[0].measure for one in MEASURES
+    ]
     for column, unit in zip(MEASURES, units, strict=True):
         print(f"{column}: {unit}")
     print()
