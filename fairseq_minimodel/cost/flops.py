@@ -43,6 +43,9 @@ class Shape:
         ffn: hidden size of the feed-forward blocks.
         heads: attention heads. They split the width, so the count does not depend on them.
         vocabulary: rows of the token embedding matrix V, special tokens included.
+        modern: layers as ModernBERT's: a feed-forward with a gate, which is one product more; no
+            biases; no table of positions. Layers that attend to a window count as the others do, as
+            their products are computed in full and masked.
 
     Raises:
         InputError: a size is below 1 or absurdly large, or the heads do not divide the width.
@@ -53,9 +56,12 @@ class Shape:
     ffn: int
     heads: int
     vocabulary: int
+    modern: bool = False
 
     def __post_init__(self):
         for name, size in dataclasses.asdict(self).items():
+            if name == "modern":
+                continue
             if size < 1:
                 raise InputError(f"{name} is {size}: a model needs at least 1")
             if size > (most := MOST_LAYERS if name == "layers" else MOST):
@@ -276,7 +282,7 @@ def _body(
         flops += _linear(tokens, d, 2 * d, below, is_trained)  # key, value
         flops += _attention(outputs, sequence_length, d, inside)
         flops += _linear(outputs, d, d, inside, is_trained)  # attention output
-        flops += _linear(outputs, d, shape.ffn, inside, is_trained)
+        flops += _linear(outputs, d, shape.ffn * (1 + shape.modern), inside, is_trained)
         flops += _linear(outputs, shape.ffn, d, inside, is_trained)
     return flops
 

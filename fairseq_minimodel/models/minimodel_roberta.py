@@ -1,7 +1,7 @@
 """RoBERTa with MLM heads after any of its layers, and a choice of what is frozen."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -16,7 +16,7 @@ from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
-from ..bodies.architectures import ARCHITECTURES, complete_sizes
+from ..bodies.architectures import ROBERTA_SIZES, complete_sizes
 from ..bodies.family import (
     AUXILIARY_HEAD,
     CLASSIFICATION_HEAD,
@@ -136,6 +136,12 @@ class MiniModelRobertaConfig(TaskModuleConfig):
 class MiniModelRoberta(RobertaModel):
     """fairseq's RoBERTa with auxiliary MLM heads (Marchisio et al. 2023, MiniJoint)."""
 
+    # what models of another family have in the place of these
+    name = "minimodel_roberta"
+    config_class: type[MiniModelRobertaConfig] = MiniModelRobertaConfig
+    encoder_class: type[MiniModelEncoder] = MiniModelEncoder
+    is_modern = False  # as in `Shape`
+
     def __init__(self, cfg: DictConfig, encoder: MiniModelEncoder) -> None:
         super().__init__(cfg, encoder)
         for head in TOKEN_HEADS:
@@ -147,9 +153,9 @@ class MiniModelRoberta(RobertaModel):
     def hub_models(cls) -> dict[str, str]:
         return {}
 
-    @staticmethod
-    def add_args(parser: object) -> None:
-        gen_parser_from_dataclass(parser, MiniModelRobertaConfig(), delete_default=True)
+    @classmethod
+    def add_args(cls, parser: object) -> None:
+        gen_parser_from_dataclass(parser, cls.config_class(), delete_default=True)
 
     @classmethod
     def build_model(cls, cfg: DictConfig, task: object) -> "MiniModelRoberta":
@@ -160,19 +166,24 @@ class MiniModelRoberta(RobertaModel):
         """
         check_labels(task)
         with open_dict(cfg):
-            complete_sizes(cfg, "minimodel_roberta")
+            complete_sizes(cfg, cls.name)
             if cfg.max_positions is None:
                 cfg.max_positions = task.max_positions()
-        check(cfg)
+        cls.check(cfg)
         # fairseq's encoder fills a config of its own with what RoBERTa leaves unsaid.
         complete = OmegaConf.create(OmegaConf.to_container(cfg, enum_to_str=True))
-        model = cls(complete, MiniModelEncoder(complete, task.source_dictionary))
+        model = cls(complete, cls.encoder_class(complete, task.source_dictionary))
         for name, parameter in frozen_parameters(model, cfg.freeze):
             logger.debug("frozen: %s", name)
             parameter.requires_grad_(False)
         if model.method.name != NONE:
             with_module.install(model, model.method, cfg.freeze)
         return model
+
+    @classmethod
+    def check(cls, cfg: DictConfig) -> None:
+        """Refuse settings that contradict each other, or that the model lacks, with an `InputError`."""
+        check(cfg)
 
     def forward(
         self,
@@ -255,6 +266,7 @@ class MiniModelRoberta(RobertaModel):
             cfg.encoder_ffn_embed_dim,
             cfg.encoder_attention_heads,
             len(self.encoder.dictionary),
+            modern=self.is_modern,
         )
         frozen = {"freeze": cfg.freeze if self.method.name == NONE else self.method.charged_as}
         if classification_head is not None:
@@ -353,10 +365,15 @@ def _leave_out(state_dict: StateDict, is_left_out: Callable[[str], object]) -> N
         del state_dict[name]
 
 
-for _name in set(ARCHITECTURES) - {"minimodel_roberta"}:
-    register_model_architecture("minimodel_roberta", _name)(
-        lambda cfg, name=_name: complete_sizes(cfg, name)
-    )
+def register_sizes(sizes: Iterable[str], model: str) -> None:
+    """Register the other architectures of a model; `sizes`: all of them, by name."""
+    for architecture in set(sizes) - {model}:
+        register_model_architecture(model, architecture)(
+            lambda cfg, name=architecture: complete_sizes(cfg, name)
+        )
+
+
+register_sizes(ROBERTA_SIZES, MiniModelRoberta.name)
 
 
 def check(cfg: DictConfig) -> None:
@@ -408,7 +425,13 @@ def frozen_parameters(model: MiniModelRoberta, freeze: str) -> Iterator[tuple[st
     encoder = model.encoder.sentence_encoder
     kind, bottom, bias_is_trained, head_is_trained = parse_freeze(freeze, encoder.num_layers)
     heads = [model.encoder.lm_head, model.encoder.auxiliary_lm_heads] if head_is_trained else []
-    upper = nn.ModuleList([*encoder.layers[bottom:], *heads])
+    norm = getattr(
+        encoder, "layer_norm", None
+    )  # the final one; it goes with what is above the bottom
+    above_all = (
+        [norm] if norm is not None and (head_is_trained or bottom < len(encoder.layers)) else []
+    )
+    upper = nn.ModuleList([*encoder.layers[bottom:], *above_all, *heads])
     above = set(map(id, upper.parameters()))
     for name, parameter in model.named_parameters():
         is_language = is_language_side(name)
