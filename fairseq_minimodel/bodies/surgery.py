@@ -35,14 +35,15 @@ NEW, COPY, FROZEN = "new", "copy", "frozen"  # where what `extend` puts on top c
 
 @dataclass(frozen=True)
 class SurgeryReport:
-    """The names of the tensors that an operation kept, made and dropped."""
+    """The names of the tensors that an operation kept, made and dropped, and what else to say."""
 
     kept: tuple[str, ...]
     made: tuple[str, ...]
     dropped: tuple[str, ...]
+    note: str = ""
 
     def __str__(self) -> str:
-        lines = []
+        lines = [self.note] if self.note else []
         for action in ("kept", "made", "dropped"):
             names = getattr(self, action)
             parts = {part_of(name) for name in names if not is_identity(name)}
@@ -85,8 +86,22 @@ def truncate(checkpoint: Checkpoint, depth: int) -> tuple[Checkpoint, SurgeryRep
             state[FINAL_NORM + rest.removeprefix(MIDDLE_NORM) if is_norm else HEAD + rest] = tensor
             kept.append(name)
     dropped = tuple(name for name in checkpoint.state if name not in kept)
-    report = SurgeryReport(kept=tuple(kept), made=(), dropped=dropped)
-    return _plain_model(checkpoint, state, depth), report
+    truncated = _plain_model(checkpoint, state, depth)
+    note = _of_the_last_layer(truncated) if depth < checkpoint.layers else ""
+    return truncated, SurgeryReport(tuple(kept), (), dropped, note)
+
+
+def _of_the_last_layer(checkpoint: Checkpoint) -> str:
+    """What to say of a last layer that attends to a window; "": it attends to all tokens."""
+    body = checkpoint.body_settings()
+    every, depth = body.get("global_every", 1), checkpoint.layers
+    if depth % every == 1 % every:
+        return ""
+    return (
+        f"layer {depth}, the last now, attends to a window of {body['local_attention']} tokens, and "
+        f"depths of {every} k + 1 (1, {1 + every}, {1 + 2 * every}, ...) end on a layer that attends "
+        "to all"
+    )
 
 
 def extend(
@@ -149,8 +164,9 @@ def extend(
             if new not in state:  # what the first layer lacks
                 state[new] = fresh(new, state[EMBEDDING].new_empty(shape), generator)
     made = tuple(name for name in state if name not in kept)
-    report = SurgeryReport(kept=kept, made=made, dropped=dropped)
-    return _plain_model(checkpoint, state, total), report
+    extended = _plain_model(checkpoint, state, total)
+    note = _of_the_last_layer(extended) if total != checkpoint.layers else ""
+    return extended, SurgeryReport(kept, made, dropped, note)
 
 
 def step_1b(depth: int, head: str) -> str:
