@@ -1,6 +1,7 @@
 """ModernBERT with MLM heads after any of its layers, and a choice of what is frozen."""
 
 from dataclasses import dataclass
+from typing import Optional
 
 from fairseq import utils
 from fairseq.models import register_model
@@ -30,6 +31,10 @@ DEFAULTS = MODERNBERT.settings
 
 @dataclass
 class MiniModelModernBertConfig(MiniModelRobertaConfig):
+    max_positions: Optional[int] = option(
+        None,
+        "longest input, in tokens; there is no table of positions (default: the task's length)",
+    )
     dropout: float = option(0.0, "dropout probability")
     attention_dropout: float = option(0.0, "dropout probability of attention weights")
     global_rope_theta: float = option(
