@@ -78,10 +78,10 @@ class ModernSentenceEncoder(ModernBody):
         token_embeddings: Tensor | None = None,
     ) -> dict[str, list[Tensor]]:
         """Hidden states, each length x batch x width; arguments as in `MiniModelEncoder.forward`."""
-        last, states = self.hidden_states(src_tokens, token_embeddings)
+        states = [one.transpose(0, 1) for one in self.hidden_states(src_tokens, token_embeddings)]
         return {
-            "encoder_out": [last.transpose(0, 1)],
-            "encoder_states": [one.transpose(0, 1) for one in states if return_all_hiddens],
+            "encoder_out": states[-1:],
+            "encoder_states": states if return_all_hiddens else [],
         }
 
 

@@ -164,12 +164,11 @@ class ModernBody(nn.Module):
     def num_layers(self) -> int:
         return self.sizes.layers
 
-    def hidden_states(
-        self, tokens: Tensor, token_embeddings: Tensor | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The last hidden states, and those after the embeddings and each layer, without a LayerNorm.
+    def hidden_states(self, tokens: Tensor, token_embeddings: Tensor | None = None) -> list[Tensor]:
+        """Hidden states after the embeddings and after each layer, each batch x length x width.
 
-        Each is batch x length x width; at padding they mean nothing.
+        Those of the last layer have been through the last LayerNorm, as in transformers; those below
+        are the plain sums. At padding they mean nothing.
 
         Args:
             tokens: ids, batch x length.
@@ -185,4 +184,4 @@ class ModernBody(nn.Module):
         for number, layer in enumerate(self.layers):
             x = layer(x, everywhere if sizes.is_global(number) else around, rates)
             states.append(x)
-        return self.layer_norm(x), states
+        return [*states[:-1], self.layer_norm(x)]
