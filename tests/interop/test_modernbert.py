@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.huggingface_models import generated_texts
-from support.modern_models import ROLES, make_modern
+from support.modern_models import NAMES, make_modern
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
 from fairseq_minimodel.bodies.family import EMBEDDING
@@ -23,21 +23,21 @@ from fairseq_minimodel.vocabulary.tokenizers import Vocabulary
 transformers = pytest.importorskip("transformers")
 
 TEXTS = generated_texts()
-OURS = {"unk": "<unk>", "cls": "<s>", "sep": "</s>", "pad": "<pad>", "mask": "<mask>"}
-NAMES = {OURS[role]: name for role, name in ROLES.items()}
+OURS = ("<unk>", "<s>", "</s>", "<pad>", "<mask>")  # in the order of NAMES
 
 
 class Imported:
     """A model as transformers has it, and what became of it."""
 
-    def __init__(self, folder, **settings):
+    def __init__(self, folder, names=NAMES, **settings):
         self.folder = folder
-        self.model, self.tokenizer = make_modern(folder / "model", TEXTS, **settings)
+        self.model, self.tokenizer = make_modern(folder / "model", TEXTS, names=names, **settings)
         import_hf(folder / "model", "xx", folder / "body")
         self.checkpoint = read_checkpoint(folder / "body/body.pt")
         self.pack = load_pack(folder / "body/pack")
         self.vocabulary = Vocabulary(self.pack.tokenizer, self.pack.dictionary)
-        names = [NAMES.get(symbol, symbol) for symbol in self.pack.symbols]
+        theirs = dict(zip(OURS, names.values(), strict=True))
+        names = [theirs.get(symbol, symbol) for symbol in self.pack.symbols]
         self.rows = torch.tensor(self.tokenizer.convert_tokens_to_ids(names))  # theirs, of ours
         self.ours = build_model(self.checkpoint, self.pack.symbols)
 
@@ -120,6 +120,18 @@ def test_the_window_of_the_real_models_is_theirs(tmp_path):
     model.compare(*model.batch([400, 64, 66, 131]))
 
 
+def test_special_tokens_may_have_the_names_of_other_tokenizers(tmp_path):
+    """As in mmBERT, whose tokenizer is Gemma's: the first and the last are those of a text."""
+    tokens = ("<unk>", "<bos>", "<eos>", "<pad>", "<mask>")
+    names = dict(zip(("unk", "bos", "eos", "pad", "mask"), tokens, strict=True))
+    model = Imported(tmp_path, names)
+    assert sorted(model.rows.tolist()) == list(range(len(model.tokenizer)))
+    ids = numpy.concatenate([[0], model.vocabulary.encode(TEXTS[0]), [2]])
+    assert model.rows[ids].tolist() == model.tokenizer(TEXTS[0])["input_ids"]
+    ids = torch.tensor(ids)[None]
+    model.compare(ids, torch.ones_like(ids, dtype=torch.bool))
+
+
 def test_padding_and_neighbours_change_nothing(imported):
     ids, real = imported.batch([30, 7])
     with torch.inference_mode():
@@ -138,9 +150,9 @@ def test_a_model_without_an_mlm_head_gets_a_new_one(tmp_path, capsys):
     checkpoint = read_checkpoint(tmp_path / "body/body.pt")
     symbols = load_pack(tmp_path / "body/pack").symbols
     ids = torch.arange(4, 60)[None]
-    names = [NAMES.get(symbol, symbol) for symbol in symbols[4:60]]
+    theirs = torch.tensor([tokenizer.convert_tokens_to_ids(symbols[4:60])])
     with torch.inference_mode():
-        expected = model(torch.tensor([tokenizer.convert_tokens_to_ids(names)])).last_hidden_state
+        expected = model(theirs).last_hidden_state
         found = build_model(checkpoint, symbols)(ids, features_only=True)[0]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     assert checkpoint.state["encoder.lm_head.dense.weight"].std() == pytest.approx(0.02, rel=0.1)
