@@ -90,7 +90,11 @@ class Checkpoint:
     def _max_positions(self) -> int:
         if self.family.has_positions:
             return self.state[POSITIONS].size(0) - POSITION_OFFSET
-        longest = self.model_config.get("max_positions")
+        task = self.config.get("task") or {}
+        # left out, it is that of the task that the model was built with
+        given = [self.model_config, "max_positions"], [task, "tokens_per_sample", "max_positions"]
+        given = (one.get(name) for one, *names in given for name in names)
+        longest = next((one for one in given if one is not None), None)
         if type(longest) is not int or longest < 1:
             raise InputError(
                 f"{self.path} does not fit its settings: max_positions is {shown(longest)}, and a "

@@ -44,6 +44,7 @@ class TaskSettings:
     _name: str | None = None
     data: str | None = None
     tokens_per_sample: int | None = None
+    max_positions: int | None = None
     mask_prob: float | None = None
     init_token: int | None = None
     separator_token: int | None = None

@@ -87,7 +87,7 @@ PHRASES = {
     "global_rope_theta": "rotary positions of base {:g}".format,
     "local_rope_theta": "in a window {:g}".format,
     "local_attention": "windows of {:,} tokens".format,
-    "global_every": "attention to all tokens in the layers 1, 1 + {0}, 1 + 2 x {0}, ...".format,
+    "global_every": "one layer in {:,} attends to all tokens".format,
     "size": partial(counted, noun="symbol"),
     "fingerprint": str,
     "first_pieces": lambda pieces: f"the first {' '.join(pieces)}",

@@ -91,6 +91,19 @@ def test_pretraining_logs_the_loss_of_each_head_and_what_it_cost(joint):
     assert re.search(r"MLM heads +after layers 1-2, layer 4 \(the last\)", verb("inspect", joint))
 
 
+def test_it_resumes_by_bits_and_its_longest_input_is_the_tasks_where_none_is_given(
+    source_data, tmp_path
+):
+    options = [*MASKED, *MODEL[:-2], "--criterion", "joint_masked_lm"]
+    train(source_data, tmp_path / "whole", *options)
+    train(source_data, tmp_path / "halves", *options, "--max-update", "2")
+    assert "Loaded checkpoint" in train(source_data, tmp_path / "halves", *options)
+    whole, halves = (tmp_path / name / "checkpoint_last.pt" for name in ("whole", "halves"))
+    assert read_checkpoint(whole).body_settings()["max_positions"] == 32
+    left, right = state_of(whole), state_of(halves)
+    assert all(torch.equal(left[name], right[name]) for name in left if "lineage" not in name)
+
+
 @pytest.mark.parametrize("freeze", ["none", "language", "body", "bottom:2", "bottom:4-head+bias"])
 def test_what_is_frozen_stays_by_bits_and_the_rest_is_trained(freeze, joint, source_data, tmp_path):
     train(
