@@ -22,7 +22,7 @@ from .frozen_encoder import FrozenEncoder
 class MiniModelEncoder(RobertaEncoder):
     """RoBERTa's encoder with auxiliary heads and an identity (`bodies/identity.py`)."""
 
-    has_lean_body = True  # whether `nn/frozen_body.py` can stand for the layers
+    frozen_class = FrozenEncoder
 
     def __init__(self, cfg: DictConfig, dictionary: object) -> None:
         super().__init__(cfg, dictionary)
@@ -34,7 +34,7 @@ class MiniModelEncoder(RobertaEncoder):
             if isinstance(module, norms):
                 module.eps = cfg.layer_norm_eps
         is_lean = parse_freeze(cfg.freeze).kind in (BODY, BOTTOM) and not self.auxiliary_lm_heads
-        self.frozen = FrozenEncoder(cfg) if is_lean and self.has_lean_body else None
+        self.frozen = self.frozen_class(cfg) if is_lean else None
         self.register_buffer("lineage", encode(new_lineage()))
         self.register_buffer("vocabulary", encode(fingerprint(dictionary.symbols)))
         self.has_second_text = False

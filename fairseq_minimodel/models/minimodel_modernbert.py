@@ -16,8 +16,9 @@ from ..errors import InputError
 from ..modules.method import NONE
 from ..nn.frozen_body import DropoutRates
 from ..nn.lm_head import LMHeadTransform
-from ..nn.modern_body import ModernBody, Sizes
+from ..nn.modern_body import ModernBody
 from .encoder import MiniModelEncoder
+from .frozen_encoder import FrozenModernEncoder, sizes_of
 from .minimodel_roberta import (
     MiniModelRoberta,
     MiniModelRobertaConfig,
@@ -57,16 +58,7 @@ class ModernSentenceEncoder(ModernBody):
     """The body, called as fairseq's encoders are."""
 
     def __init__(self, cfg: DictConfig, embed_tokens: nn.Embedding) -> None:
-        sizes = Sizes(
-            layers=cfg.encoder_layers,
-            width=cfg.encoder_embed_dim,
-            ffn=cfg.encoder_ffn_embed_dim,
-            heads=cfg.encoder_attention_heads,
-            global_every=cfg.global_every,
-            window=cfg.local_attention,
-            global_theta=cfg.global_rope_theta,
-            local_theta=cfg.local_rope_theta,
-        )
+        sizes = sizes_of(cfg)
         rates = DropoutRates(cfg.dropout, cfg.attention_dropout, cfg.activation_dropout)
         super().__init__(sizes, embed_tokens, rates, utils.get_activation_fn(cfg.activation_fn))
         self.register_buffer("version", tensor([1.0]))  # all of fairseq's have it
@@ -88,7 +80,7 @@ class ModernSentenceEncoder(ModernBody):
 class ModernEncoder(MiniModelEncoder):
     """ModernBERT's encoder with auxiliary heads and an identity."""
 
-    has_lean_body = False
+    frozen_class = FrozenModernEncoder
 
     def __init__(self, cfg: DictConfig, dictionary: object) -> None:
         super().__init__(cfg, dictionary)
@@ -137,11 +129,6 @@ class MiniModelModernBert(MiniModelRoberta):
             raise InputError(
                 f"--task-module {cfg.task_module} is for minimodel_roberta, and {cls.name} has no task "
                 "modules yet: leave it out and fine-tune the body (--freeze language)"
-            )
-        if str(cfg.body_precision) != "parameters":
-            raise InputError(
-                f"--body-precision {cfg.body_precision} is for minimodel_roberta, and {cls.name} has "
-                "no frozen body of its own yet: leave it out (--bf16 is there)"
             )
 
 

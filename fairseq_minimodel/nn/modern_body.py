@@ -74,19 +74,28 @@ class Reach:
             mask = near if mask is None else mask & near
         if mask is not None:  # padding attends to itself: over nothing, softmax is not a number
             mask = mask | (distances == 0)
-        # computed anew, as a buffer would lose its precision in a model of 16 bits
-        steps = torch.arange(0, head_width, 2, dtype=torch.float, device=device) / head_width
-        angles = torch.outer(places.float(), theta**-steps).repeat(1, 2)
+        angles = rotary_angles(places, theta, head_width)
         return cls(mask, angles.cos(), angles.sin())
 
     def rotate(self, x: Tensor) -> Tensor:
-        """Queries or keys, batch x heads x length x width of a head, turned by their positions.
+        """Queries or keys, batch x heads x length x width of a head, turned by their positions."""
+        return turn(x, self.cosine, self.sine)
 
-        The dimensions i and i + width / 2 are the two of a plane.
-        """
-        first, second = x.float().chunk(2, dim=-1)
-        turned = x.float() * self.cosine + torch.cat([-second, first], dim=-1) * self.sine
-        return turned.to(x.dtype)
+
+def rotary_angles(places: Tensor, theta: float, head_width: int) -> Tensor:
+    """The angles of RoPE at some positions, positions x width of a head, in float32.
+
+    They are computed anew in each pass, as a buffer would lose its precision in a model of 16 bits.
+    """
+    steps = torch.arange(0, head_width, 2, dtype=torch.float, device=places.device) / head_width
+    return torch.outer(places.float(), theta**-steps).repeat(1, 2)
+
+
+def turn(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Vectors of heads, turned; the dimensions i and i + width / 2 are the two of a plane."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    first, second = wide.chunk(2, dim=-1)
+    return (wide * cosine + torch.cat([-second, first], dim=-1) * sine).to(x.dtype)
 
 
 class SelfAttention(nn.Module):

@@ -111,7 +111,7 @@ def test_masked_lm_agrees_with_pytorch(name, freeze):
         length,
         freeze=freeze,
         masked_fraction=fraction,
-        predictions_only=not shape.modern and (freeze == "body" or freeze.startswith("bottom")),
+        predictions_only=freeze == "body" or freeze.startswith("bottom"),
     )
     assert_close(ours, reference)
 

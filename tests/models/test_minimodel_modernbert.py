@@ -190,7 +190,6 @@ def test_a_model_of_16_bits_computes_nearly_the_same():
         ({"global_every": 0}, "--global-every 0: give more than 0"),
         ({"local_rope_theta": -1.0}, "--local-rope-theta -1.0: give more than 0"),
         ({"task_module": "lora"}, "minimodel_modernbert has no task modules yet: leave it out"),
-        ({"body_precision": "bfloat16", "freeze": "body"}, "no frozen body of its own yet"),
         ({"auxiliary_head_layers": "5"}, "auxiliary heads after layers 1 to 4"),
     ],
 )

@@ -277,7 +277,6 @@ def test_what_does_not_go_yet_is_one_sentence(joint, source_data, tmp_path):
     refused([*adapting, *other], *words)
     refused([*tuning, *MODEL, "--local-attention", "16"], str(joint), "give --local-attention 8")
     refused([*tuning, *MODEL, "--task-module", "lora"], "has no task modules yet: leave it out")
-    refused([*adapting, *ARCH, "--body-precision", "bfloat16"], "no frozen body of its own yet")
     (tmp_path / "text").write_text("a\n")
     options = ["--language", "de", "--text", tmp_path / "text", "--output", tmp_path / "out"]
     refused(["fairseq-minimodel", "adapt", "--model", joint, *options], "adapt cannot take yet")
