@@ -59,7 +59,7 @@ class Checkpoint:
             InputError: the body is of a form that this package's model of the family does not have,
                 or parts of it are missing.
         """
-        settings, own = self.model_config, self.family.settings
+        settings = self.model_config
         for name in self.family.unsupported:
             if settings.get(name):
                 raise InputError(
@@ -84,8 +84,21 @@ class Checkpoint:
             "max_positions": self._max_positions(),
             "activation_fn": settings.get("activation_fn", "gelu"),
             "layer_norm_eps": settings.get("layer_norm_eps", LAYER_NORM_EPS),
-            **{name: settings.get(name, default) for name, default in own.items()},
+            **self._own_settings(),
         }
+
+    def _own_settings(self) -> dict[str, Any]:
+        """Those that only the family has, all of them numbers above 0."""
+        found = {}
+        for name, default in self.family.settings.items():
+            given = self.model_config.get(name)
+            found[name] = default if given is None else given
+            if not found[name] > 0:
+                raise InputError(
+                    f"{self.path} does not fit its settings: {name} is {shown(given)}, and it is above "
+                    f"0; {AGAIN}"
+                )
+        return found
 
     def _max_positions(self) -> int:
         if self.family.has_positions:

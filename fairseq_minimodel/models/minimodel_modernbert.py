@@ -22,7 +22,6 @@ from .frozen_encoder import FrozenModernEncoder, sizes_of
 from .minimodel_roberta import (
     MiniModelRoberta,
     MiniModelRobertaConfig,
-    check,
     option,
     register_sizes,
 )
@@ -115,7 +114,7 @@ class MiniModelModernBert(MiniModelRoberta):
 
     @classmethod
     def check(cls, cfg: DictConfig) -> None:
-        check(cfg)
+        super().check(cfg)
         if cfg.encoder_embed_dim // cfg.encoder_attention_heads % 2:
             raise InputError(
                 f"attention heads of an odd width ({cfg.encoder_embed_dim} / "

@@ -104,7 +104,8 @@ class MiniModelRobertaConfig(TaskModuleConfig):
         "what training does not change: none; language (token embeddings and output bias); body "
         "(everything else); bottom:N (language side, position embeddings, embedding LayerNorm, layers "
         "1 to N); bottom:N+bias (the same, but for the output bias, which is trained with a new head); "
-        "bottom:N-head, bottom:N-head+bias (the MLM heads are not trained either)",
+        "bottom:N-head, bottom:N-head+bias (the MLM heads are not trained either). A LayerNorm after "
+        "the last layer is trained with what is above the bottom",
     )
     forget_every: int = option(
         0,
@@ -183,7 +184,21 @@ class MiniModelRoberta(RobertaModel):
     @classmethod
     def check(cls, cfg: DictConfig) -> None:
         """Refuse settings that contradict each other, or that the model lacks, with an `InputError`."""
-        check(cfg)
+        auxiliary_layers(cfg)
+        if cfg.encoder_embed_dim % cfg.encoder_attention_heads:
+            raise InputError(
+                f"a width of {cfg.encoder_embed_dim} (--encoder-embed-dim) does not divide into "
+                f"{cfg.encoder_attention_heads} attention heads (--encoder-attention-heads)"
+            )
+        freeze = parse_freeze(cfg.freeze, cfg.encoder_layers)
+        if cfg.forget_every < 0:
+            raise InputError(f"--forget-every {cfg.forget_every} is below 0")
+        if cfg.forget_every and (freeze.kind != NOTHING or cfg.task_module != NONE):
+            raise InputError(
+                f"--forget-every {cfg.forget_every} is for pretraining, in which the body learns to do "
+                "with ever new token embeddings: leave it out where one of the two is frozen "
+                "(adaptation, --freeze, --task-module)"
+            )
 
     def forward(
         self,
@@ -376,25 +391,6 @@ def register_sizes(sizes: Iterable[str], model: str) -> None:
 register_sizes(ROBERTA_SIZES, MiniModelRoberta.name)
 
 
-def check(cfg: DictConfig) -> None:
-    """Refuse settings that contradict each other with an `InputError`."""
-    auxiliary_layers(cfg)
-    if cfg.encoder_embed_dim % cfg.encoder_attention_heads:
-        raise InputError(
-            f"a width of {cfg.encoder_embed_dim} (--encoder-embed-dim) does not divide into "
-            f"{cfg.encoder_attention_heads} attention heads (--encoder-attention-heads)"
-        )
-    freeze = parse_freeze(cfg.freeze, cfg.encoder_layers)
-    if cfg.forget_every < 0:
-        raise InputError(f"--forget-every {cfg.forget_every} is below 0")
-    if cfg.forget_every and (freeze.kind != NOTHING or cfg.task_module != NONE):
-        raise InputError(
-            f"--forget-every {cfg.forget_every} is for pretraining, in which the body learns to do "
-            "with ever new token embeddings: leave it out where one of the two is frozen (adaptation, "
-            "--freeze, --task-module)"
-        )
-
-
 def check_labels(task: object) -> None:
     """Refuse another number of classes than the data of `sentence_prediction` have labels.
 
@@ -425,13 +421,10 @@ def frozen_parameters(model: MiniModelRoberta, freeze: str) -> Iterator[tuple[st
     encoder = model.encoder.sentence_encoder
     kind, bottom, bias_is_trained, head_is_trained = parse_freeze(freeze, encoder.num_layers)
     heads = [model.encoder.lm_head, model.encoder.auxiliary_lm_heads] if head_is_trained else []
-    norm = getattr(
-        encoder, "layer_norm", None
-    )  # the final one; it goes with what is above the bottom
-    above_all = (
-        [norm] if norm is not None and (head_is_trained or bottom < len(encoder.layers)) else []
-    )
-    upper = nn.ModuleList([*encoder.layers[bottom:], *above_all, *heads])
+    upper = nn.ModuleList([*encoder.layers[bottom:], *heads])
+    final_norm = getattr(encoder, "layer_norm", None)
+    if final_norm is not None and len(upper):  # it is above the bottom, as they are
+        upper.append(final_norm)
     above = set(map(id, upper.parameters()))
     for name, parameter in model.named_parameters():
         is_language = is_language_side(name)

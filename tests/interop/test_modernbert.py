@@ -279,3 +279,32 @@ def test_a_body_with_the_head_of_a_task_is_not_exported_yet(imported, tmp_path, 
     error = capsys.readouterr().err
     assert f"{tmp_path / 'tuned.pt'} has the head of a task (span_head), and a ModernBERT" in error
     assert "export the body that it was fine-tuned from" in error
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"global_every": 0}, "global_every is 0, and it is above 0"),
+        ({"local_attention": -8}, "local_attention is -8, and it is above 0"),
+        ({"local_rope_theta": "10"}, "local_rope_theta is '10', not a number"),
+        ({"max_positions": 0}, "max_positions is 0, and a ModernBERT has no table of positions"),
+    ],
+)
+def test_a_checkpoint_with_settings_that_cannot_be_is_refused(
+    imported, tmp_path, capsys, settings, message
+):
+    body = imported.checkpoint
+    write_checkpoint(tmp_path / "body.pt", body.replaced(body.state, **settings))
+    arguments = ["--body", str(tmp_path / "body.pt"), "--depth", "5"]
+    shutil.copyfile(imported.folder / "body/dict.txt", tmp_path / "dict.txt")
+    assert main(["truncate", *arguments, "--output", str(tmp_path / "out.pt")]) == 2
+    error = capsys.readouterr().err
+    assert message in error and str(tmp_path / "body.pt") in error
+
+
+def test_a_checkpoint_of_another_form_than_its_family_is_refused(imported, tmp_path):
+    state = dict(imported.checkpoint.state)
+    del state["encoder.sentence_encoder.layers.2.gate.weight"]
+    write_checkpoint(tmp_path / "body.pt", imported.checkpoint.replaced(state))
+    with pytest.raises(InputError, match=r"not a complete ModernBERT: it lacks .*2\.gate\.weight"):
+        read_checkpoint(tmp_path / "body.pt")
