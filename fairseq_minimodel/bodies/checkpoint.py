@@ -66,7 +66,7 @@ class Checkpoint:
                     f"{self.path} was trained with {name}={settings[name]}, which {self.family.model} "
                     "does not have"
                 )
-        needed = (self.family.ffn, POSITIONS) if self.family.has_positions else (self.family.ffn,)
+        needed = (self.family.ffn, *[POSITIONS] * self.family.has_positions)
         check_presence(self.path, self.state, needed, self.family)
         architecture = ARCHITECTURES.get(settings.get("_name"), {})
         name = "encoder_attention_heads"

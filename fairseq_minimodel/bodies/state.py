@@ -62,9 +62,7 @@ def check_state(path: Path, state: StateDict, family: Family) -> None:
             "they are not numbered from 0 on without a gap "
             f"({', '.join(there[-3:]) or 'none'} the last)"
         )
-    matrices = (
-        (EMBEDDING, POSITIONS, family.ffn) if family.has_positions else (EMBEDDING, family.ffn)
-    )
+    matrices = (EMBEDDING, *[POSITIONS] * family.has_positions, family.ffn)
     check_presence(path, state, matrices, family)
     for name in matrices:
         if state[name].dim() != 2:

@@ -98,17 +98,13 @@ class FrozenModernBody:
         for number, layer in enumerate(self.layers):
             normed = layer.attention_norm.layer_norm(x) if layer.attention_norm else x
             if number + 1 < len(self.layers):
-                queries, query, rest = (
-                    tokens,
-                    *layer.query_key_value.linear(normed).split(
-                        [x.shape[1], 2 * x.shape[1]], dim=-1
-                    ),
-                )
+                queries = tokens
+                query, key, value = layer.query_key_value.linear(normed).chunk(3, dim=-1)
             else:
-                weight, width = layer.query_key_value.weight, x.shape[1]
-                query = functional.linear(normed[chosen], weight[:width])
-                queries, rest, x = last, functional.linear(normed, weight[width:]), x[chosen]
-            attended = self._attend(number, query, queries, *rest.chunk(2, dim=-1), tokens, rates)
+                queries, weight, width = last, layer.query_key_value.weight, x.shape[1]
+                key, value = functional.linear(normed, weight[width:]).chunk(2, dim=-1)
+                query, x = functional.linear(normed[chosen], weight[:width]), x[chosen]
+            attended = self._attend(number, query, queries, key, value, tokens, rates)
             x = add_dropout(x, layer.attention_output.linear(attended), rates.hidden)
             inner, gate = layer.ffn_input.linear(layer.ffn_norm.layer_norm(x)).chunk(2, dim=-1)
             inner = dropout(self.activation(inner) * gate, rates.activation)
