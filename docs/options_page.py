@@ -18,6 +18,7 @@ from omegaconf import MISSING
 
 import fairseq_minimodel
 from fairseq_minimodel.bodies.architectures import ARCHITECTURES
+from fairseq_minimodel.models.minimodel_modernbert import MiniModelModernBertConfig
 from fairseq_minimodel.models.minimodel_roberta import MiniModelRobertaConfig
 from fairseq_minimodel.models.with_module import TaskModuleConfig
 from fairseq_minimodel.modules.method import Method
@@ -49,6 +50,8 @@ def page() -> str:
     parts = [START, "## The model: `--arch`\n", *_architectures()]
     own = [name for name in _names(MiniModelRobertaConfig) if name not in module]
     parts += ["## The model: group `model`\n", *_table(MiniModelRobertaConfig, own)]
+    parts += ["## Of `minimodel_modernbert`, in addition or with another default: group `model`\n"]
+    parts += _table(MiniModelModernBertConfig, list(_own_names(MiniModelModernBertConfig)))
     parts += [
         "## Task modules: group `model`\n",
         *_table(TaskModuleConfig, _names(TaskModuleConfig)),
@@ -120,6 +123,11 @@ def _names(config: type) -> list[str]:
         for field in dataclasses.fields(config)
         if field.name != "_name" and not str(field.default).startswith("${")
     ]
+
+
+def _own_names(config: type) -> Iterator[str]:
+    """The options that a config itself gives, and not one that it extends."""
+    return (name for name in _names(config) if name in vars(config)["__annotations__"])
 
 
 def _table(config: type, names: list[str]) -> Iterator[str]:

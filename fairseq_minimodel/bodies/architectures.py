@@ -4,7 +4,7 @@ In a configuration a size is `None` until the model is built, so that `--arch` a
 `model._name` mean the same thing.
 """
 
-ARCHITECTURES = {
+ROBERTA_SIZES = {
     # small enough for tests
     "minimodel_roberta": {
         "encoder_layers": 4,
@@ -25,6 +25,28 @@ ARCHITECTURES = {
         "encoder_attention_heads": 16,
     },
 }
+# those of Warner et al. 2024 (arXiv 2412.13663, table 4), but for the first
+MODERNBERT_SIZES = {
+    "minimodel_modernbert": {
+        "encoder_layers": 4,
+        "encoder_embed_dim": 64,
+        "encoder_ffn_embed_dim": 96,
+        "encoder_attention_heads": 4,
+    },
+    "minimodel_modernbert_base": {
+        "encoder_layers": 22,
+        "encoder_embed_dim": 768,
+        "encoder_ffn_embed_dim": 1152,
+        "encoder_attention_heads": 12,
+    },
+    "minimodel_modernbert_large": {
+        "encoder_layers": 28,
+        "encoder_embed_dim": 1024,
+        "encoder_ffn_embed_dim": 2624,
+        "encoder_attention_heads": 16,
+    },
+}
+ARCHITECTURES = ROBERTA_SIZES | MODERNBERT_SIZES
 
 
 def complete_sizes(config: object, architecture: str) -> None:
@@ -32,3 +54,8 @@ def complete_sizes(config: object, architecture: str) -> None:
     for name, size in ARCHITECTURES[architecture].items():
         if getattr(config, name, None) is None:
             setattr(config, name, size)
+
+
+def model_of(architecture: str) -> str:
+    """The model that an architecture is of."""
+    return next(iter(MODERNBERT_SIZES if architecture in MODERNBERT_SIZES else ROBERTA_SIZES))

@@ -22,10 +22,9 @@ from .family import (
     Family,
     layer_of,
 )
-from .identity import family_of_state
 from .language_side import LanguageSide, StateDict, language_side_of
 from .settings import AGAIN, LAYER_NORM_EPS, SENTENCE_SETTINGS, read_settings
-from .state import check_presence, check_state, with_present_names
+from .state import check_presence, checked_family, with_present_names
 from .weights import DIVERGED, check_weights, read_torch
 
 
@@ -57,17 +56,18 @@ class Checkpoint:
         """The settings that the body's weights decide: sizes, read off the tensors, and the rest.
 
         Raises:
-            InputError: the body is of a form that `minimodel_roberta` does not have, or parts of it
-                are missing.
+            InputError: the body is of a form that this package's model of the family does not have,
+                or parts of it are missing.
         """
         settings = self.model_config
         for name in self.family.unsupported:
             if settings.get(name):
                 raise InputError(
-                    f"{self.path} was trained with {name}={settings[name]}, which minimodel_roberta "
+                    f"{self.path} was trained with {name}={settings[name]}, which {self.family.model} "
                     "does not have"
                 )
-        check_presence(self.path, self.state, (self.family.ffn, POSITIONS), self.family)
+        needed = (self.family.ffn, *[POSITIONS] * self.family.has_positions)
+        check_presence(self.path, self.state, needed, self.family)
         architecture = ARCHITECTURES.get(settings.get("_name"), {})
         name = "encoder_attention_heads"
         heads, width = settings.get(name) or architecture.get(name), self.state[EMBEDDING].size(1)
@@ -81,10 +81,39 @@ class Checkpoint:
             "encoder_embed_dim": width,
             "encoder_ffn_embed_dim": self.state[self.family.ffn].size(0),
             "encoder_attention_heads": heads,
-            "max_positions": self.state[POSITIONS].size(0) - POSITION_OFFSET,
+            "max_positions": self._max_positions(),
             "activation_fn": settings.get("activation_fn", "gelu"),
             "layer_norm_eps": settings.get("layer_norm_eps", LAYER_NORM_EPS),
+            **self._own_settings(),
         }
+
+    def _own_settings(self) -> dict[str, Any]:
+        """Those that only the family has, all of them numbers above 0."""
+        found = {}
+        for name, default in self.family.settings.items():
+            given = self.model_config.get(name)
+            found[name] = default if given is None else given
+            if not found[name] > 0:
+                raise InputError(
+                    f"{self.path} does not fit its settings: {name} is {shown(given)}, and it is above "
+                    f"0; {AGAIN}"
+                )
+        return found
+
+    def _max_positions(self) -> int:
+        if self.family.has_positions:
+            return self.state[POSITIONS].size(0) - POSITION_OFFSET
+        task = self.config.get("task") or {}
+        # left out, it is that of the task that the model was built with
+        given = [self.model_config, "max_positions"], [task, "tokens_per_sample", "max_positions"]
+        given = (one.get(name) for one, *names in given for name in names)
+        longest = next((one for one in given if one is not None), None)
+        if type(longest) is not int or longest < 1:
+            raise InputError(
+                f"{self.path} does not fit its settings: max_positions is {shown(longest)}, and a "
+                f"{self.family.name} has no table of positions that would say it"
+            )
+        return longest
 
     def sentence_settings(self) -> dict[str, Any]:
         """The settings that say how the model makes sentence vectors; none if it is not for them."""
@@ -142,13 +171,7 @@ def read_checkpoint(path: str | Path, *, finite: bool = True) -> Checkpoint:
         raise InputError(
             f"{path} is not a {ROBERTA.name} checkpoint of fairseq: it has no {EMBEDDING}"
         )
-    check_state(path, state, ROBERTA)
-    family = family_of_state(state)
-    if family is None:
-        raise InputError(
-            f"{path} is a model of a family that this version does not know: update "
-            "fairseq-minimodel, or copy the file again"
-        )
+    family = checked_family(path, state)
     config = read_settings(path, content)
     extra = content.get("extra_state")
     if not isinstance(extra, dict | None):

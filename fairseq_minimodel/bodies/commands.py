@@ -8,7 +8,7 @@ from ..cost.gpus import GPUS
 from ..cost.plan import Machine, Plan
 from ..files.atomic import write_json
 from ..files.outputs import check_file, json_form
-from .architectures import ARCHITECTURES
+from .architectures import ARCHITECTURES, MODERNBERT_SIZES
 
 PLAN = json_form("a plan of flops", "target_vocabulary", "runs", "steps", "totals")
 
@@ -55,7 +55,8 @@ def flops(
 
 def _named_shape(arch: str, vocabulary: int) -> Shape:
     names = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")
-    return Shape(*(ARCHITECTURES[arch][f"encoder_{name}"] for name in names), vocabulary)
+    sizes = (ARCHITECTURES[arch][f"encoder_{name}"] for name in names)
+    return Shape(*sizes, vocabulary, modern=arch in MODERNBERT_SIZES)
 
 
 def _shape_of_body(body: Path) -> Shape:

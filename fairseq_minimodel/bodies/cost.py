@@ -65,6 +65,7 @@ def shape_of(checkpoint: Checkpoint) -> Shape:
         ffn=body["encoder_ffn_embed_dim"],
         heads=body["encoder_attention_heads"],
         vocabulary=language_side_of(checkpoint.state).vocabulary_size,
+        modern=checkpoint.family.is_modern,
     )
 
 

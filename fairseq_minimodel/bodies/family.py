@@ -20,10 +20,14 @@ EMBEDDING = f"{ENCODER}embed_tokens.weight"
 POSITIONS = f"{ENCODER}embed_positions.weight"
 EMBEDDING_NORM = f"{ENCODER}layernorm_embedding."
 LAYERS = f"{ENCODER}layers."
+FINAL_NORM = (
+    f"{ENCODER}layer_norm."  # after the last layer, in families whose layers have theirs first
+)
 VERSION = f"{ENCODER}version"  # a buffer of fairseq's
 HEAD = f"{BODY}lm_head."
 TIED_PROJECTION, OUTPUT_BIAS = f"{HEAD}weight", f"{HEAD}bias"
 MIDDLE_HEADS = f"{BODY}auxiliary_lm_heads."  # by the layer, counted from 1, that they stand after
+MIDDLE_NORM = "final_norm."  # of a middle head, in the place of the `FINAL_NORM`
 # Buffers that say what a model is (`bodies/identity.py`); the last, over which body a task module
 # was trained.
 LINEAGE, VOCABULARY, TASK_BODY = f"{BODY}lineage", f"{BODY}vocabulary", f"{BODY}task_body"
@@ -126,14 +130,20 @@ class Family:
 
     Attributes:
         name: in words.
+        model: the model of this package that a body of the family is, by its name for --arch.
+        settings: what its model has besides sizes and activation, by fairseq's names: the defaults.
         prefix_there: the beginning of Hugging Face's names of a body's tensors, which models without
             a head lack.
         embeddings: modules before the layers.
         layer: modules of a layer; their names begin with that of the layer.
+        first_lacks: those that the first layer does not have, by their names here.
+        joined_there: modules that are one in Hugging Face's files, one below the other: the ends of
+            the names there, and of those that stand for its parts in `layer`.
         layers_there: the beginning of Hugging Face's names of a layer, with {} for its number.
         head: modules of the MLM head; their names here begin with that of the head.
         bias_there: the output bias in Hugging Face's files.
-        classifier_there: the linear layers of a classification head (`head_modules`).
+        classifier_there: the linear layers of a classification head (`head_modules`); empty: heads of
+            tasks have another form there, and neither come in nor go out.
         spans_there, tags_there: the same of the heads of all tokens.
         tied_there: tensors that some of Hugging Face's versions store twice, and the same ones.
         token_types_there: the embedding of token types, whose first row is added to the positions; "":
@@ -144,7 +154,8 @@ class Family:
         byte_level_type, pieces_type: those that are written, by what the tokenizer is: it is the
             tokenizer that one expects with each.
         sizes: settings in whole numbers that both have: fairseq's names to Hugging Face's.
-        dimensions: the settings in config.json that say how long a dimension is, by its letter.
+        dimensions: the settings in config.json that say how long a dimension is, by its letter;
+            that of P is the longest input, where there is no table of positions.
         rates: the same of probabilities, and the defaults.
         layer_norm_eps: the setting in config.json ("": it has none), and the library's default.
         fixed: settings in config.json that have one value here and no other. (Hugging Face's MLM head
@@ -164,9 +175,13 @@ class Family:
     """
 
     name: str
+    model: str
+    settings: Mapping[str, object]
     prefix_there: str
     embeddings: tuple[Module, ...]
     layer: tuple[Module, ...]
+    first_lacks: tuple[str, ...]
+    joined_there: Mapping[str, tuple[str, ...]]
     layers_there: str
     head: tuple[Module, ...]
     bias_there: str
@@ -201,6 +216,21 @@ class Family:
         """The tensor of the first layer whose rows are the width of the feed-forward blocks."""
         return next(one.here for one in self.parameters([0], []) if one.shape == "fd")
 
+    @property
+    def has_positions(self) -> bool:
+        """Whether there is a table of positions."""
+        return any(one.here == POSITIONS for one in _with_parts(self.embeddings))
+
+    @property
+    def has_final_norm(self) -> bool:
+        """Whether a LayerNorm stands after the last layer, and in each middle head."""
+        return any(one.here.startswith(FINAL_NORM) for one in _with_parts(self.embeddings))
+
+    @property
+    def is_modern(self) -> bool:
+        """Whether the layers are ModernBERT's (`Shape.modern`)."""
+        return self.model == "minimodel_modernbert"
+
     def parameters(
         self, layers: Iterable[int], heads: Iterable[str] = (HEAD,)
     ) -> Iterator[Parameter]:
@@ -214,9 +244,12 @@ class Family:
         yield Parameter(OUTPUT_BIAS, self.bias_there, "V")
         for head in heads:
             yield from _with_parts(self.head, head)
+            if head != HEAD and self.has_final_norm:
+                yield Parameter(f"{head}{MIDDLE_NORM}weight", "", "d")
         for number in layers:
             there = self.layers_there.format(number)
-            yield from _with_parts(self.layer, f"{LAYERS}{number}.", there)
+            modules = [one for one in self.layer if number or one.here not in self.first_lacks]
+            yield from _with_parts(modules, f"{LAYERS}{number}.", there)
 
     def names_there(self, layers: Iterable[int]) -> dict[str, str]:
         """The names of the tensors of a masked language model: those here to Hugging Face's."""
@@ -224,6 +257,8 @@ class Family:
 
     def head_names_there(self, classifier: str) -> dict[str, str]:
         """The same of the heads of tasks; `classifier`: the name of the classification head."""
+        if not self.classifier_there:
+            return {}
         pairs = zip(head_modules(classifier), self.classifier_there, strict=True)
         spans = zip(head_modules(SPAN_HEAD), self.spans_there, strict=True)
         tags = zip(head_modules(TAG_HEAD), self.tags_there, strict=True)
@@ -243,7 +278,8 @@ class Family:
     def present_name_there(self, name: str) -> str:
         """What Hugging Face's library calls a tensor now that a file has as `name`."""
         name = FORMER_NORM.sub(lambda match: NORM_PARTS[match[1]], name)
-        is_of_body = name.startswith(("embeddings.", "encoder.", "transformer.", "pooler."))
+        parts = ("embeddings.", "encoder.", "transformer.", "pooler.", "layers.", "final_norm.")
+        is_of_body = name.startswith(parts)
         return self.prefix_there + name if is_of_body else name
 
     def present_name(self, name: str) -> str:
@@ -276,6 +312,8 @@ def _layer(*there: str) -> tuple[Module, ...]:
 # RoBERTa, XLM-R and CamemBERT are one architecture, and have one set of names.
 ROBERTA = Family(
     name="RoBERTa",
+    model="minimodel_roberta",
+    settings={},
     prefix_there="roberta.",
     embeddings=(
         Module(f"{ENCODER}embed_tokens", "roberta.embeddings.word_embeddings", "Vd", ""),
@@ -292,6 +330,8 @@ ROBERTA = Family(
         "output.dense",
         "output.LayerNorm",
     ),  # fmt: skip
+    first_lacks=(),
+    joined_there={},
     layers_there="roberta.encoder.layer.{}.",
     head=(Module("dense", "lm_head.dense"), Module("layer_norm", "lm_head.layer_norm", "d")),
     bias_there="lm_head.bias",
@@ -471,7 +511,71 @@ ELECTRA = replace(
     embedding_size_there="embedding_size",
     pooler_activation="gelu",
 )
-FAMILIES = (ROBERTA, BERT, DISTILBERT, ELECTRA)
+# Warner et al. 2024 (arXiv 2412.13663); mmBERT is the same architecture
+MODERNBERT = replace(
+    BERT,
+    name="ModernBERT",
+    model="minimodel_modernbert",
+    settings={
+        "global_rope_theta": 160_000.0,
+        "local_rope_theta": 10_000.0,
+        "local_attention": 128,
+        "global_every": 3,
+    },
+    prefix_there="model.",
+    embeddings=(
+        Module(f"{ENCODER}embed_tokens", "model.embeddings.tok_embeddings", "Vd", ""),
+        Module(f"{ENCODER}layernorm_embedding", "model.embeddings.norm", "d", ""),
+        Module(f"{ENCODER}layer_norm", "model.final_norm", "d", ""),
+    ),
+    layer=(
+        Module("self_attn.q_proj", "attn.Wqkv.query", "dd", ""),
+        Module("self_attn.k_proj", "attn.Wqkv.key", "dd", ""),
+        Module("self_attn.v_proj", "attn.Wqkv.value", "dd", ""),
+        Module("self_attn.out_proj", "attn.Wo", "dd", ""),
+        Module("self_attn_layer_norm", "attn_norm", "d", ""),
+        Module("fc1", "mlp.Wi.input", "fd", ""),
+        Module("gate", "mlp.Wi.gate", "fd", ""),
+        Module("fc2", "mlp.Wo", "df", ""),
+        Module("final_layer_norm", "mlp_norm", "d", ""),
+    ),
+    first_lacks=("self_attn_layer_norm",),
+    joined_there={
+        "attn.Wqkv": ("attn.Wqkv.query", "attn.Wqkv.key", "attn.Wqkv.value"),
+        "mlp.Wi": ("mlp.Wi.input", "mlp.Wi.gate"),
+    },
+    layers_there="model.layers.{}.",
+    head=(Module("dense", "head.dense", "dd", ""), Module("layer_norm", "head.norm", "d", "")),
+    bias_there="decoder.bias",
+    classifier_there=(),
+    spans_there=(),
+    tags_there=(),
+    tied_there={"decoder.weight": "model.embeddings.tok_embeddings.weight"},
+    token_types_there="",
+    has_second_text=False,
+    model_types={"modernbert": ModelType("ModernBert")},
+    byte_level_type="modernbert",
+    pieces_type="modernbert",
+    rates={
+        "dropout": ("embedding_dropout", 0.0),
+        "attention_dropout": ("attention_dropout", 0.0),
+        "activation_dropout": ("mlp_dropout", 0.0),
+        "pooler_dropout": ("classifier_dropout", 0.0),
+    },
+    layer_norm_eps=("norm_eps", 1e-5),
+    fixed={
+        "hidden_activation": "gelu",
+        "classifier_activation": "gelu",
+        "norm_bias": False,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "classifier_bias": False,
+        "decoder_bias": True,
+        "tie_word_embeddings": True,
+    },
+    activation_there="hidden_activation",
+)
+FAMILIES = (ROBERTA, BERT, DISTILBERT, ELECTRA, MODERNBERT)
 
 
 def family_of(model_type: object) -> Family | None:

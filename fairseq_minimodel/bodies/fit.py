@@ -8,6 +8,20 @@ from .family import EMBEDDING, HEAD, VOCABULARY
 from .surgery import head_layers
 
 
+def check_model(checkpoint: Checkpoint, model: str) -> None:
+    """Refuse a checkpoint of a family whose model is another than the run's with an `InputError`.
+
+    Args:
+        model: the run's, by its name for --arch.
+    """
+    if checkpoint.family.model != model:
+        raise InputError(
+            f"{checkpoint.path} is a {checkpoint.family.name}, which is the model "
+            f"{checkpoint.family.model}, and this run trains {model}: give --arch "
+            f"{checkpoint.family.model}"
+        )
+
+
 def check_fits(
     checkpoint: Checkpoint,
     settings: Mapping[str, object],

@@ -9,11 +9,12 @@ from .language_side import is_language_side
 
 LANGUAGE_SIDE, TASK_MODULE, UNKNOWN = "language side", "task module", "unknown tensor"
 POSITIONS, EMBEDDING_NORM = "position embeddings", "embedding LayerNorm"
+FINAL_NORM = "final LayerNorm"
 LAST_HEAD, MIDDLE_HEAD = "last MLM head", "MLM head"
 CLASSIFIER = "classification head"
 OF_TOKENS = {head: head.replace("_", " ") for head in TOKEN_HEADS}  # "span head"
 # As an input meets them, by how their names begin.
-ORDER = (LANGUAGE_SIDE, POSITIONS, EMBEDDING_NORM, "layer ", MIDDLE_HEAD, LAST_HEAD)
+ORDER = (LANGUAGE_SIDE, POSITIONS, EMBEDDING_NORM, "layer ", FINAL_NORM, MIDDLE_HEAD, LAST_HEAD)
 ORDER += (CLASSIFIER, *OF_TOKENS.values(), TASK_MODULE)
 
 
@@ -35,6 +36,8 @@ def part_of(name: str) -> str:
         return f"layer {layer + 1}"
     if name == family.POSITIONS:
         return POSITIONS
+    if name.startswith(family.FINAL_NORM):
+        return FINAL_NORM
     return EMBEDDING_NORM if name.startswith(family.EMBEDDING_NORM) else f"{UNKNOWN} {name}"
 
 
@@ -55,7 +58,7 @@ def group_of(part: str) -> str:
     """The group of a part: language side, body, MLM heads, task heads, task module; or other."""
     if part in (LANGUAGE_SIDE, TASK_MODULE):
         return part
-    if part.startswith((POSITIONS, EMBEDDING_NORM, "layer ")):
+    if part.startswith((POSITIONS, EMBEDDING_NORM, "layer ", FINAL_NORM)):
         return "body"
     if part.startswith((MIDDLE_HEAD, LAST_HEAD)):
         return "MLM heads"

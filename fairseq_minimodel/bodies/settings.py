@@ -26,6 +26,11 @@ class ModelSettings:
     activation_fn: str = "gelu"
     pooler_activation_fn: str | None = None
     layer_norm_eps: float = LAYER_NORM_EPS
+    max_positions: int | None = None
+    global_rope_theta: float | None = None
+    local_rope_theta: float | None = None
+    local_attention: int | None = None
+    global_every: int | None = None
     freeze: str | None = None
     sentence_pooling: str | None = None
     sentence_normalise: bool = False
@@ -39,6 +44,7 @@ class TaskSettings:
     _name: str | None = None
     data: str | None = None
     tokens_per_sample: int | None = None
+    max_positions: int | None = None
     mask_prob: float | None = None
     init_token: int | None = None
     separator_token: int | None = None

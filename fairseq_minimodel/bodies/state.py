@@ -20,7 +20,7 @@ from .family import (
     Family,
     head_modules,
 )
-from .identity import IDENTIFIERS, is_identifier
+from .identity import IDENTIFIERS, family_of_state, is_identifier
 from .language_side import StateDict
 from .settings import AGAIN
 from .weights import check_shapes, without_prefix
@@ -51,7 +51,7 @@ def check_state(path: Path, state: StateDict, family: Family) -> None:
     """Refuse tensors that do not fit each other, before anything is made of them.
 
     Raises:
-        InputError: a layer, a tensor or a dimension is missing, or an identifier is damaged.
+        InputError: a layer, a tensor or a dimension is missing.
     """
     numbers = {match[1] for name in state if (match := LAYER.match(name))}
     lost = {str(number) for number in range(len(numbers))} - numbers
@@ -62,7 +62,7 @@ def check_state(path: Path, state: StateDict, family: Family) -> None:
             "they are not numbered from 0 on without a gap "
             f"({', '.join(there[-3:]) or 'none'} the last)"
         )
-    matrices = (EMBEDDING, POSITIONS, family.ffn)
+    matrices = (EMBEDDING, *[POSITIONS] * family.has_positions, family.ffn)
     check_presence(path, state, matrices, family)
     for name in matrices:
         if state[name].dim() != 2:
@@ -72,17 +72,38 @@ def check_state(path: Path, state: StateDict, family: Family) -> None:
             )
     heads = {match[0] for name in state if (match := AUXILIARY_HEAD.match(name))}
     heads = {head for head in {HEAD, *heads} if f"{head}{family.head[0].here}.weight" in state}
-    (vocabulary, d), f = state[EMBEDDING].shape, state[family.ffn].size(0)
-    sizes = {"V": vocabulary, "P": state[POSITIONS].size(0), "d": d, "f": f}
-    shapes = family.shapes(range(len(numbers)), sizes, heads)
+    shapes = family.shapes(range(len(numbers)), sizes_of_state(state, family), heads)
     # A model without its MLM head may lack the output bias, and the embedding under another name.
     required = [name for name in shapes if name not in (TIED_PROJECTION, OUTPUT_BIAS)]
     check_presence(path, state, required, family)
     check_shapes(path, state, shapes)
     check_presence(path, state, _missing_of_tasks(state), family)
+
+
+def sizes_of_state(state: StateDict, family: Family) -> dict[str, int]:
+    """The sizes of a body, by their letters in the shapes of a `Family`."""
+    vocabulary, width = state[EMBEDDING].shape
+    positions = state[POSITIONS].size(0) if family.has_positions else 0
+    return {"V": vocabulary, "P": positions, "d": width, "f": state[family.ffn].size(0)}
+
+
+def checked_family(path: Path, state: StateDict) -> Family:
+    """The family of a state dict whose tensors were found to be what the family has.
+
+    Raises:
+        InputError: as in `check_state`; or an identifier is damaged, or the family not known.
+    """
     for name in IDENTIFIERS:
         if name in state and not is_identifier(state[name]):
             raise InputError(f"{path} is damaged: {name} is not an identifier; {AGAIN}")
+    family = family_of_state(state)
+    if family is None:
+        raise InputError(
+            f"{path} is a model of a family that this version does not know: update "
+            "fairseq-minimodel, or copy the file again"
+        )
+    check_state(path, state, family)
+    return family
 
 
 def _missing_of_tasks(state: StateDict) -> Iterator[str]:

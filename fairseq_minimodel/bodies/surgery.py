@@ -16,8 +16,10 @@ from .family import (
     AUXILIARY_HEAD,
     BODY,
     EMBEDDING,
+    FINAL_NORM,
     HEAD,
     LAYERS,
+    MIDDLE_NORM,
     TIED_PROJECTION,
     Family,
     layer_of,
@@ -25,6 +27,7 @@ from .family import (
 )
 from .language_side import StateDict, is_language_side
 from .parts import is_identity, listed, part_of, place_of
+from .state import sizes_of_state
 
 INITIAL_STANDARD_DEVIATION = 0.02  # BERT's, as in fairseq's init_bert_params
 NEW, COPY, FROZEN = "new", "copy", "frozen"  # where what `extend` puts on top comes from
@@ -32,14 +35,15 @@ NEW, COPY, FROZEN = "new", "copy", "frozen"  # where what `extend` puts on top c
 
 @dataclass(frozen=True)
 class SurgeryReport:
-    """The names of the tensors that an operation kept, made and dropped."""
+    """The names of the tensors that an operation kept, made and dropped, and what else to say."""
 
     kept: tuple[str, ...]
     made: tuple[str, ...]
     dropped: tuple[str, ...]
+    note: str = ""
 
     def __str__(self) -> str:
-        lines = []
+        lines = [self.note] if self.note else []
         for action in ("kept", "made", "dropped"):
             names = getattr(self, action)
             parts = {part_of(name) for name in names if not is_identity(name)}
@@ -72,14 +76,32 @@ def truncate(checkpoint: Checkpoint, depth: int) -> tuple[Checkpoint, SurgeryRep
         )
     head = HEAD if depth == checkpoint.layers else middle_head(depth)
     state = _bottom(checkpoint.state, depth)
+    if head != HEAD:  # it has a final LayerNorm of its own, if any
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(FINAL_NORM)}
     kept = list(state)
     for name, tensor in checkpoint.state.items():
         if name.startswith(head):
-            state[HEAD + name.removeprefix(head)] = tensor
+            rest = name.removeprefix(head)
+            is_norm = head != HEAD and rest.startswith(MIDDLE_NORM)
+            state[FINAL_NORM + rest.removeprefix(MIDDLE_NORM) if is_norm else HEAD + rest] = tensor
             kept.append(name)
     dropped = tuple(name for name in checkpoint.state if name not in kept)
-    report = SurgeryReport(kept=tuple(kept), made=(), dropped=dropped)
-    return _plain_model(checkpoint, state, depth), report
+    truncated = _plain_model(checkpoint, state, depth)
+    note = _of_the_last_layer(truncated) if depth < checkpoint.layers else ""
+    return truncated, SurgeryReport(tuple(kept), (), dropped, note)
+
+
+def _of_the_last_layer(checkpoint: Checkpoint) -> str:
+    """What to say of a last layer that attends to a window; "": it attends to all tokens."""
+    body = checkpoint.body_settings()
+    every, depth = body.get("global_every", 1), checkpoint.layers
+    if depth % every == 1 % every:
+        return ""
+    return (
+        f"layer {depth}, the last now, attends to a window of {body['local_attention']} tokens, and "
+        f"depths of {every} k + 1 (1, {1 + every}, {1 + 2 * every}, ...) end on a layer that attends "
+        "to all"
+    )
 
 
 def extend(
@@ -132,14 +154,19 @@ def extend(
             state.setdefault(name, tensor)  # the output bias stays
     state.setdefault(TIED_PROJECTION, state[EMBEDDING])
     first_layer = [name for name in kept if layer_of(name) == 0]
+    sizes = sizes_of_state(state, checkpoint.family)
     for index in range(depth, total):
         for name in first_layer:
             new = f"{LAYERS}{index}.{name.removeprefix(f'{LAYERS}0.')}"
             if new not in state:
                 state[new] = fresh(name, state[name], generator)
+        for new, shape in checkpoint.family.shapes([index], sizes, []).items():
+            if new not in state:  # what the first layer lacks
+                state[new] = fresh(new, state[EMBEDDING].new_empty(shape), generator)
     made = tuple(name for name in state if name not in kept)
-    report = SurgeryReport(kept=kept, made=made, dropped=dropped)
-    return _plain_model(checkpoint, state, total), report
+    extended = _plain_model(checkpoint, state, total)
+    note = _of_the_last_layer(extended) if total != checkpoint.layers else ""
+    return extended, SurgeryReport(kept, made, dropped, note)
 
 
 def step_1b(depth: int, head: str) -> str:
@@ -159,7 +186,7 @@ def fresh_head(embedding: torch.Tensor, family: Family, generator: torch.Generat
 
 
 def _plain_model(checkpoint: Checkpoint, state: StateDict, layers: int) -> Checkpoint:
-    """A `minimodel_roberta` of so many layers and the last layer's head alone.
+    """A plain model of the family, of so many layers and the last layer's head alone.
 
     Raises:
         InputError: the checkpoint has a task module, which belongs to the whole body.
@@ -170,7 +197,7 @@ def _plain_model(checkpoint: Checkpoint, state: StateDict, layers: int) -> Check
         )
     settings = {**checkpoint.body_settings(), "encoder_layers": layers}
     return checkpoint.replaced(
-        state, _name="minimodel_roberta", auxiliary_head_layers="", freeze="none", **settings
+        state, _name=checkpoint.family.model, auxiliary_head_layers="", freeze="none", **settings
     )
 
 

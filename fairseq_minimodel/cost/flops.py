@@ -43,6 +43,9 @@ class Shape:
         ffn: hidden size of the feed-forward blocks.
         heads: attention heads. They split the width, so the count does not depend on them.
         vocabulary: rows of the token embedding matrix V, special tokens included.
+        modern: layers as ModernBERT's: a feed-forward with a gate, which is one product more; no
+            biases; no table of positions. Layers that attend to a window count as the others do, as
+            their products are computed in full and masked.
 
     Raises:
         InputError: a size is below 1 or absurdly large, or the heads do not divide the width.
@@ -53,9 +56,12 @@ class Shape:
     ffn: int
     heads: int
     vocabulary: int
+    modern: bool = False
 
     def __post_init__(self):
         for name, size in dataclasses.asdict(self).items():
+            if name == "modern":
+                continue
             if size < 1:
                 raise InputError(f"{name} is {size}: a model needs at least 1")
             if size > (most := MOST_LAYERS if name == "layers" else MOST):
@@ -141,7 +147,7 @@ def masked_lm_flops(
     flops = _body(shape, tokens, sequence_length, trained, top)
     masked, d = masked_fraction * tokens, shape.width
     for layer in (*auxiliary_head_layers, shape.layers):
-        below = trained.output_needs_gradient(layer)
+        below = trained.input_of_head_needs_gradient(layer, shape.modern)
         flops += _linear(masked, d, d, below, trained.heads)
         inside = below or trained.heads  # not where the output bias alone is trained
         flops += _linear(masked, d, shape.vocabulary, inside, trained.language)
@@ -167,7 +173,7 @@ def classification_flops(
     trained = Trained.parse(freeze, shape.layers)
     flops = _body(shape, tokens, sequence_length, trained)
     sequences = tokens / sequence_length
-    below = trained.output_needs_gradient(shape.layers)
+    below = trained.input_of_head_needs_gradient(shape.layers, shape.modern)
     flops += _linear(sequences, shape.width, shape.width, below, True)
     flops += _linear(sequences, shape.width, classes, True, True)
     return flops
@@ -187,7 +193,7 @@ def token_flops(
         raise InputError(f"{outputs} outputs: a head needs at least 1")
     trained = Trained.parse(freeze, shape.layers)
     flops = _body(shape, tokens, sequence_length, trained)
-    below = trained.output_needs_gradient(shape.layers)
+    below = trained.input_of_head_needs_gradient(shape.layers, shape.modern)
     return flops + _linear(tokens, shape.width, outputs, below, True)
 
 
@@ -253,9 +259,17 @@ class Trained:
     def is_trained(self, layer: int) -> bool:
         return layer > self.frozen_layers
 
+    def final_norm(self, layers: int) -> bool:
+        """Whether the LayerNorm after the last of so many layers is trained, where there is one."""
+        return self.heads or self.frozen_layers < layers
+
     def output_needs_gradient(self, layer: int) -> bool:
         """After `layer` (1-based; 0: the embeddings), is there anything trained at or below it?"""
         return self.embeddings or layer > self.frozen_layers
+
+    def input_of_head_needs_gradient(self, layer: int, modern: bool) -> bool:
+        """The same of what a head after `layer` reads, which in a modern model a LayerNorm gives it."""
+        return self.output_needs_gradient(layer) or (modern and self.heads)
 
 
 def _body(
@@ -271,12 +285,13 @@ def _body(
         # Without a gradient below (the lowest trained layer of bottom:N), only the query, key and
         # value projections are spared: what comes after them depends on trained weights.
         below = trained.output_needs_gradient(layer - 1)
+        below = below or (shape.modern and is_trained and layer > 1)  # a trained norm comes first
         inside = trained.output_needs_gradient(layer)
         flops += _linear(outputs, d, d, below, is_trained)  # query
         flops += _linear(tokens, d, 2 * d, below, is_trained)  # key, value
         flops += _attention(outputs, sequence_length, d, inside)
         flops += _linear(outputs, d, d, inside, is_trained)  # attention output
-        flops += _linear(outputs, d, shape.ffn, inside, is_trained)
+        flops += _linear(outputs, d, shape.ffn * (1 + shape.modern), inside, is_trained)
         flops += _linear(outputs, shape.ffn, d, inside, is_trained)
     return flops
 

@@ -27,6 +27,9 @@ masks of one byte per element as on a GPU, in bytes:
         cross-entropy                4 V             log-probabilities, in 32 bits
     a task's head, per token         e d             the last layer's output
 
+A layer of ModernBERT keeps 2 e f more, the two factors at its gate. The first one has one layer norm
+less, and one stands after the last layer and in each middle head instead.
+
 Layers below the lowest trained part keep nothing. On a GPU attention is one fused kernel that keeps
 no scores. Without a fused kernel (on CPU with dropout on attention weights), a layer keeps
 3 e d + h T (2 e + mask) instead of its first line, with T the tokens of a sequence, and e d more if
@@ -139,7 +142,7 @@ def parameter_count(
     objective: str = "masked_lm",
     classes: int = 2,
 ) -> tuple[int, int]:
-    """How many parameters of `minimodel_roberta` are trained, and how many are frozen.
+    """How many parameters of the model are trained, and how many are frozen.
 
     The MLM head stays in the model when a task's head is trained, and fairseq keeps an optimiser's
     state for it. Arguments and errors as in `training_memory`.
@@ -147,7 +150,13 @@ def parameter_count(
     if objective not in OBJECTIVES:
         raise InputError(f'objective "{objective}" is none of: {", ".join(OBJECTIVES)}')
     trained, d = Trained.parse(freeze, shape.layers), shape.width
-    layer = 4 * (d * d + d) + 2 * d * shape.ffn + shape.ffn + d + 2 * 2 * d
+    if shape.modern:
+        layer, dense, norm = 4 * d * d + 3 * d * shape.ffn + 2 * d, d * d, d
+        table, of_middle_head = 0, norm
+    else:
+        layer = 4 * (d * d + d) + 2 * d * shape.ffn + shape.ffn + d + 2 * 2 * d
+        dense, norm = d * d + d, 2 * d
+        table, of_middle_head = (positions + SPECIAL_POSITIONS) * d, 0
     task_head = {
         "masked_lm": 0,
         "classification": d * d + d + d * classes + classes,
@@ -156,12 +165,14 @@ def parameter_count(
     }[objective]
     parts = [  # parameters, and whether they are trained
         (shape.vocabulary * d + shape.vocabulary, trained.language),
-        ((positions + SPECIAL_POSITIONS) * d + 2 * d, trained.positions),
+        (table + norm, trained.positions),
         (trained.frozen_layers * layer, False),
         ((shape.layers - trained.frozen_layers) * layer, True),
-        ((1 + auxiliary_heads) * (d * d + d + 2 * d), trained.heads),
+        ((1 + auxiliary_heads) * (dense + norm) + auxiliary_heads * of_middle_head, trained.heads),
         (task_head, True),
     ]
+    if shape.modern:  # the first layer lacks a norm, and there is a final one
+        parts += [(-norm, trained.is_trained(1)), (norm, trained.final_norm(shape.layers))]
     count = sum(size for size, is_trained in parts if is_trained)
     return count, sum(size for size, _ in parts) - count
 
@@ -199,12 +210,16 @@ def activation_bytes(
     else:
         attention = 3 * e * d + shape.heads * sequence_length * (2 * e + mask)
         inputs += e * d
-    passed = attention + 2 * norm + 2 * mask * d + 4 * shape.ffn
+    passed = attention + 2 * norm + 2 * mask * d + (4 + 2 * e * shape.modern) * shape.ffn
 
     size = tokens * (norm + mask * d) if trained.embeddings else 0
     for layer in range(1, shape.layers + 1):
         if trained.output_needs_gradient(layer):
             size += tokens * (passed + inputs * trained.is_trained(layer))
+    if shape.modern:
+        last = trained.input_of_head_needs_gradient(shape.layers, True)
+        moved = last - trained.output_needs_gradient(1)
+        size += norm * (tokens * moved + masked_fraction * tokens * max(0, mlm_heads - 1))
     head = 4 * d + norm + e * d * trained.heads + e * d * trained.language + 4 * shape.vocabulary
     size += masked_fraction * tokens * mlm_heads * head
     if mlm_heads == 0:

@@ -15,8 +15,8 @@ from ..bodies.identity import encode
 from ..bodies.language_side import LanguageSide
 from ..bodies.surgery import head_layers
 from ..errors import InputError
-from ..models.config import dictionary_of
-from ..models.minimodel_roberta import MiniModelRoberta, MiniModelRobertaConfig
+from ..models.config import dictionary_of, model_class
+from ..models.minimodel_roberta import MiniModelRoberta
 from ..modules.method import NONE
 from ..modules.registry import find_method
 from ..nn import cpu
@@ -35,7 +35,8 @@ def build_model(
         symbols: the vocabulary, one symbol for each row of the embedding.
         device: of PyTorch, where the model is to be.
     """
-    config = OmegaConf.structured(MiniModelRobertaConfig)
+    kind = model_class(checkpoint.family)
+    config = OmegaConf.structured(kind.config_class)
     config.update({**checkpoint.body_settings(), **checkpoint.sentence_settings()})
     config.update(find_method(checkpoint.model_config).settings())
     middle_heads = head_layers(checkpoint)[:-1]
@@ -46,14 +47,14 @@ def build_model(
     # a task module that is named, but not in the checkpoint, is as at the start of training
     is_complete = config.task_module == NONE or TASK_BODY in checkpoint.state
     with _Unfilled() if is_complete else nullcontext():
-        model = MiniModelRoberta.build_model(config, task)
+        model = kind.build_model(config, task)
     try:
         model.load_state_dict(dict(checkpoint.state), strict=True)
     except RuntimeError as error:
         reason = (str(error).split("\n")[1:2] or [str(error)])[0].strip()[:200]
         raise InputError(
-            f"{checkpoint.path} is not a complete minimodel_roberta ({reason}): it is damaged, or of "
-            "another form of RoBERTa"
+            f"{checkpoint.path} is not a complete {kind.name} ({reason}): it is damaged, or of "
+            f"another form of {checkpoint.family.name}"
         ) from None
     return model.to(device).eval()
 

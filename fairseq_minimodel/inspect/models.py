@@ -86,7 +86,7 @@ def describe_checkpoint(path: Path) -> Description:
     checkpoint = read_checkpoint(path, finite=False)
     given = {name: checkpoint.model_config.get(name) for name in checkpoint.family.unsupported}
     warnings = [
-        f"trained with {name}={value}, which minimodel_roberta does not have"
+        f"trained with {name}={value}, which {checkpoint.family.model} does not have"
         for name, value in given.items()
         if value
     ]
@@ -95,8 +95,8 @@ def describe_checkpoint(path: Path) -> Description:
         sizes, cost = supported.body_settings(), training_cost(supported)
     except (KeyError, ValueError):
         raise InputError(
-            f"{path} is not a complete RoBERTa: it has a token embedding, but not all the layers and "
-            "settings that go with it"
+            f"{path} is not a complete {checkpoint.family.name}: it has a token embedding, but "
+            "not all the layers and settings that go with it"
         ) from None
     weights = _weights(checkpoint)
     counts = _count((group_of(part_of(name)) for name in weights), weights)

@@ -37,7 +37,7 @@ from ..kinds import CLASSIFICATION, LABELS
 from ..kinds.classification import head_name
 from ..kinds.registry import KINDS
 from ..modules.method import is_module_part
-from ..packs.module import load_module
+from ..packs.module import load_module, task_heads
 from ..packs.pack import LanguagePack, check_tokenizer, load_pack
 from ..packs.plug import plug
 from ..packs.plug_module import merge_module
@@ -55,6 +55,8 @@ from ..vocabulary.tokenizers import (
 )
 from .card import Origin, Statements, model_card, read_scores
 from .import_hf import read_model
+from .joined import join
+from .modern_settings import modern_config
 from .sentence_transformers import FILES as VECTORS
 from .sentence_transformers import write_sentence_settings
 from .tokenizer import fast_tokenizer, lost_pieces, settings, template
@@ -188,7 +190,8 @@ def _form(checkpoint: Checkpoint) -> Family:
     eps, default = family.layer_norm_eps
     fits = _pooler(checkpoint) in (None, family.pooler_activation)
     fits = fits and (eps or body["layer_norm_eps"] == default)
-    return family if fits or family is ROBERTA else BERT
+    is_alone = family is ROBERTA or not family.classifier_there
+    return family if fits or is_alone else BERT
 
 
 def _pooler(checkpoint: Checkpoint) -> str | None:
@@ -204,6 +207,12 @@ def _check(checkpoint: Checkpoint, body: Path, family: Family) -> None:
         raise InputError(
             f"{body} has a task module inside, which the library's {family.name} has not: give the "
             "body that it was trained over, and a module that merges with --module"
+        )
+    if not family.classifier_there and (heads := task_heads(checkpoint.state)):
+        raise InputError(
+            f"{body} has the head of a task ({', '.join(heads)}), and a {family.name} with one cannot "
+            "be exported yet: export the body that it was fine-tuned from, or use this one here "
+            "(evaluate, load)"
         )
     activation = checkpoint.body_settings()["activation_fn"]
     heads = [("activation_fn", activation, family.fixed[family.activation_there], "MLM")]
@@ -258,17 +267,21 @@ def _converted(checkpoint: Checkpoint, head: str, more: int, family: Family) -> 
     unknown = state[EMBEDDING][UNK].expand(more, -1)
     state[EMBEDDING] = torch.cat([state[EMBEDDING], unknown])
     state[OUTPUT_BIAS] = torch.cat([state[OUTPUT_BIAS].float(), torch.full((more,), NEVER)])
-    second = state[POSITIONS][[SECOND_TEXT]].float()
-    state[POSITIONS] = state[POSITIONS][POSITION_OFFSET - family.position_offset :]
+    if family.has_positions:
+        second = state[POSITIONS][[SECOND_TEXT]].float()
+        state[POSITIONS] = state[POSITIONS][POSITION_OFFSET - family.position_offset :]
     theirs = {
         there: state[here].float().contiguous().clone()
         for here, there in names.items()
         if here in state
     }
+    theirs = join(theirs, family)
+    if not family.token_types_there:
+        return theirs
     types = torch.zeros_like(second)
     if family.has_second_text:
         types = torch.cat([types, second * checkpoint.family.has_second_text])
-    return theirs | ({family.token_types_there: types} if family.token_types_there else {})
+    return theirs | {family.token_types_there: types}
 
 
 def _config(
@@ -303,6 +316,7 @@ def _config(
         **rates,
         family.activation_there: family.fixed[family.activation_there],
         **({eps: body["layer_norm_eps"]} if eps else {}),
+        **modern_config(body, family),
         **({embedding: body["encoder_embed_dim"]} if embedding else {}),
         family.dimensions["V"]: vocabulary,
         family.dimensions["P"]: body["max_positions"] + family.position_offset,
@@ -310,5 +324,6 @@ def _config(
         "bos_token_id": BOS,
         "pad_token_id": PAD,
         "eos_token_id": EOS,
+        **({} if family.classifier_there else {"cls_token_id": BOS, "sep_token_id": EOS}),
         **(labels if classes else {}),
     }

@@ -87,7 +87,7 @@ def take_heads(theirs: StateDict, config: JSON, family: Family, model: Path) -> 
                 f"weights lack {lost[0]}; {AGAIN}"
             )
         # in some families tags have the name of a part of another head: config.json must tell
-        if lost or kind.architecture not in (ends or NAMED_BY_TENSORS):
+        if lost or not names or kind.architecture not in (ends or NAMED_BY_TENSORS):
             continue
         outputs = _check_shapes(theirs, kind, names, config[family.dimensions["d"]], model)
         if kind.name == CLASSIFICATION and (reason := _other_task(config, outputs)):

@@ -53,8 +53,10 @@ from ..vocabulary.tokenizers import (
 )
 from .heads import Heads, take_heads
 from .hub import local_folder
+from .joined import split_joined
 from .lineage import Relative, derived, read_relative
 from .model_vocabulary import Tokens, ordered_symbols, read_tokens, write_vocabulary
+from .modern_settings import read_modern_settings
 from .output_bias import log_frequencies
 from .sentence_transformers import read_sentence_settings
 
@@ -62,6 +64,7 @@ BODY, PACK, CONFIG = "body.pt", "pack", "config.json"
 INPUT = f"input0/{DICTIONARY}"
 WEIGHTS, OLD_WEIGHTS = "model.safetensors", "pytorch_model.bin"
 INDEX = "model.safetensors.index.json"
+PLAIN = ("ForMaskedLM", "Model")  # ends of classes without the head of a task
 IMPORTED = FolderForm(
     "an imported model",
     (BODY, DICTIONARY),
@@ -177,6 +180,7 @@ def read_model(model: Path, like: Path | None = None) -> Imported:
     """
     config = read_record(model / CONFIG, JSON, AGAIN)
     family = _check_config(config, model)
+    _check_head(config, family, model)
     relative = read_relative(like) if like else None
     with waiting(f"reading {model}"):  # weights are read where they are converted
         theirs = _with_present_names(_read_weights(model), family)
@@ -254,6 +258,19 @@ def _check_config(config: JSON, model: Path) -> Family:
     return family
 
 
+def _check_head(config: JSON, family: Family, model: Path) -> None:
+    """Refuse a model with the head of a task, in families of which no such head can be imported."""
+    classes = config.get("architectures")
+    named = [one for one in classes if type(one) is str] if isinstance(classes, list) else []
+    known = {f"{kind.classes}{end}" for kind in family.model_types.values() for end in PLAIN}
+    other = next((one for one in named if one not in known), None)
+    if not family.classifier_there and other:
+        raise InputError(
+            f"{model / CONFIG} says that the model is a {other}, and of a {family.name} no head of a "
+            f"task can be imported yet: give a {sorted(known)[0]}, and fine-tune its body here"
+        )
+
+
 def _read_weights(model: Path) -> StateDict:
     """All tensors of a model, from model.safetensors, its parts, or pytorch_model.bin."""
     names = [name for name in (WEIGHTS, INDEX, OLD_WEIGHTS) if (model / name).is_file()][:1]
@@ -316,7 +333,8 @@ def _converted(
             )
     state = {here: theirs[name].float() for here, name in names.items()}
     more = POSITION_OFFSET - family.position_offset
-    state[POSITIONS] = torch.cat([torch.zeros(more, sizes["d"]), state[POSITIONS]])
+    if family.has_positions:
+        state[POSITIONS] = torch.cat([torch.zeros(more, sizes["d"]), state[POSITIONS]])
     check_state(model, state, family)
     if types in used and used[types][0].any():
         state[POSITIONS][more:] += used[types][0].float()
@@ -335,6 +353,7 @@ def _converted(
 def _with_present_names(theirs: StateDict, family: Family) -> StateDict:
     """The tensors as the library calls them today, and ties them."""
     theirs = {family.present_name_there(name): tensor for name, tensor in theirs.items()}
+    theirs = split_joined(theirs, family)
     for name, same in family.tied_there.items():
         if name in theirs:
             theirs.setdefault(same, theirs[name])
@@ -344,10 +363,12 @@ def _with_present_names(theirs: StateDict, family: Family) -> StateDict:
 def _settings(config: JSON, family: Family, output: Path) -> dict:
     """A configuration with which fairseq's own tools load the body."""
     settings = sizes_of(config, family)
+    layers = settings["encoder_layers"]
+    settings |= read_modern_settings(config, family, layers, output / CONFIG)
     for ours, (theirs, default) in family.rates.items():
         found = config.get(theirs)
         settings[ours] = default if found is None else float(found)
-    return masked_lm_config(settings, str(output.resolve()), settings["max_positions"])
+    return masked_lm_config(family, settings, str(output.resolve()), settings["max_positions"])
 
 
 def sizes_of(config: JSON, family: Family) -> JSON:

@@ -11,6 +11,7 @@ from .tokenizer import UNUSED, tokens_of
 VOCABULARY_FILE = "vocab.txt"
 # The tokenizers that are made of vocab.txt alone; others cut words in a way of their own.
 CLASSES = tuple(f"{name}Tokenizer" for name in ("Bert", "DistilBert", "Electra"))
+OF_A_TEXT = {"cls_token": "bos_token", "sep_token": "eos_token"}
 LONGEST_WORD = 100  # characters; a longer one is unknown
 
 
@@ -76,12 +77,18 @@ def of_vocabulary(model: Path, special: Mapping[str, str]) -> dict[str, object]:
 
 
 def special_names(model: Path, there: Mapping[str, str]) -> dict[str, str]:
-    """What a model calls its special tokens, by their roles; `there`: those of its family."""
+    """What a model calls its special tokens, by their roles; `there`: those of its family.
+
+    Where none is named for the beginning and the end of its inputs, they are those of a text.
+    """
     named = {
         **read_settings(model / "tokenizer_config.json"),
         **read_settings(model / "special_tokens_map.json"),
     }
-    found = {role: named.get(role) or token for role, token in there.items()}
+    found = {
+        role: named.get(role) or named.get(OF_A_TEXT.get(role)) or token
+        for role, token in there.items()
+    }
     return {
         role: token["content"] if isinstance(token, dict) else token
         for role, token in found.items()

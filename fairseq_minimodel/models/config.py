@@ -8,8 +8,17 @@ from fairseq.dataclass.configs import FairseqConfig
 from fairseq.tasks.masked_lm import MaskedLMConfig
 from omegaconf import OmegaConf
 
+from ..bodies.family import Family
 from ..vocabulary.symbols import LEADING_SYMBOLS
-from .minimodel_roberta import MiniModelRobertaConfig
+from .minimodel_modernbert import MiniModelModernBert
+from .minimodel_roberta import MiniModelRoberta
+
+MODELS = {one.name: one for one in (MiniModelRoberta, MiniModelModernBert)}
+
+
+def model_class(family: Family) -> type[MiniModelRoberta]:
+    """The model that a body of a family is."""
+    return MODELS[family.model]
 
 
 def dictionary_of(symbols: Sequence[str]) -> Dictionary:
@@ -23,15 +32,15 @@ def dictionary_of(symbols: Sequence[str]) -> Dictionary:
 
 
 def masked_lm_config(
-    settings: Mapping[str, Any], data: str, tokens_per_sample: int
+    family: Family, settings: Mapping[str, Any], data: str, tokens_per_sample: int
 ) -> dict[str, Any]:
-    """The whole configuration of a `minimodel_roberta` trained on masked words, as plain dicts.
+    """The whole configuration of a model of a family trained on masked words, as plain dicts.
 
     Args:
-        settings: of the model, by the names of `MiniModelRobertaConfig`.
+        settings: of the model, by the names of its configuration.
         data: the folder that its dictionary lies in.
     """
-    model = OmegaConf.structured(MiniModelRobertaConfig)
+    model = OmegaConf.structured(model_class(family).config_class)
     model.update(settings)
     task = OmegaConf.structured(MaskedLMConfig)
     task.data, task.tokens_per_sample = data, tokens_per_sample
@@ -41,7 +50,7 @@ def masked_lm_config(
     )
     return {
         **whole,
-        "model": {**model, "_name": "minimodel_roberta"},
+        "model": {**model, "_name": family.model},
         "task": {**_settled(task), "_name": "masked_lm"},
     }
 

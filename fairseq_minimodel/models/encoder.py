@@ -22,25 +22,27 @@ from .frozen_encoder import FrozenEncoder
 class MiniModelEncoder(RobertaEncoder):
     """RoBERTa's encoder with auxiliary heads and an identity (`bodies/identity.py`)."""
 
+    frozen_class = FrozenEncoder
+
     def __init__(self, cfg: DictConfig, dictionary: object) -> None:
         super().__init__(cfg, dictionary)
-        activation = utils.get_activation_fn(cfg.activation_fn)
         self.auxiliary_lm_heads = nn.ModuleDict(
-            {
-                str(layer): LMHeadTransform(cfg.encoder_embed_dim, activation)
-                for layer in auxiliary_layers(cfg)
-            }
+            {str(layer): self.build_middle_head(cfg) for layer in auxiliary_layers(cfg)}
         )
         norms = nn.LayerNorm, type(modules.LayerNorm(1))  # with apex installed they are its own
         for module in self.modules():
             if isinstance(module, norms):
                 module.eps = cfg.layer_norm_eps
         is_lean = parse_freeze(cfg.freeze).kind in (BODY, BOTTOM) and not self.auxiliary_lm_heads
-        self.frozen = FrozenEncoder(cfg) if is_lean else None
+        self.frozen = self.frozen_class(cfg) if is_lean else None
         self.register_buffer("lineage", encode(new_lineage()))
         self.register_buffer("vocabulary", encode(fingerprint(dictionary.symbols)))
         self.has_second_text = False
         self.pooling, self.is_normalised = cfg.sentence_pooling, cfg.sentence_normalise
+
+    def build_middle_head(self, cfg: DictConfig) -> LMHeadTransform:
+        """An auxiliary head without its language side."""
+        return LMHeadTransform(cfg.encoder_embed_dim, utils.get_activation_fn(cfg.activation_fn))
 
     def adopt_family(self, state: StateDict) -> None:
         """Become of the family and the origin of a checkpoint; both go with this model's own."""

@@ -11,12 +11,18 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..bodies.family import ROBERTA
+from ..bodies.family import MODERNBERT, ROBERTA
 from ..nn.frozen_body import Affine, DropoutRates, FrozenBody, Layer
+from ..nn.frozen_modern_body import FrozenModernBody, FrozenModernLayer
+from ..nn.modern_body import ModernBody, Sizes
 from ..nn.tied_embedding import tied_embedding
 
 # of fairseq's layer, in the order of `Layer.prepare`
 LAYER_PARTS = tuple(module.here for module in ROBERTA.layer)
+# of a ModernBERT's, in that of `FrozenModernLayer.prepare`
+MODERN_LAYER_PARTS = tuple(
+    module.here for module in MODERNBERT.layer if module.here not in MODERNBERT.first_lacks
+)
 
 
 Part = TypeVar("Part")
@@ -111,6 +117,48 @@ class FrozenEncoder:
 
     def _type(self, module: nn.Module) -> torch.dtype:
         return torch.bfloat16 if self.bfloat16 else next(module.parameters()).dtype
+
+
+class FrozenModernEncoder(FrozenEncoder):
+    """The same of a ModernBERT's, through the frozen body of `nn/frozen_modern_body.py`."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        super().__init__(cfg)
+        self.sizes = sizes_of(cfg)
+
+    def _body(self, encoder: ModernBody, head: RobertaLMHead) -> FrozenModernBody:
+        return FrozenModernBody(
+            sizes=self.sizes,
+            embedding_norm=self._once("norm", encoder.layernorm_embedding, self._affine),
+            layers=[
+                self._once(f"layer {number}", layer, self._layer)
+                for number, layer in enumerate(encoder.layers)
+            ],
+            final_norm=self._once("final norm", encoder.layer_norm, self._affine),
+            head_dense=self._once("head", head.dense, self._affine),
+            head_norm=self._once("head norm", head.layer_norm, self._affine),
+            activation=self.activation,
+        )
+
+    def _layer(self, module: nn.Module) -> FrozenModernLayer:
+        first = module.self_attn_layer_norm  # which the first layer lacks
+        parts = (_affine(module.get_submodule(name)) for name in MODERN_LAYER_PARTS)
+        norm = None if first is None else _affine(first)
+        return FrozenModernLayer.prepare(norm, *parts, heads=self.heads, dtype=self._type(module))
+
+
+def sizes_of(cfg: DictConfig) -> Sizes:
+    """The form of a ModernBERT's body."""
+    return Sizes(
+        layers=cfg.encoder_layers,
+        width=cfg.encoder_embed_dim,
+        ffn=cfg.encoder_ffn_embed_dim,
+        heads=cfg.encoder_attention_heads,
+        global_every=cfg.global_every,
+        window=cfg.local_attention,
+        global_theta=cfg.global_rope_theta,
+        local_theta=cfg.local_rope_theta,
+    )
 
 
 def _affine(module: nn.Linear | nn.LayerNorm) -> Affine:

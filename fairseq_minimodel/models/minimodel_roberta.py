@@ -1,7 +1,7 @@
 """RoBERTa with MLM heads after any of its layers, and a choice of what is frozen."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -16,7 +16,7 @@ from fairseq.tasks.sentence_prediction import SentencePredictionTask
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
-from ..bodies.architectures import ARCHITECTURES, complete_sizes
+from ..bodies.architectures import ROBERTA_SIZES, complete_sizes
 from ..bodies.family import (
     AUXILIARY_HEAD,
     CLASSIFICATION_HEAD,
@@ -104,7 +104,8 @@ class MiniModelRobertaConfig(TaskModuleConfig):
         "what training does not change: none; language (token embeddings and output bias); body "
         "(everything else); bottom:N (language side, position embeddings, embedding LayerNorm, layers "
         "1 to N); bottom:N+bias (the same, but for the output bias, which is trained with a new head); "
-        "bottom:N-head, bottom:N-head+bias (the MLM heads are not trained either)",
+        "bottom:N-head, bottom:N-head+bias (the MLM heads are not trained either). A LayerNorm after "
+        "the last layer is trained with what is above the bottom",
     )
     forget_every: int = option(
         0,
@@ -136,6 +137,12 @@ class MiniModelRobertaConfig(TaskModuleConfig):
 class MiniModelRoberta(RobertaModel):
     """fairseq's RoBERTa with auxiliary MLM heads (Marchisio et al. 2023, MiniJoint)."""
 
+    # what models of another family have in the place of these
+    name = "minimodel_roberta"
+    config_class: type[MiniModelRobertaConfig] = MiniModelRobertaConfig
+    encoder_class: type[MiniModelEncoder] = MiniModelEncoder
+    is_modern = False  # as in `Shape`
+
     def __init__(self, cfg: DictConfig, encoder: MiniModelEncoder) -> None:
         super().__init__(cfg, encoder)
         for head in TOKEN_HEADS:
@@ -147,9 +154,9 @@ class MiniModelRoberta(RobertaModel):
     def hub_models(cls) -> dict[str, str]:
         return {}
 
-    @staticmethod
-    def add_args(parser: object) -> None:
-        gen_parser_from_dataclass(parser, MiniModelRobertaConfig(), delete_default=True)
+    @classmethod
+    def add_args(cls, parser: object) -> None:
+        gen_parser_from_dataclass(parser, cls.config_class(), delete_default=True)
 
     @classmethod
     def build_model(cls, cfg: DictConfig, task: object) -> "MiniModelRoberta":
@@ -160,19 +167,38 @@ class MiniModelRoberta(RobertaModel):
         """
         check_labels(task)
         with open_dict(cfg):
-            complete_sizes(cfg, "minimodel_roberta")
+            complete_sizes(cfg, cls.name)
             if cfg.max_positions is None:
                 cfg.max_positions = task.max_positions()
-        check(cfg)
+        cls.check(cfg)
         # fairseq's encoder fills a config of its own with what RoBERTa leaves unsaid.
         complete = OmegaConf.create(OmegaConf.to_container(cfg, enum_to_str=True))
-        model = cls(complete, MiniModelEncoder(complete, task.source_dictionary))
+        model = cls(complete, cls.encoder_class(complete, task.source_dictionary))
         for name, parameter in frozen_parameters(model, cfg.freeze):
             logger.debug("frozen: %s", name)
             parameter.requires_grad_(False)
         if model.method.name != NONE:
             with_module.install(model, model.method, cfg.freeze)
         return model
+
+    @classmethod
+    def check(cls, cfg: DictConfig) -> None:
+        """Refuse settings that contradict each other, or that the model lacks, with an `InputError`."""
+        auxiliary_layers(cfg)
+        if cfg.encoder_embed_dim % cfg.encoder_attention_heads:
+            raise InputError(
+                f"a width of {cfg.encoder_embed_dim} (--encoder-embed-dim) does not divide into "
+                f"{cfg.encoder_attention_heads} attention heads (--encoder-attention-heads)"
+            )
+        freeze = parse_freeze(cfg.freeze, cfg.encoder_layers)
+        if cfg.forget_every < 0:
+            raise InputError(f"--forget-every {cfg.forget_every} is below 0")
+        if cfg.forget_every and (freeze.kind != NOTHING or cfg.task_module != NONE):
+            raise InputError(
+                f"--forget-every {cfg.forget_every} is for pretraining, in which the body learns to do "
+                "with ever new token embeddings: leave it out where one of the two is frozen "
+                "(adaptation, --freeze, --task-module)"
+            )
 
     def forward(
         self,
@@ -255,6 +281,7 @@ class MiniModelRoberta(RobertaModel):
             cfg.encoder_ffn_embed_dim,
             cfg.encoder_attention_heads,
             len(self.encoder.dictionary),
+            modern=self.is_modern,
         )
         frozen = {"freeze": cfg.freeze if self.method.name == NONE else self.method.charged_as}
         if classification_head is not None:
@@ -353,29 +380,15 @@ def _leave_out(state_dict: StateDict, is_left_out: Callable[[str], object]) -> N
         del state_dict[name]
 
 
-for _name in set(ARCHITECTURES) - {"minimodel_roberta"}:
-    register_model_architecture("minimodel_roberta", _name)(
-        lambda cfg, name=_name: complete_sizes(cfg, name)
-    )
+def register_sizes(sizes: Iterable[str], model: str) -> None:
+    """Register the other architectures of a model; `sizes`: all of them, by name."""
+    for architecture in set(sizes) - {model}:
+        register_model_architecture(model, architecture)(
+            lambda cfg, name=architecture: complete_sizes(cfg, name)
+        )
 
 
-def check(cfg: DictConfig) -> None:
-    """Refuse settings that contradict each other with an `InputError`."""
-    auxiliary_layers(cfg)
-    if cfg.encoder_embed_dim % cfg.encoder_attention_heads:
-        raise InputError(
-            f"a width of {cfg.encoder_embed_dim} (--encoder-embed-dim) does not divide into "
-            f"{cfg.encoder_attention_heads} attention heads (--encoder-attention-heads)"
-        )
-    freeze = parse_freeze(cfg.freeze, cfg.encoder_layers)
-    if cfg.forget_every < 0:
-        raise InputError(f"--forget-every {cfg.forget_every} is below 0")
-    if cfg.forget_every and (freeze.kind != NOTHING or cfg.task_module != NONE):
-        raise InputError(
-            f"--forget-every {cfg.forget_every} is for pretraining, in which the body learns to do "
-            "with ever new token embeddings: leave it out where one of the two is frozen (adaptation, "
-            "--freeze, --task-module)"
-        )
+register_sizes(ROBERTA_SIZES, MiniModelRoberta.name)
 
 
 def check_labels(task: object) -> None:
@@ -409,6 +422,9 @@ def frozen_parameters(model: MiniModelRoberta, freeze: str) -> Iterator[tuple[st
     kind, bottom, bias_is_trained, head_is_trained = parse_freeze(freeze, encoder.num_layers)
     heads = [model.encoder.lm_head, model.encoder.auxiliary_lm_heads] if head_is_trained else []
     upper = nn.ModuleList([*encoder.layers[bottom:], *heads])
+    final_norm = getattr(encoder, "layer_norm", None)
+    if final_norm is not None and len(upper):  # it is above the bottom, as they are
+        upper.append(final_norm)
     above = set(map(id, upper.parameters()))
     for name, parameter in model.named_parameters():
         is_language = is_language_side(name)

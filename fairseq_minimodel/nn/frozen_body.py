@@ -23,20 +23,21 @@ from .dropout import add_dropout, dropout
 
 @dataclass(frozen=True)
 class Affine:
-    """Weight (outputs x inputs; width, for a layer norm) and bias; eps of a layer norm."""
+    """Weight (outputs x inputs; width, for a layer norm) and bias, if any; eps of a layer norm."""
 
     weight: Tensor
-    bias: Tensor
+    bias: Tensor | None = None
     eps: float = 1e-5
 
     def to(self, dtype: torch.dtype) -> "Affine":
-        return Affine(self.weight.to(dtype), self.bias.to(dtype), self.eps)
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return Affine(self.weight.to(dtype), bias, self.eps)
 
     def linear(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.weight, self.bias)
 
     def layer_norm(self, x: Tensor) -> Tensor:
-        return functional.layer_norm(x, self.bias.shape, self.weight, self.bias, self.eps)
+        return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
 
 @dataclass(frozen=True)
@@ -125,20 +126,20 @@ class FrozenBody:
 
         Arguments as in a call, with `wanted` for `predicted`.
         """
-        keys = _Grid.of(real)
+        keys = Grid.of(real)
         x = self._embed(rows, real, rates)
         for layer in self.layers[:-1]:
             query, key, value = layer.query_key_value.linear(x).chunk(3, dim=-1)
             attended = self._attend(query, keys, key, value, keys, rates)
             x = self._finish(layer, x, attended, rates)
-        return self._last_layer(x, keys, _Grid.of(wanted), wanted[real], rates)
+        return self._last_layer(x, keys, Grid.of(wanted), wanted[real], rates)
 
     def _embed(self, rows: Tensor, real: Tensor, rates: DropoutRates) -> Tensor:
         x = rows.to(self.positions.dtype) + self.positions[real.nonzero()[:, 1]]
         return dropout(self.embedding_norm.layer_norm(x), rates.hidden)
 
     def _last_layer(
-        self, x: Tensor, keys: "_Grid", queries: "_Grid", predicted: Tensor, rates: DropoutRates
+        self, x: Tensor, keys: "Grid", queries: "Grid", predicted: Tensor, rates: DropoutRates
     ) -> Tensor:
         layer, width = self.layers[-1], x.shape[1]
         weight, bias = layer.query_key_value.weight, layer.query_key_value.bias
@@ -150,32 +151,14 @@ class FrozenBody:
     def _attend(
         self,
         query: Tensor,
-        queries: "_Grid",
+        queries: "Grid",
         key: Tensor,
         value: Tensor,
-        keys: "_Grid",
+        keys: "Grid",
         rates: DropoutRates,
     ) -> Tensor:
-        """Scaled dot-product attention within each sequence; lists of tokens in, a list out."""
-        q = self._split_heads(queries.spread(query))
-        k, v = (self._split_heads(keys.spread(tensor)) for tensor in (key, value))
-        if q.device.type == "cpu":
-            # With dropout PyTorch's own falls back to these products, with two copies more; without,
-            # it is as fast in float32 and three times slower in bfloat16.
-            scores = q @ k.transpose(-1, -2)
-            if keys.gaps is not None:
-                scores = scores.masked_fill(keys.gaps, float("-inf"))
-            mixed = dropout(scores.softmax(-1), rates.attention) @ v
-        else:
-            mask = None if keys.gaps is None else ~keys.gaps
-            mixed = functional.scaled_dot_product_attention(
-                q, k, v, mask, dropout_p=rates.attention, scale=1.0
-            )
-        return queries.collect(mixed.transpose(1, 2).flatten(2))
-
-    def _split_heads(self, x: Tensor) -> Tensor:
-        """batch x length x width to batch x heads x length x rest, laid out for products."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2).contiguous()
+        lists = query, key, value
+        return attend(*lists, queries, keys, self.heads, keys.gaps, rates.attention)
 
     def _finish(self, layer: Layer, x: Tensor, attended: Tensor, rates: DropoutRates) -> Tensor:
         """Everything of a layer after its attention."""
@@ -186,8 +169,47 @@ class FrozenBody:
         return layer.ffn_norm.layer_norm(add_dropout(x, outer, rates.hidden))
 
 
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    queries: "Grid",
+    keys: "Grid",
+    heads: int,
+    hidden: Tensor | None,
+    rate: float,
+) -> Tensor:
+    """Dot-product attention within each sequence; lists of tokens in, a list out.
+
+    Args:
+        query: scaled, the others as they are, each elements x width.
+        queries, keys: where the elements of the lists stand.
+        hidden: true where there is no attention, broadcast to sequences x heads x queries x keys; None:
+            nowhere.
+        rate: of dropout on the weights.
+    """
+
+    def split_heads(x: Tensor) -> Tensor:
+        """sequences x length x width to sequences x heads x length x rest, laid out for products."""
+        return x.unflatten(-1, (heads, -1)).transpose(1, 2).contiguous()
+
+    q = split_heads(queries.spread(query))
+    k, v = (split_heads(keys.spread(tensor)) for tensor in (key, value))
+    if q.device.type == "cpu":
+        # With dropout PyTorch's own falls back to these products, with two copies more; without,
+        # it is as fast in float32 and three times slower in bfloat16.
+        scores = q @ k.transpose(-1, -2)
+        if hidden is not None:
+            scores = scores.masked_fill(hidden, float("-inf"))
+        mixed = dropout(scores.softmax(-1), rate) @ v
+    else:
+        mask = None if hidden is None else ~hidden
+        mixed = functional.scaled_dot_product_attention(q, k, v, mask, dropout_p=rate, scale=1.0)
+    return queries.collect(mixed.transpose(1, 2).flatten(2))
+
+
 @dataclass(frozen=True)
-class _Grid:
+class Grid:
     """Where the elements of a list stand in a rectangle of sequences, at the left of each row."""
 
     sequences: int
@@ -196,7 +218,7 @@ class _Grid:
     gaps: Tensor | None  # sequences x 1 x 1 x length, true where nothing stands; None: nowhere
 
     @classmethod
-    def of(cls, chosen: Tensor) -> "_Grid":
+    def of(cls, chosen: Tensor) -> "Grid":
         """The chosen positions (batch x length) of each sequence, pushed to the left."""
         counts = chosen.sum(1)
         length = int(counts.max()) if len(counts) else 0

@@ -12,13 +12,20 @@ class LMHeadTransform(nn.Module):
 
     The projection to the vocabulary (token embeddings and output bias) is handed to `forward`,
     because all heads of a model share the one language side (Marchisio et al. 2023, section 3).
+
+    Args:
+        modern: a ModernBERT MLM head: without biases, and with a LayerNorm of its own for hidden states
+            that come from within a body, which has one only after its last layer.
     """
 
-    def __init__(self, width: int, activation: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self, width: int, activation: Callable[[Tensor], Tensor], modern: bool = False
+    ) -> None:
         super().__init__()
-        self.dense = nn.Linear(width, width)
+        self.final_norm = nn.LayerNorm(width, bias=False) if modern else None
+        self.dense = nn.Linear(width, width, bias=not modern)
         self.activation = activation
-        self.layer_norm = nn.LayerNorm(width)
+        self.layer_norm = nn.LayerNorm(width, bias=not modern)
 
     def forward(
         self, features: Tensor, embedding: Tensor, bias: Tensor, masked_tokens: Tensor | None = None
@@ -35,6 +42,8 @@ class LMHeadTransform(nn.Module):
         """
         if masked_tokens is not None:
             features = features[masked_tokens, :]
+        if self.final_norm is not None:
+            features = self.final_norm(features)
         hidden = self.layer_norm(self.activation(self.dense(features)))
         # Product first, then bias, as in fairseq's head: a fused product differs in the last bit.
         return torch.add(functional.linear(hidden, embedding), bias)

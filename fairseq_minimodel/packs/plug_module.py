@@ -98,7 +98,7 @@ def _with_task(
         "pooler_activation_fn": module.description.pooler_activation_fn,
         **settings,
     }
-    plugged = checkpoint.replaced({**kept, **made}, _name="minimodel_roberta", **config)
+    plugged = checkpoint.replaced({**kept, **made}, _name=checkpoint.family.model, **config)
     plugged.config["task"] = {**module.description.task, "data": str(module.folder.resolve())}
     if not was_language_trained(checkpoint):  # what the body began with says nothing of the task
         start = plugged.config.get("checkpoint") or {}

@@ -19,10 +19,9 @@ from omegaconf import DictConfig
 
 from ..bodies.checkpoint import AGAIN, Checkpoint
 from ..bodies.family import EMBEDDING, ROBERTA
-from ..bodies.fit import check_fits
-from ..bodies.identity import family_of_state
+from ..bodies.fit import check_fits, check_model
 from ..bodies.settings import plain_config
-from ..bodies.state import check_state, with_present_names
+from ..bodies.state import checked_family, with_present_names
 from ..bodies.weights import check_weights
 from ..errors import InputError
 from ..files.atomic import atomic_file
@@ -174,13 +173,14 @@ def check_checkpoint(trainer: Trainer, path: str | Path, *, resumes: bool = Fals
     check_weights(path, content["model"], AGAIN, finite=False)
     state = with_present_names(content["model"], ROBERTA)
     if EMBEDDING in state:
-        check_state(Path(path), state, ROBERTA)
+        family = checked_family(Path(path), state)
         rows = model.get_parameter(EMBEDDING).size(0)
         heads = auxiliary_layers(model.args)
-        family = family_of_state(state) or ROBERTA
         config = plain_config(Path(path), content)
         checkpoint = Checkpoint(Path(path), state, config, 0, family=family)
-        check_fits(checkpoint, model.args, rows, heads, pair_separators(trainer.task.cfg))
+        check_model(checkpoint, model.name)
+        separators = pair_separators(trainer.task.cfg)
+        check_fits(checkpoint, model.args, rows, heads, separators)
 
 
 def pair_separators(task: DictConfig) -> int | None:

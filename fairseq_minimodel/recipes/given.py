@@ -9,7 +9,7 @@ import torch
 
 from ..bodies.checkpoint import read_checkpoint
 from ..bodies.cost import shape_of
-from ..bodies.family import FAMILIES, HEAD, family_of
+from ..bodies.family import FAMILIES, HEAD, Family, family_of
 from ..bodies.weights import open_safetensors
 from ..corpus.pairs import read_pairs
 from ..cost.flops import Shape
@@ -59,6 +59,7 @@ def read_model(name: str) -> Model:
 
 def _of_checkpoint(path: Path, pack: Path | None) -> Model:
     body = read_checkpoint(path)
+    _check_family(path, body.family)
     gain = body.state.get(f"{HEAD}layer_norm.weight")
     # of a head that import-hf has made and nobody has trained, all are exactly 1
     has_head = gain is not None and bool((gain != 1).any())
@@ -71,6 +72,7 @@ def _of_config(path: Path) -> Model:
     if family is None:
         kinds = ", ".join(kind for one in FAMILIES for kind in one.model_types)
         raise InputError(f"{path} is of none of the types that can be imported: {kinds}")
+    _check_family(path, family)
     try:
         settings = sizes_of(config, family)
         vocabulary = int(config[family.dimensions["V"]])
@@ -87,6 +89,15 @@ def _of_config(path: Path) -> Model:
         classes = classes if isinstance(classes, list) else []
         has_head = any(str(one).endswith(HEADS) for one in classes)
     return Model(None, None, shape, settings, has_head)
+
+
+def _check_family(path: Path, family: Family) -> None:
+    if family.is_modern:
+        raise InputError(
+            f"{path} is a {family.name}, which adapt cannot take yet: take the steps one by one "
+            "(import-hf; prepare; fairseq-train --task language_adaptation --arch "
+            f"{family.model}; pack)"
+        )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from fairseq.tasks.masked_lm import MaskedLMConfig, MaskedLMTask
 from omegaconf import II, DictConfig, open_dict
 
 from ..bodies.checkpoint import Checkpoint, read_checkpoint
+from ..bodies.fit import check_model
 from ..bodies.identity import lineage_of, with_identity, with_new_lineage
 from ..bodies.language_side import LanguageSide, with_language_side
 from ..bodies.surgery import truncate
@@ -82,7 +83,7 @@ class LanguageAdaptationTask(MaskedLMTask):
     """Masked language modelling in a new language; by default only the language side is trained.
 
     Marchisio et al. 2023, section 3, step 2; over all layers it is the method of Artetxe et al. 2020.
-    The model that is trained, and saved, is a plain `minimodel_roberta` of the chosen depth. Where the
+    The model that is trained, and saved, is a plain model of the chosen depth. Where the
     body is trained, as in the baselines that these are compared with, it gets a lineage of its own.
     """
 
@@ -182,7 +183,7 @@ class LanguageAdaptationTask(MaskedLMTask):
 
     def _adopt_body(self, cfg: DictConfig, checkpoint: Checkpoint) -> None:
         """Take the body's sizes from a checkpoint, so that they are saved with this run's."""
-        check_architecture("language_adaptation", cfg)
+        check_model(checkpoint, check_architecture("language_adaptation", cfg))
         with open_dict(cfg):
             cfg.update({**checkpoint.body_settings(), **checkpoint.sentence_settings()})
             cfg.auxiliary_head_layers = ""

@@ -30,8 +30,7 @@ from ..errors import InputError
 from ..files.atomic import atomic_file, locked
 from ..kinds.batches import Batches
 from ..kinds.vectors import pooled_vectors, token_sequences
-from ..models.config import dictionary_of
-from ..models.minimodel_roberta import MiniModelRoberta, MiniModelRobertaConfig
+from ..models.config import dictionary_of, model_class
 from ..modules.method import NONE
 from ..packs.pack import DICTIONARY, load_pack, tokenizer_in
 from ..packs.plug import plug
@@ -258,14 +257,15 @@ class Teacher:
             settings: pooling, whether vectors are normalised, tokens of the longest text.
         """
         pooling, normalise, longest = settings
-        config = OmegaConf.structured(MiniModelRobertaConfig)
+        kind = model_class(self.body.family)
+        config = OmegaConf.structured(kind.config_class)
         config.update(self.body.body_settings())
         config.update(
             {"sentence_pooling": pooling, "sentence_normalise": normalise, "freeze": "body"}
         )
         task = SimpleNamespace(source_dictionary=dictionary_of(self.symbols))
         with torch.random.fork_rng():  # the run draws what it would draw without a teacher
-            model = MiniModelRoberta.build_model(config, task)
+            model = kind.build_model(config, task)
         own = model.state_dict()
         state = {name: tensor for name, tensor in self.body.state.items() if name in own}
         model.load_state_dict(own | state)

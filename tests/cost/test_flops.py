@@ -20,7 +20,8 @@ from fairseq_minimodel.cost.flops import (
     span_flops,
 )
 from fairseq_minimodel.errors import InputError
-from fairseq_minimodel.models.minimodel_roberta import MiniModelRoberta, MiniModelRobertaConfig
+from fairseq_minimodel.models.minimodel_modernbert import MiniModelModernBert
+from fairseq_minimodel.models.minimodel_roberta import MiniModelRoberta
 
 ROBERTA_BASE = Shape(layers=12, width=768, ffn=3072, heads=12, vocabulary=50_000)
 
@@ -32,6 +33,8 @@ SHAPES = {
     "large feed-forward": (Shape(4, 16, 512, 2, 24), 3, 20),
     "wide": (Shape(3, 128, 16, 2, 24), 3, 20),
     "single token": (Shape(3, 64, 1, 2, 24), 4, 1),
+    "modern, long sequence": (Shape(3, 16, 8, 4, 24, modern=True), 2, 300),
+    "modern, large feed-forward": (Shape(4, 16, 512, 2, 24, modern=True), 3, 20),
 }
 # Two scores per token count for something in the smallest of models only: 8 % of the forward pass.
 SMALLEST = (Shape(3, 1, 1, 1, 24), 2, 1)
@@ -48,7 +51,8 @@ def build_model(
     dictionary = Dictionary()
     for index in range(shape.vocabulary - len(dictionary)):
         dictionary.add_symbol(f"w{index}")
-    config = MiniModelRobertaConfig(
+    kind = MiniModelModernBert if shape.modern else MiniModelRoberta
+    config = kind.config_class(
         encoder_layers=shape.layers,
         encoder_embed_dim=shape.width,
         encoder_ffn_embed_dim=shape.ffn,
@@ -60,7 +64,7 @@ def build_model(
         freeze=freeze,
     )
     task = Namespace(source_dictionary=dictionary)
-    return MiniModelRoberta.build_model(OmegaConf.structured(config), task)
+    return kind.build_model(OmegaConf.structured(config), task)
 
 
 def random_batch(shape: Shape, batch: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:

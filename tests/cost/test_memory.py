@@ -19,6 +19,7 @@ from fairseq_minimodel.cost.memory import (
     training_memory,
 )
 from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.nn.frozen_body import DropoutRates
 
 FREEZE = ["none", "language", "body", "bottom:0", "bottom:2", "bottom:8"]
 LENGTH = 40
@@ -30,6 +31,8 @@ SHAPES = {
     "many heads": Shape(8, 16, 16, 16, 24),
     "large feed-forward": Shape(8, 16, 512, 2, 24),
     "wide": Shape(8, 128, 16, 2, 24),
+    "modern, large feed-forward": Shape(8, 16, 512, 2, 24, modern=True),
+    "modern, wide": Shape(8, 128, 16, 2, 24, modern=True),
 }
 TOLERANCE = 0.03
 
@@ -84,8 +87,9 @@ def step(model, loss, half):
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("freeze", FREEZE)
 @pytest.mark.parametrize("auxiliary", [(), (1, 2)])
-def test_parameters_gradients_and_optimiser_to_the_byte(freeze, auxiliary, half):
-    shape = SHAPES["large feed-forward"]
+@pytest.mark.parametrize("name", ["large feed-forward", "modern, large feed-forward"])
+def test_parameters_gradients_and_optimiser_to_the_byte(name, freeze, auxiliary, half):
+    shape = SHAPES[name]
     model = build_model(shape, LENGTH, freeze, ",".join(map(str, auxiliary)))
     model = model.bfloat16() if half else model
     tokens, masked = random_batch(shape, 2, LENGTH)
@@ -150,14 +154,30 @@ def training_model(shape, freeze, auxiliary="", attention_dropout=0.1):
         if type(module).__name__ == "FairseqDropout":
             is_attention = module.module_name == "MultiheadAttention"
             module.p = attention_dropout if is_attention else 0.1
-    for layer in model.encoder.sentence_encoder.layers:
-        layer.activation_dropout_module.p = 0.0
+    encoder = model.encoder.sentence_encoder
+    if shape.modern:
+        encoder.rates = DropoutRates(hidden=0.1, attention=attention_dropout)
+    else:
+        for layer in encoder.layers:
+            layer.activation_dropout_module.p = 0.0
     return model
 
 
-@pytest.mark.parametrize("fused", [True, False])
+def mask_bytes(shape, number):
+    """Of an element of a dropout mask on CPU: as a number, and of nn/dropout.py's 2."""
+    return 2 if shape.modern else number
+
+
 @pytest.mark.parametrize("freeze", FREEZE)
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    ("name", "fused"),  # of the modern ones without, the masks have two sizes
+    [
+        (name, fused)
+        for name in SHAPES
+        for fused in (True, False)
+        if fused or not SHAPES[name].modern
+    ],
+)
 def test_activations_agree_with_what_autograd_keeps(name, freeze, fused):
     """On CPU, attention is one kernel that keeps no scores if it has no dropout, as on a GPU."""
     shape = SHAPES[name]
@@ -168,7 +188,7 @@ def test_activations_agree_with_what_autograd_keeps(name, freeze, fused):
 
     ours = activation_bytes(
         shape, 3, LENGTH, freeze=freeze, masked_fraction=masked.double().mean().item(),
-        number=4, mask=4, fused_attention=fused,
+        number=4, mask=mask_bytes(shape, 4), fused_attention=fused,
     )  # fmt: skip
     assert ours == pytest.approx(kept, rel=TOLERANCE)
 
@@ -184,7 +204,7 @@ def test_activations_of_16_bits_and_several_heads(name, freeze):
 
     ours = activation_bytes(
         shape, 3, LENGTH, freeze=freeze, mlm_heads=3,
-        masked_fraction=masked.double().mean().item(), number=2, mask=2,
+        masked_fraction=masked.double().mean().item(), number=2, mask=mask_bytes(shape, 2),
     )  # fmt: skip
     assert ours == pytest.approx(kept, rel=TOLERANCE)
 
@@ -205,7 +225,8 @@ def test_activations_of_fine_tuning(name, objective):
 
     kept = kept_bytes(model, forward)
 
-    ours = activation_bytes(shape, 3, LENGTH, freeze="language", mlm_heads=0, number=4, mask=4)
+    mask = mask_bytes(shape, 4)
+    ours = activation_bytes(shape, 3, LENGTH, freeze="language", mlm_heads=0, number=4, mask=mask)
     assert ours == pytest.approx(kept, rel=TOLERANCE)
 
 

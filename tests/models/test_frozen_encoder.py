@@ -43,7 +43,7 @@ def ordinary(model):
     copied.encoder.frozen = None
     if model.args.activation_fn == "gelu":
         for layer in copied.encoder.sentence_encoder.layers:
-            layer.activation_fn = functional.gelu
+            layer.activation_fn = layer.activation = functional.gelu  # ModernBERT's is the second
         copied.encoder.lm_head.activation_fn = functional.gelu
     return copied
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from support import forked
 from support.bert_models import make_bert
+from support.modern_models import make_modern
 
 from fairseq_minimodel.cli import main
 
@@ -45,7 +46,7 @@ def blocks(page):
     """(language, text) of the fenced blocks of a page that can be run."""
     left_out = ["pip install", "make "]
     if importlib.util.find_spec("transformers") is None:
-        left_out.append("from transformers")
+        left_out += ["from transformers", "ModernBERT-base"]  # it makes the model
     found = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
     return [(kind, text) for kind, text in found if not any(word in text for word in left_out)]
 
@@ -166,6 +167,9 @@ def folder(tmp_path_factory):
     rows = "index_id\tcategory\ttext\n1\ttravel\tGo\n2\tsports\tRun\n"
     (folder / "sib200/eng_Latn/train.tsv").write_text(rows)
     (folder / "examples").symlink_to(ROOT / "examples")
+    if importlib.util.find_spec("transformers"):
+        sizes = {"max_position_embeddings": 8192, "local_attention": 128}
+        make_modern(folder / "ModernBERT-base", english[:20], **sizes)
     return folder
 
 

@@ -1,0 +1,81 @@
+"""What config.json of a ModernBERT says of attention, in the forms of all versions of the library."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..bodies.family import Family
+from ..errors import InputError
+from ..files.records import shown
+
+GLOBAL, LOCAL = "full_attention", "sliding_attention"  # the types of a layer there
+# Names of version 4, which version 5 still reads, by ours.
+NAMES = {
+    "global_rope_theta": "global_rope_theta",
+    "local_rope_theta": "local_rope_theta",
+    "local_attention": "local_attention",
+    "global_every": "global_attn_every_n_layers",
+}
+
+
+def read_modern_settings(
+    config: Mapping[str, object], family: Family, layers: int, path: Path
+) -> dict[str, object]:
+    """The settings of attention by fairseq's names; none in other families.
+
+    Args:
+        config: the content of config.json.
+        layers: of the model.
+        path: of config.json, for messages.
+
+    Raises:
+        InputError: a value is of another type than it should be, or such that the model here cannot
+            express it: rotary positions that are scaled, or other places of global layers.
+    """
+    if not family.settings:
+        return {}
+    found = {ours: config.get(NAMES[ours], default) for ours, default in family.settings.items()}
+    rotary = config.get("rope_parameters")  # version 5
+    rotary = rotary if isinstance(rotary, dict) else {}
+    for name, kind in (("global_rope_theta", GLOBAL), ("local_rope_theta", LOCAL)):
+        one = rotary.get(kind)
+        one = one if isinstance(one, dict) else {}
+        if one.get("rope_type", "default") != "default":
+            raise _unknown(
+                path, f"rope_parameters of the type {shown(one['rope_type'])}", "'default'"
+            )
+        found[name] = one.get("rope_theta") or found[name]
+    if config.get("rope_scaling"):
+        raise _unknown(path, f"rope_scaling {shown(config['rope_scaling'])}", "none")
+    for name, value in found.items():
+        numbers = (int, float) if isinstance(family.settings[name], float) else (int,)
+        if type(value) not in numbers or not value > 0:
+            raise InputError(
+                f"{path} has {NAMES[name]} {shown(value)}, which is not a number above 0"
+            )
+        found[name] = type(family.settings[name])(value)
+    types = config.get("layer_types")
+    if types is not None:
+        found["global_every"] = _distance(types, layers, path)
+    return found
+
+
+def modern_config(settings: Mapping[str, object], family: Family) -> dict[str, object]:
+    """These settings in the form that all versions read, from those of a body."""
+    return {NAMES[name]: settings[name] for name in family.settings}
+
+
+def _distance(types: object, layers: int, path: Path) -> int:
+    """How far global layers are from each other; InputError: no such distance gives the types."""
+    types = types if isinstance(types, list) else []
+    found = [place for place, kind in enumerate(types) if kind == GLOBAL]
+    every = found[1] if len(found) > 1 else layers
+    if types != [LOCAL if one % every else GLOBAL for one in range(layers)]:
+        raise _unknown(path, "layer_types", "layers 0, n, 2 n, ... with full_attention")
+    return every
+
+
+def _unknown(path: Path, what: str, here: str) -> InputError:
+    return InputError(
+        f"{path} has {what}, and minimodel_modernbert has {here} and nothing else: the model cannot be "
+        "imported"
+    )

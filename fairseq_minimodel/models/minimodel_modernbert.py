@@ -1,0 +1,134 @@
+"""ModernBERT with MLM heads after any of its layers, and a choice of what is frozen."""
+
+from dataclasses import dataclass
+from typing import Optional
+
+from fairseq import utils
+from fairseq.models import register_model
+from fairseq.models.roberta.model import RobertaLMHead
+from omegaconf import DictConfig
+from torch import Tensor, nn, tensor
+
+from ..bodies.architectures import MODERNBERT_SIZES
+from ..bodies.family import MODERNBERT
+from ..bodies.identity import family_mark
+from ..errors import InputError
+from ..modules.method import NONE
+from ..nn.frozen_body import DropoutRates
+from ..nn.lm_head import LMHeadTransform
+from ..nn.modern_body import ModernBody
+from .encoder import MiniModelEncoder
+from .frozen_encoder import FrozenModernEncoder, sizes_of
+from .minimodel_roberta import (
+    MiniModelRoberta,
+    MiniModelRobertaConfig,
+    option,
+    register_sizes,
+)
+
+DEFAULTS = MODERNBERT.settings
+
+
+@dataclass
+class MiniModelModernBertConfig(MiniModelRobertaConfig):
+    max_positions: Optional[int] = option(
+        None,
+        "longest input, in tokens; there is no table of positions (default: the task's length)",
+    )
+    dropout: float = option(0.0, "dropout probability")
+    attention_dropout: float = option(0.0, "dropout probability of attention weights")
+    global_rope_theta: float = option(
+        DEFAULTS["global_rope_theta"],
+        "base of the wavelengths of rotary positions, in layers that attend to all tokens",
+    )
+    local_rope_theta: float = option(
+        DEFAULTS["local_rope_theta"], "the same in layers that attend to a window"
+    )
+    local_attention: int = option(
+        DEFAULTS["local_attention"], "width of that window, in tokens: half of it to each side"
+    )
+    global_every: int = option(
+        DEFAULTS["global_every"],
+        "the first layer and every so many after it attend to all tokens, the others to a window",
+    )
+
+
+class ModernSentenceEncoder(ModernBody):
+    """The body, called as fairseq's encoders are."""
+
+    def __init__(self, cfg: DictConfig, embed_tokens: nn.Embedding) -> None:
+        sizes = sizes_of(cfg)
+        rates = DropoutRates(cfg.dropout, cfg.attention_dropout, cfg.activation_dropout)
+        super().__init__(sizes, embed_tokens, rates, utils.get_activation_fn(cfg.activation_fn))
+        self.register_buffer("version", tensor([1.0]))  # all of fairseq's have it
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        return_all_hiddens: bool = False,
+        token_embeddings: Tensor | None = None,
+    ) -> dict[str, list[Tensor]]:
+        """Hidden states, each length x batch x width; arguments as in `MiniModelEncoder.forward`."""
+        states = [one.transpose(0, 1) for one in self.hidden_states(src_tokens, token_embeddings)]
+        return {
+            "encoder_out": states[-1:],
+            "encoder_states": states if return_all_hiddens else [],
+        }
+
+
+class ModernEncoder(MiniModelEncoder):
+    """ModernBERT's encoder with auxiliary heads and an identity."""
+
+    frozen_class = FrozenModernEncoder
+
+    def __init__(self, cfg: DictConfig, dictionary: object) -> None:
+        super().__init__(cfg, dictionary)
+        self.adopt_family(family_mark(MODERNBERT))
+
+    def build_encoder(
+        self, args: DictConfig, dictionary: object, embed_tokens: nn.Embedding
+    ) -> ModernSentenceEncoder:
+        return ModernSentenceEncoder(args, embed_tokens)
+
+    def build_lm_head(
+        self, embed_dim: int, output_dim: int, activation_fn: str, weight: nn.Parameter
+    ) -> RobertaLMHead:
+        head = super().build_lm_head(embed_dim, output_dim, activation_fn, weight)
+        head.dense = nn.Linear(embed_dim, embed_dim, bias=False)
+        head.layer_norm = nn.LayerNorm(embed_dim, bias=False)
+        return head
+
+    def build_middle_head(self, cfg: DictConfig) -> LMHeadTransform:
+        activation = utils.get_activation_fn(cfg.activation_fn)
+        return LMHeadTransform(cfg.encoder_embed_dim, activation, modern=True)
+
+
+@register_model(MODERNBERT.model, dataclass=MiniModelModernBertConfig)
+class MiniModelModernBert(MiniModelRoberta):
+    """ModernBERT (Warner et al. 2024, arXiv 2412.13663) with auxiliary MLM heads."""
+
+    name = MODERNBERT.model
+    config_class = MiniModelModernBertConfig
+    encoder_class = ModernEncoder
+    is_modern = True
+
+    @classmethod
+    def check(cls, cfg: DictConfig) -> None:
+        super().check(cfg)
+        if cfg.encoder_embed_dim // cfg.encoder_attention_heads % 2:
+            raise InputError(
+                f"attention heads of an odd width ({cfg.encoder_embed_dim} / "
+                f"{cfg.encoder_attention_heads}) cannot be rotated: give --encoder-embed-dim and "
+                "--encoder-attention-heads that divide into an even number"
+            )
+        for name in ("global_every", "local_attention", "global_rope_theta", "local_rope_theta"):
+            if not cfg[name] > 0:
+                raise InputError(f"--{name.replace('_', '-')} {cfg[name]}: give more than 0")
+        if cfg.task_module != NONE:
+            raise InputError(
+                f"--task-module {cfg.task_module} is for minimodel_roberta, and {cls.name} has no task "
+                "modules yet: leave it out and fine-tune the body (--freeze language)"
+            )
+
+
+register_sizes(MODERNBERT_SIZES, MODERNBERT.model)

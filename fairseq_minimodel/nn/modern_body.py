@@ -1,0 +1,196 @@
+"""ModernBERT's encoder (Warner et al. 2024, arXiv 2412.13663, section 2.1), in plain PyTorch.
+
+What differs from RoBERTa's: LayerNorms stand before attention and feed-forward (Xiong et al. 2020,
+arXiv 2002.04745), so that the sum that runs through the layers is normalised only at its end; queries
+and keys are rotated by their positions (RoPE: Su et al. 2021, arXiv 2104.09864), and there is no table
+of positions; the feed-forward has a gate (GeGLU: Shazeer 2020, arXiv 2002.05202); most layers look at a
+window around each token alone; and nothing but the MLM head's output has a bias.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .dropout import add_dropout, dropout
+from .frozen_body import DropoutRates
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What decides about the form of a body.
+
+    Attributes:
+        layers, width, ffn, heads: how many layers; their width d; that of the feed-forward f; attention
+            heads, which divide the width into even parts.
+        global_every: the layers 0, n, 2 n, ... attend to all tokens (n = 1: all layers).
+        window: the others, to so many around each token: to those at a distance up to half of it.
+        global_theta, local_theta: the base of the wavelengths of RoPE, in these and those layers.
+    """
+
+    layers: int
+    width: int
+    ffn: int
+    heads: int
+    global_every: int
+    window: int
+    global_theta: float
+    local_theta: float
+
+    def is_global(self, layer: int) -> bool:
+        """Whether a layer, counted from 0, attends to all tokens."""
+        return layer % self.global_every == 0
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a token of a batch attends to, and where the tokens stand.
+
+    Attributes:
+        mask: true where there is attention, broadcast to batch x heads x queries x keys; None: all.
+        cosine, sine: of the angles of RoPE, length x width of a head, in float32.
+    """
+
+    mask: Tensor | None
+    cosine: Tensor
+    sine: Tensor
+
+    @classmethod
+    def of(cls, real: Tensor, window: int | None, theta: float, head_width: int) -> "Reach":
+        """Of a batch.
+
+        Args:
+            real: batch x length, false at padding.
+            window: as in `Sizes`; None: no window.
+        """
+        length, device = real.size(1), real.device
+        places = torch.arange(length, device=device)
+        distances = (places[:, None] - places).abs()
+        mask = None if real.all() else real[:, None, None, :]
+        if window is not None and length > window // 2 + 1:
+            near = distances <= window // 2
+            mask = near if mask is None else mask & near
+        if mask is not None:  # padding attends to itself: over nothing, softmax is not a number
+            mask = mask | (distances == 0)
+        angles = rotary_angles(places, theta, head_width)
+        return cls(mask, angles.cos(), angles.sin())
+
+    def rotate(self, x: Tensor) -> Tensor:
+        """Queries or keys, batch x heads x length x width of a head, turned by their positions."""
+        return turn(x, self.cosine, self.sine)
+
+
+def rotary_angles(places: Tensor, theta: float, head_width: int) -> Tensor:
+    """The angles of RoPE at some positions, positions x width of a head, in float32.
+
+    They are computed anew in each pass, as a buffer would lose its precision in a model of 16 bits.
+    """
+    steps = torch.arange(0, head_width, 2, dtype=torch.float, device=places.device) / head_width
+    return torch.outer(places.float(), theta**-steps).repeat(1, 2)
+
+
+def turn(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Vectors of heads, turned; the dimensions i and i + width / 2 are the two of a plane."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    first, second = wide.chunk(2, dim=-1)
+    return (wide * cosine + torch.cat([-second, first], dim=-1) * sine).to(x.dtype)
+
+
+class SelfAttention(nn.Module):
+    """Attention of several heads within a sequence."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (
+            nn.Linear(width, width, bias=False) for _ in range(4)
+        )
+
+    def forward(self, x: Tensor, reach: Reach, rate: float) -> Tensor:
+        """x: batch x length x width; rate: of dropout on the weights."""
+        query, key, value = (
+            projection(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        mixed = functional.scaled_dot_product_attention(
+            reach.rotate(query), reach.rotate(key), value, reach.mask, dropout_p=rate
+        )
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+class ModernLayer(nn.Module):
+    """x + attention(norm(x)), then the same with the gated feed-forward, W2 (gelu(W1 x) * V x)."""
+
+    def __init__(self, sizes: Sizes, layer: int, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        width, ffn = sizes.width, sizes.ffn
+        self.activation = activation
+        self.self_attn = SelfAttention(width, sizes.heads)
+        # what the first layer reads comes from a LayerNorm
+        self.self_attn_layer_norm = nn.LayerNorm(width, bias=False) if layer else None
+        self.fc1, self.gate = (nn.Linear(width, ffn, bias=False) for _ in range(2))
+        self.fc2 = nn.Linear(ffn, width, bias=False)
+        self.final_layer_norm = nn.LayerNorm(width, bias=False)
+
+    def forward(self, x: Tensor, reach: Reach, rates: DropoutRates) -> Tensor:
+        """x: batch x length x width."""
+        normed = x if self.self_attn_layer_norm is None else self.self_attn_layer_norm(x)
+        x = add_dropout(x, self.self_attn(normed, reach, rates.attention), rates.hidden)
+        normed = self.final_layer_norm(x)
+        inner = dropout(self.activation(self.fc1(normed)) * self.gate(normed), rates.activation)
+        return add_dropout(x, self.fc2(inner), rates.hidden)
+
+
+class ModernBody(nn.Module):
+    """Token embeddings, layers, and the LayerNorms before and after them.
+
+    Args:
+        embed_tokens: of the model, with its padding index.
+        rates: of dropout, in training.
+        activation: of the feed-forward.
+    """
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        embed_tokens: nn.Embedding,
+        rates: DropoutRates,
+        activation: Callable[[Tensor], Tensor],
+    ) -> None:
+        super().__init__()
+        self.sizes, self.rates = sizes, rates
+        self.padding_idx = embed_tokens.padding_idx
+        self.embed_tokens = embed_tokens
+        self.layernorm_embedding = nn.LayerNorm(sizes.width, bias=False)
+        self.layers = nn.ModuleList(
+            ModernLayer(sizes, layer, activation) for layer in range(sizes.layers)
+        )
+        self.layer_norm = nn.LayerNorm(sizes.width, bias=False)
+
+    @property
+    def num_layers(self) -> int:
+        return self.sizes.layers
+
+    def hidden_states(self, tokens: Tensor, token_embeddings: Tensor | None = None) -> list[Tensor]:
+        """Hidden states after the embeddings and after each layer, each batch x length x width.
+
+        Those of the last layer have been through the last LayerNorm, as in transformers; those below
+        are the plain sums. At padding they mean nothing.
+
+        Args:
+            tokens: ids, batch x length.
+            token_embeddings: read in the place of the model's own (batch x length x width).
+        """
+        sizes, rates = self.sizes, self.rates if self.training else DropoutRates()
+        real, head_width = tokens.ne(self.padding_idx), sizes.width // sizes.heads
+        everywhere = Reach.of(real, None, sizes.global_theta, head_width)
+        around = Reach.of(real, sizes.window, sizes.local_theta, head_width)
+        x = self.embed_tokens(tokens) if token_embeddings is None else token_embeddings
+        x = dropout(self.layernorm_embedding(x), rates.hidden)
+        states = [x]
+        for number, layer in enumerate(self.layers):
+            x = layer(x, everywhere if sizes.is_global(number) else around, rates)
+            states.append(x)
+        return [*states[:-1], self.layer_norm(x)]

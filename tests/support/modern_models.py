@@ -1,0 +1,56 @@
+"""Small random models of ModernBERT's architecture in Hugging Face's form."""
+
+import pytest
+
+from .bert_models import torch  # with the library quiet
+from .huggingface_models import randomise
+
+SPECIAL = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
+NAMES = dict(zip(("unk", "cls", "sep", "pad", "mask"), SPECIAL, strict=True))  # by their roles
+SIZES = {
+    "hidden_size": 32, "num_hidden_layers": 5, "num_attention_heads": 4, "intermediate_size": 40,
+    "max_position_embeddings": 96, "local_attention": 8,
+}  # fmt: skip
+
+
+def make_modern(folder, texts, head="ForMaskedLM", size=330, names=NAMES, **settings):
+    """Write a model with its tokenizer, bytes joined as ModernBERT's; returns both as the library's.
+
+    Args:
+        head: the end of the class's name.
+        names: of the special tokens, by their roles, in the order of `NAMES`.
+        settings: other ones of the configuration than those of `SIZES`.
+    """
+    transformers = pytest.importorskip("transformers")
+    tokenizer = _tokenizer(transformers, texts, size, names)
+    tokenizer.save_pretrained(folder)
+    _, first, last, pad, _ = tokenizer.convert_tokens_to_ids(list(names.values()))
+    rows = {"bos_token_id": first, "eos_token_id": last, "pad_token_id": pad}
+    rows |= {"cls_token_id": first, "sep_token_id": last}
+    settings = {"vocab_size": len(tokenizer), **SIZES, **rows} | settings
+    config = transformers.ModernBertConfig(**settings)
+    torch.manual_seed(3)
+    model = randomise(getattr(transformers, f"ModernBert{head}")(config))
+    model.save_pretrained(folder)
+    return model, tokenizer
+
+
+def _tokenizer(transformers, texts, size, names):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=list(names.values()), show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    tokenizer.train_from_iterator(texts, trainer)
+    _, first, last, *_ = names.values()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{first} $A {last}",
+        pair=f"{first} $A {last} $B {last}",
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in (first, last)],
+    )
+    tokens = {f"{role}_token": name for role, name in names.items()}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **tokens)
