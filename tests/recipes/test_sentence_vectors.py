@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from importlib.util import find_spec
 
 import pytest
+from conftest import run
 from interop.test_sentence_transformers import OLD, write_modules
 from recipes.test_docs import blocks, run_block
 from recipes.test_real_model import write_data
@@ -11,6 +13,8 @@ from support.bert_models import make_bert
 from support.scripts import EXAMPLES, run_script
 
 import fairseq_minimodel
+
+BENCHMARK = EXAMPLES.parent / "benchmarks/sentence_vectors.py"
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +25,7 @@ def given(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vectors")
     texts = write_data(folder / "data", folder / "toy")
     make_bert(folder / "model", "bert", texts, head="Model")
-    write_modules(folder / "model", OLD["mean"], True)
+    write_modules(folder / "model", {**OLD["mean"], "word_embedding_dimension": 32}, True)
     return folder
 
 
@@ -40,6 +44,19 @@ def test_the_example(given):
     assert all(row["layer"] is None for row in rows)
     topics = json.loads((out / "scores/topics:sw.json").read_text())
     assert [row["language"] for row in topics] == ["en", "sw", "sw", "sw"]
+    if any(find_spec(name) is None for name in ("sentence_transformers", "datasets", "accelerate")):
+        return  # the benchmark needs them
+    command = ["python", BENCHMARK, given / "model", out, "sw", "40", "--data", given / "data"]
+    result = run(command)
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((out / "scores/library:sw:40.json").read_text())
+    assert [row["name"].partition(",")[0] for row in rows] == [
+        "start", "language side alone", "all weights", "all weights",
+    ]  # fmt: skip
+    _, ours, equal_compute, equal_updates = rows
+    assert ours["scores"]["English vectors"] == pytest.approx(100, abs=1e-3)
+    assert equal_compute["updates"] == 1  # of 64 pairs; our batches are of 8
+    assert equal_updates["updates"] == ours["updates"]
 
 
 def test_the_page_from_one_command_to_vectors_in_two_languages(given):

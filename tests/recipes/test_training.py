@@ -207,7 +207,7 @@ if __name__ == "__main__":
 """
     )
     result = run(["python", script])
-    assert result.stdout.strip() == "3", result.stderr
+    assert result.stdout.strip() == "6", result.stderr
 
 
 @pytest.mark.parametrize("break_mode", ["none", "complete", "complete_doc", "eos"])
