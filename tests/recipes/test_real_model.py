@@ -126,8 +126,10 @@ def test_from_a_folder_of_hugging_face_to_the_tables(tmp_path):
     of_methods = {"REAL": out, "OUT": tmp_path / "baselines", "SEEDS": "1 2"}
     result = run_script(EXAMPLES / "baselines/run.sh", **of_model, **of_methods)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    cells = [line.split("|")[1:4] for line in result.stdout.splitlines() if "|" in line][2:]
+    rows = [line.strip("|").split("|") for line in result.stdout.splitlines() if "|" in line][2:]
+    rows = [[cell.strip() for cell in row] for row in rows]
     methods = ["Standard", "MiniPost", "all weights", "body alone"]
-    assert [[cell.strip() for cell in row] for row in cells] == [
+    assert [row[:3] for row in rows] == [
         [start, method, "4"] for start in ("random", "translations") for method in methods
     ]
+    assert all(re.match(r"\d", cell) for row in rows for cell in row[2:])  # no score is missing
