@@ -19,9 +19,6 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from torch.nn import functional
-
 import fairseq_minimodel
 from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
 from fairseq_minimodel.corpus.pairs import read_pairs
@@ -29,7 +26,13 @@ from fairseq_minimodel.cost.flops import Shape, sentence_vector_flops
 from fairseq_minimodel.errors import InputError, print_input_errors_plainly
 from fairseq_minimodel.files.atomic import write_json
 from fairseq_minimodel.kinds.metrics import accuracy
-from fairseq_minimodel.kinds.vectors import COSINE, FROM_ENGLISH, TO_ENGLISH, compare
+from fairseq_minimodel.kinds.vectors import (
+    COSINE,
+    FROM_ENGLISH,
+    TO_ENGLISH,
+    compare,
+    nearest_centroids,
+)
 from fairseq_minimodel.packs.pack import load_pack
 from fairseq_minimodel.terminal.table import format_flops, format_table
 
@@ -70,17 +73,12 @@ class Tests:
         target = own([row.text for row in self._pairs])
         found = compare(target.numpy(), source.numpy(), [COSINE], 10)[COSINE]
         vectors = english([row.texts[0] for row in self._train])
-        topics = sorted({row.label for row in self._train})
-        centroids = torch.stack(
-            [vectors[[row.label == topic for row in self._train]].mean(dim=0) for topic in topics]
-        )
-        centroids = functional.normalize(centroids)
+        topics = [row.label for row in self._train]
 
         def right(encode, rows) -> float:
-            nearest = (encode([row.texts[0] for row in rows]) @ centroids.T).argmax(dim=1)
-            return accuracy(
-                [topics[one] for one in nearest.tolist()], [row.label for row in rows]
-            ).value
+            others = encode([row.texts[0] for row in rows])
+            nearest = nearest_centroids(vectors, topics, others)
+            return accuracy(nearest, [row.label for row in rows]).value
 
         values = (
             found[TO_ENGLISH]["value"],
@@ -105,11 +103,19 @@ def main() -> None:
     tests = Tests(options.data, options.language, encoder(teacher))
     ours = score_ours(options.out, options.language, options.pairs, tests)
     pairs = list(read_pairs(*pair_files(options.out, options.language, options.pairs)))
+    sources, targets = zip(*pairs, strict=True)
+    vectors = encoder(teacher)(list(sources)).tolist()
+    data = {"source": sources, "target": targets, "label": vectors}
+    cost = flops_of_update(teacher, pairs)
+    trainings = [(EQUAL_COMPUTE, one, max(1, round(one.flops / cost))) for one in ours[1:]]
+    trainings.append((EQUAL_UPDATES, ours[1], ours[1].updates))
     theirs = []
     for rate in options.rates:
-        for one in ours[1:]:
-            theirs.append(train_library(options.model, pairs, tests, one, rate, True))
-        theirs.append(train_library(options.model, pairs, tests, ours[1], rate, False))
+        for name, one, updates in trainings:
+            student, speed = train_library(options.model, data, one.seed, updates, rate)
+            scores = tests.score(encoder(student), encoder(student))
+            name = f"{name}, rate {rate:g}"
+            theirs.append(Result(name, one.seed, updates, updates * cost, speed, scores))
     scores = tests.score(encoder(teacher), encoder(teacher))
     results = [Result(PUBLISHED, 0, 0, 0, None, scores), *ours, *theirs]
     name = f"library:{options.language}:{options.pairs}.json"
@@ -153,14 +159,13 @@ def encoder(model):
 
 
 def train_library(
-    folder: Path,
-    pairs: list[tuple[str, str]],
-    tests: Tests,
-    ours: Result,
-    rate: float,
-    equal_compute: bool,
-) -> Result:
-    """A copy of the model after the library's recipe, with the seed of one of our trainings."""
+    folder: Path, data: dict[str, list], seed: int, updates: int, rate: float
+) -> tuple[object, float]:
+    """A copy of the model after the library's recipe, and how many pairs a second it took.
+
+    Args:
+        data: the columns source, target, and label: the teacher's vectors of the sources.
+    """
     from datasets import Dataset
     from sentence_transformers import (
         SentenceTransformerTrainer,
@@ -169,11 +174,6 @@ def train_library(
     from sentence_transformers.sentence_transformer.losses import MSELoss
 
     student = library_model(folder)
-    sources, targets = zip(*pairs, strict=True)
-    vectors = encoder(student)(list(sources)).tolist()
-    updates = ours.updates
-    if equal_compute:
-        updates = max(1, round(ours.flops / flops_of_update(student, pairs)))
     with tempfile.TemporaryDirectory() as output:
         trainer = SentenceTransformerTrainer(
             model=student,
@@ -183,24 +183,18 @@ def train_library(
                 per_device_train_batch_size=BATCH,
                 learning_rate=rate,
                 warmup_steps=updates // 10,
-                seed=ours.seed,
+                seed=seed,
                 save_strategy="no",
                 report_to="none",
                 disable_tqdm=True,
                 use_cpu=True,
             ),
-            train_dataset=Dataset.from_dict(
-                {"source": sources, "target": targets, "label": vectors}
-            ),
+            train_dataset=Dataset.from_dict(data),
             loss=MSELoss(student),
         )
         started = time.perf_counter()
         trainer.train()
-        speed = BATCH * updates / (time.perf_counter() - started)
-    name = f"{EQUAL_COMPUTE if equal_compute else EQUAL_UPDATES}, rate {rate:g}"
-    cost = updates * flops_of_update(student, pairs)
-    scores = tests.score(encoder(student), encoder(student))
-    return Result(name, ours.seed, updates, cost, speed, scores)
+        return student, BATCH * updates / (time.perf_counter() - started)
 
 
 def flops_of_update(student, pairs: list[tuple[str, str]]) -> float:

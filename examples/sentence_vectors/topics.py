@@ -9,32 +9,25 @@ are in all languages, so that only those of dev are scored.
 import sys
 from pathlib import Path
 
-import torch
-from torch.nn import functional
-
 import fairseq_minimodel
 from fairseq_minimodel.corpus.benchmarks.read import read_benchmark
 from fairseq_minimodel.files.atomic import write_json
 from fairseq_minimodel.kinds.metrics import accuracy
+from fairseq_minimodel.kinds.vectors import nearest_centroids
 
 
 def main(body: str, english: str, data: str, language: str, output: str, *packs: str) -> None:
     model = fairseq_minimodel.load(body, {"english": english, **{pack: pack for pack in packs}})
     train = read_benchmark("sib200", data, "train", ["en"])["en"].rows
-    topics = sorted({row.label for row in train})
-    vectors = functional.normalize(model.encode([row.texts[0] for row in train]))
-    centroids = torch.stack(
-        [vectors[[row.label == topic for row in train]].mean(dim=0) for topic in topics]
-    )
+    topics = [row.label for row in train]
+    vectors = model.encode([row.texts[0] for row in train])
     rows = []
     for code, names in (("en", ["english"]), (language, packs)):
         test = read_benchmark("sib200", data, "dev", [code])[code].rows
         for name in names:
             found = model.encode([row.texts[0] for row in test], language=name)
-            nearest = (functional.normalize(found) @ functional.normalize(centroids).T).argmax(
-                dim=1
-            )
-            right = accuracy([topics[one] for one in nearest.tolist()], [row.label for row in test])
+            nearest = nearest_centroids(vectors, topics, found)
+            right = accuracy(nearest, [row.label for row in test])
             rows.append({"language": code, "pack": name, **right._asdict()})
             print(
                 f"{code} {name}: {100 * right.value:.1f} % of {right.count} "

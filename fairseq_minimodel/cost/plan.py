@@ -246,7 +246,7 @@ class Plan:
             "masked_fraction": run.masked_fraction,
         }
         # A frozen body skips what nobody asked for in the last layer (nn/frozen_body.py).
-        skips = freeze not in BASELINES.values()
+        skips = freeze not in (NONE, LANGUAGE)
         per_token = masked_lm_flops(shape, 1, length, **options, predictions_only=skips).total
         heads = len(auxiliary_head_layers)
         trained, _ = parameter_count(shape, length, freeze=freeze, auxiliary_heads=heads)
