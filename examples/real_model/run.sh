@@ -13,7 +13,7 @@ MODEL=${MODEL:-} # a folder in the form of Hugging Face; empty: downloaded
 OUT=${OUT:-outputs/real_model} LANGUAGES=${LANGUAGES:-de el sw tr vi ar} SEEDS=${SEEDS:-1 2 3}
 COMPARED=${COMPARED-de sw} # languages in which Standard and MiniPost train from the same start
 XNLI_SEEDS=${XNLI_SEEDS-$SEEDS} PAWSX_SEEDS=${PAWSX_SEEDS-$SEEDS} # empty: leave the task out
-JOBS=${JOBS:-2} # languages side by side
+JOBS=${JOBS:-2} # trainings in English, and then languages, side by side
 VOCABULARY=8000 LENGTH=128 BATCH=16 # sequences; 2,048 tokens an update
 DEPTH=3                             # MiniPost: layers that stay, below a copy of the next one
 # Updates in English, of a new MLM head and the layer under it; in the new language, at equal compute
@@ -30,6 +30,10 @@ fi
 source "$here/../steps.sh"
 # shellcheck source=examples/real_model/model.sh
 source "$here/model.sh"
+side_by_side() { # side_by_side PATTERN...: the steps of these names, in $JOBS processes
+  # Called by name, this process does one step, or a few, itself.
+  if [ -z "$ONLY" ]; then printf '%s\n' "$@" | xargs -P "$JOBS" -I STEPS "$0" STEPS; fi
+}
 keep_settings MODEL VOCABULARY LENGTH DEPTH HEAD_UPDATES MINIPOST_UPDATES STANDARD_UPDATES POINTS \
   SIB200_UPDATES XNLI_UPDATES PAWSX_UPDATES RATE
 body=$OUT/minilm/body.pt english=$OUT/minilm/pack
@@ -58,8 +62,6 @@ head_on() { # head_on NAME DEPTH
     --freeze "bottom:$2+bias" --bf16 \
     --finetune-from-model "$OUT/extended/$1.pt"
 }
-head_on minipost "$DEPTH"
-head_on standard 5
 
 labelled() { # labelled NAME BENCHMARK DATA TRAIN VALID COLUMN...
   local name=$1 split
@@ -80,6 +82,12 @@ learn() { # learn TASK SEED CLASSES UPDATES RATE: the body with its language sid
 run sib200-data labelled sib200 sib200 "$OUT/sib200" train dev text
 run xnli-data labelled xnli snli-counterfactual "$DATA/nli/snli-counterfactual" train dev text1 text2
 run pawsx-data labelled pawsx pawsx "$DATA/paraphrase/pawsx" dev dev text1 text2
+read -ra sib200 <<<"$SEEDS"
+read -ra xnli <<<"$XNLI_SEEDS"
+read -ra pawsx <<<"$PAWSX_SEEDS"
+side_by_side "${xnli[@]/#/xnli:}" '*:minipost' '*:standard' "${pawsx[@]/#/pawsx:}" "${sib200[@]/#/sib200:}"
+head_on minipost "$DEPTH"
+head_on standard 5
 for seed in $SEEDS; do learn sib200 "$seed" 7 "$SIB200_UPDATES" 0.0001; done
 for seed in $XNLI_SEEDS; do learn xnli "$seed" 3 "$XNLI_UPDATES" 0.0001; done
 for seed in $PAWSX_SEEDS; do learn pawsx "$seed" 2 "$PAWSX_UPDATES" 0.0001; done
@@ -160,7 +168,7 @@ perplexity() { # perplexity LANGUAGE: in the full model, under the head that Sta
 
 is_compared() { [[ " $COMPARED " = *" $1 "* ]]; }
 language() { # language LANGUAGE: all its steps
-  local known points seed seeds files starts trained
+  local known points seed seeds files starts trained pairs
   mapfile -t files < <(text_of "$1")
   run "prepare:$1" fairseq-minimodel prepare --text "${files[@]}" --output "$OUT/data/$1" \
     --vocabulary-size "$VOCABULARY" --case fold --document-per-line --sequence-length "$LENGTH"
@@ -190,11 +198,12 @@ language() { # language LANGUAGE: all its steps
   run "sib200-tests:$1" tests sib200 "$OUT/sib200" dev "$1"
   run "xnli-tests:$1" tests xnli "$DATA/nli/xnli" dev "$1"
   run "score-sib200:$1" score sib200 "$1" text "${starts[@]}" "${trained[@]/%//*}"
-  run "score-xnli:$1" score xnli "$1" "text1 text2" "$OUT/packs/$1"/{random,focus,pairs,all} \
-    "${trained[@]/%//*_$MINIPOST_UPDATES}" "${trained[@]/%//*_$STANDARD_UPDATES}"
+  pairs=("$OUT/packs/$1"/{random,focus,pairs,all} # for tasks of pairs, which take longer
+    "${trained[@]/%//*_$MINIPOST_UPDATES}" "${trained[@]/%//*_$STANDARD_UPDATES}")
+  run "score-xnli:$1" score xnli "$1" "text1 text2" "${pairs[@]}"
   if [ -e "$DATA/paraphrase/pawsx/test-$1.tsv.xz" ]; then
     run "pawsx-tests:$1" tests pawsx "$DATA/paraphrase/pawsx" test "$1"
-    run "score-pawsx:$1" score pawsx "$1" "text1 text2" "$OUT/packs/$1"/{random,focus,pairs,all}
+    run "score-pawsx:$1" score pawsx "$1" "text1 text2" "${pairs[@]}"
   fi
   run "retrieve:$1" retrieve "$1"
   run "perplexity:$1" perplexity "$1"
@@ -207,10 +216,8 @@ english_scores() { # the same in English
   score xnli en "text1 text2" "$english"
 }
 run english english_scores
-if [ -z "$ONLY" ]; then # a language in each of so many processes; then none is left to do below
-  # shellcheck disable=SC2086
-  printf '%s\n' $LANGUAGES | xargs -P "$JOBS" -I LANGUAGE "$0" '*:LANGUAGE'
-fi
+read -ra languages <<<"$LANGUAGES"
+side_by_side "${languages[@]/#/*:}" # then none is left to do below
 for language in $LANGUAGES; do language "$language"; done
 show tables python "$here/tables.py" "$OUT"
 end
