@@ -49,6 +49,7 @@ from ..packs.module import task_heads
 from . import with_module
 from .accounting import record_flops
 from .encoder import MiniModelEncoder, auxiliary_layers
+from .frozen_weights import KeepsFrozenWeights
 from .with_module import TaskModuleConfig
 
 logger = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ class MiniModelRobertaConfig(TaskModuleConfig):
 
 
 @register_model("minimodel_roberta", dataclass=MiniModelRobertaConfig)
-class MiniModelRoberta(RobertaModel):
+class MiniModelRoberta(KeepsFrozenWeights, RobertaModel):
     """fairseq's RoBERTa with auxiliary MLM heads (Marchisio et al. 2023, MiniJoint)."""
 
     # what models of another family have in the place of these

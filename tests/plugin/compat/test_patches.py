@@ -17,6 +17,7 @@ from fairseq.data import Dictionary
 from fairseq.logging import metrics
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 
+from fairseq_minimodel.bodies.family import EMBEDDING, LAYERS, OUTPUT_BIAS, TIED_PROJECTION
 from fairseq_minimodel.bodies.identity import LINEAGE
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.plugin.compat.settings import read_value
@@ -138,6 +139,23 @@ def test_training_in_16_bits_resumes_by_bits(precision, source_data, tmp_path):
     for weights in zip(*(state.get("fp32_params", []) for state in states), strict=True):
         assert torch.equal(*weights)
         assert not torch.equal(weights[0], weights[0].bfloat16().float()) or not weights[0].any()
+
+
+def test_what_is_frozen_stays_by_bits_in_16_bits(source_data, tmp_path):
+    options = [
+        "--task", "masked_lm", "--criterion", "joint_masked_lm", *SMALL_MODEL, *LENGTH, "--lr", "0.001",
+    ]  # fmt: skip
+    train(source_data, tmp_path / "body", *options, "--max-update", "1")
+    body = tmp_path / "body/checkpoint_last.pt"
+    options += ["--bf16", "--freeze", "language", "--finetune-from-model", body]
+    for limit in ("1", "2"):  # the second resumes
+        train(source_data, tmp_path / "run", *options, "--max-update", limit)
+    before, after = state_of(body), state_of(tmp_path / "run/checkpoint_last.pt")
+    assert not torch.equal(before[EMBEDDING], before[EMBEDDING].bfloat16().float())
+    for name in (EMBEDDING, TIED_PROJECTION, OUTPUT_BIAS):
+        assert torch.equal(after[name], before[name])
+    trained = f"{LAYERS}0.fc1.weight"
+    assert not torch.equal(after[trained], before[trained].bfloat16().float())
 
 
 def test_weights_that_were_changed_in_a_checkpoint_stay_changed(source_data, tmp_path):
