@@ -76,7 +76,7 @@ labelled() { # labelled NAME BENCHMARK DATA TRAIN VALID COLUMN...
 learn() { # learn TASK SEED CLASSES UPDATES RATE: the body with its language side frozen
   SEED=$2 BATCH=32 train "$1:$2" "$OUT/data/$1" "$4" $(($4 / 10)) "$5" --task sentence_prediction \
     --criterion sentence_prediction --num-classes "$3" --init-token 0 "${SIZES[@]}" --encoder-layers 6 \
-    --max-positions 512 --shorten-method truncate --freeze language --dropout 0.1 \
+    --max-positions 512 --shorten-method truncate --freeze language --bf16 --dropout 0.1 \
     --pooler-dropout 0.1 --finetune-from-model "$body" --disable-validation --no-save-optimizer-state
 }
 run sib200-data labelled sib200 sib200 "$OUT/sib200" train dev text

@@ -12,4 +12,4 @@ def register() -> None:
     end_commands_of_fairseq_plainly()
     from .compat import patches  # noqa: F401  isort: skip  (before anything of fairseq)
     from .. import criterions, models, tasks  # noqa: F401
-    from . import forgetting, fused_adam, training, training_log  # noqa: F401
+    from . import equal_lengths, forgetting, fused_adam, training, training_log  # noqa: F401
