@@ -1,7 +1,8 @@
 """Frozen weights in runs of 16 bits (`--bf16`, `--fp16`): checkpoints hold them as they were given.
 
-fairseq turns the whole model to 16 bits, computes with that, and saves that. What is trained has weights
-of 32 bits with the optimiser; what is frozen would leave the run rounded, though nothing trained it.
+fairseq turns the whole model to 16 bits, computes with that, and saves that. What is trained has
+weights of 32 bits with the optimiser; what is frozen would leave the run rounded, though nothing
+trained it.
 """
 
 from collections.abc import Callable, Iterator, Mapping

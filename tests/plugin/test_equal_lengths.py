@@ -25,11 +25,13 @@ def data(source_data, tmp_path_factory):
         }
         for n in range(EXAMPLES)
     ]
-    (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    train = folder / "train.jsonl"
+    train.write_text("\n".join(map(json.dumps, rows)))
     result = run(
-        ["fairseq-minimodel", "prepare-classification", "--train", folder / "train.jsonl", "--valid", folder / "train.jsonl",
-        "--text-columns", "a", "b", "--label-column", "label", "--dict", source_data / "dict.txt",
-        "--sentencepiece-model", source_data / "sentencepiece.bpe.model", "--output", folder / "data"],
+        ["fairseq-minimodel", "prepare-classification", "--train", train, "--valid", train,
+         "--text-columns", "a", "b", "--label-column", "label", "--dict", source_data / "dict.txt",
+         "--sentencepiece-model", source_data / "sentencepiece.bpe.model",
+         "--output", folder / "data"],
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return folder / "data"
