@@ -39,11 +39,12 @@ def test_the_example(given):
     out = given / "out-smoke"
     rows = json.loads((out / "scores/tatoeba:sw.json").read_text())
     assert [row["pack"].rpartition("/")[2] for row in rows] == [
-        "40-seed1", "start-40", "start-words",
+        "40-seed1", "start-40", "start-words", "words-seed1",
     ]  # fmt: skip
     assert all(row["layer"] is None for row in rows)
     topics = json.loads((out / "scores/topics:sw.json").read_text())
-    assert [row["language"] for row in topics] == ["en", "sw", "sw", "sw"]
+    assert [row["language"] for row in topics] == ["en", "sw", "sw", "sw", "sw"]
+    assert all(row["examples"] == 10 and row["centroids"] for row in topics)
     if any(find_spec(name) is None for name in ("sentence_transformers", "datasets", "accelerate")):
         return  # the benchmark needs them
     command = ["python", BENCHMARK, given / "model", out, "sw", "40", "--data", given / "data"]
@@ -67,11 +68,14 @@ def test_the_page_from_one_command_to_vectors_in_two_languages(given):
         (given / f"pairs.{name}").write_text("\n".join(lines[:400]) + "\n")
         (given / "german.txt").write_text(text)  # the last one
     shutil.copytree(given / "model", given / "all-MiniLM-L6-v2")
+    (given / "sib200").symlink_to(given / "data/topic/sib200")
     printed = [run_block(kind, text, given) for kind, text in blocks("docs/sentence_vectors.md")]
     assert "method: sentence-vectors, because there are 400 pairs" in printed[0]
     vectors = [json.loads(line) for line in (given / "vectors.jsonl").read_text().splitlines()]
     assert [row["language"] for row in vectors] == ["en", "de"]
     assert all(len(row["prediction"]) == 32 for row in vectors)
+    [topics] = json.loads((given / "topics.json").read_text())
+    assert (topics["language"], topics["examples"], topics["kind"]) == ("de", 10, "classification")
     exported = given / "outputs/de/hf/all-MiniLM-L6-v2-de"
     assert (exported / "modules.json").is_file() and (exported / "2_Normalize").is_dir()
     texts = ["", *(given / "pairs.de").read_text().splitlines()[:5]]
