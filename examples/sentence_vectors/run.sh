@@ -13,7 +13,7 @@ OUT=${OUT:-outputs/sentence_vectors} LANGUAGES=${LANGUAGES:-de el sw tr vi ar} S
 PAIRS=${PAIRS:-500 2000 10000 30000} # as many of them as a language has
 NTREX=${NTREX:-train} # among the pairs; test: left out and scored, in languages with others (sw, de)
 VOCABULARY=8000 BATCH=64 EPOCHS=3 RATE=0.003 CONTRASTIVE=1
-MOST_UPDATES=1406 # those of 30,000 pairs; a word list can have many more entries
+WORDS=10000 # entries of a word list to train on at most, from all over it; the start has all of them
 if [ -n "${SMOKE:-}" ]; then OUT=${OUT%-smoke}-smoke VOCABULARY=300 BATCH=8 EPOCHS=1 PAIRS=40; fi
 
 # shellcheck source=examples/steps.sh
@@ -48,10 +48,13 @@ first_pairs() { # first_pairs LANGUAGE COUNT
     head -n "$2" "$OUT/pairs/$1/all.$side" >"$OUT/pairs/$1/$2.$side"
   done
 }
-word_pairs() { # word_pairs LANGUAGE FILE: the entries of a word list
-  local column
+word_pairs() { # word_pairs LANGUAGE FILE
+  local words step column
+  words=$(xz -dc "$2")
+  step=$((($(wc -l <<<"$words") + WORDS - 1) / WORDS))
   for column in source:1 target:2; do
-    xz -dc "$2" | cut -f "${column#*:}" >"$OUT/pairs/$1/words.${column%:*}"
+    awk -v step="$step" 'NR % step == 0' <<<"$words" | cut -f "${column#*:}" \
+      >"$OUT/pairs/$1/words.${column%:*}"
   done
 }
 start() { # start NAME LANGUAGE OPTIONS...: a language side without an update, and the body with it
@@ -62,7 +65,6 @@ distil() { # distil NAME SEED LANGUAGE
   local name=$1:$2:$3 pairs=$OUT/pairs/$3/$1 count=0 updates
   if [ -e "$pairs.source" ]; then count=$(wc -l <"$pairs.source"); fi # else only listed
   updates=$((EPOCHS * count / BATCH))
-  if ((updates > MOST_UPDATES)); then updates=$MOST_UPDATES; fi
   SEED=$2 train "$name" "$OUT/data/$3" "$updates" $((updates / 10)) "$RATE" \
     --task sentence_distillation --criterion sentence_distillation --weight-decay 0 \
     --contrastive-weight "$CONTRASTIVE" --base-checkpoint "$OUT/started/$3/$1/model.pt" \

@@ -134,7 +134,7 @@ def test_tasks_do_not_change_the_training():
     assert new.startswith("fairseq-minimodel export-hf --model topics --pack out/packs/de ")
 
 
-def test_sentence_vectors_are_learned_from_pairs_alone():
+def test_sentence_vectors_are_learned_from_pairs():
     given = {"kind": "sentence-vectors", "parallel": [(Path("a"), Path("b"))]}
     plan = make_plan(options(**given, budget="10h"), model(False), material(2_000), MACHINE)
     [training] = [step for step in plan.steps if step.updates]
@@ -149,9 +149,27 @@ def test_sentence_vectors_are_learned_from_pairs_alone():
     short = make_plan(options(**given, budget="1m"), model(False), material(2_000), MACHINE)
     assert short.method == "start"
     with pytest.raises(InputError, match="learns from sentences and their translations"):
-        make_plan(options(**given), model(), material(0, words=9), MACHINE)
+        make_plan(options(**given), model(), material(0), MACHINE)
     with pytest.raises(InputError, match="--method standard trains on masked words"):
         make_plan(options(**given, method="standard"), model(), material(2_000), MACHINE)
+
+
+def test_sentence_vectors_are_learned_from_a_word_list_alone_or_beside_pairs():
+    given = {"kind": "sentence-vectors", "dictionary": Path("words"), "budget": "10h"}
+    updates, flops = [], []
+    for files, pairs in (([], 0), ([(Path("a"), Path("b"))], 2_000)):
+        found = material(pairs, words=3_200)
+        plan = make_plan(options(**given, parallel=files), model(False), found, MACHINE)
+        [training] = [step for step in plan.steps if step.updates]
+        assert "--word-pairs words " in " ".join(training.command)
+        updates.append(training.updates)
+        flops.append(training.flops / training.updates)
+    assert updates == [10 * 3_200 // 64, 10 * 5_200 // 64]
+    assert flops[1] > 2 * flops[0]  # a sentence has more tokens than a word
+    assert (
+        plan.why
+        == "there are 2,000 pairs and 3,200 entries of a word list to learn the vectors from"
+    )
 
 
 @pytest.mark.parametrize("has_head", [False, True])
