@@ -74,7 +74,7 @@ def make_plan(options: AdaptOptions, model: Model, material: Material, machine: 
         texts = [material.source_text, material.text][-len(trainings) :]
         batches = [text / BYTES_PER_TOKEN / commands.tokens_of_update for text in texts]
         if method == SENTENCE_VECTORS:
-            batches = [(material.pairs + material.words) / VECTOR_BATCH]
+            batches = [(material.pairs or material.words) / VECTOR_BATCH]
         counts = [
             int(min(seconds / len(trainings) / step.update_seconds, MOST_EPOCHS * one))
             for step, one in zip(trainings, batches, strict=True)
@@ -108,14 +108,17 @@ def choose(options: AdaptOptions, model: Model, material: Material) -> tuple[str
                 f"--method {options.method} trains on masked words: with --kind {options.kind} leave "
                 "it out, or give --method start"
             )
-        counts = ((material.pairs, "pairs"), (material.words, "entries of a word list"))
-        given = " and ".join(f"{count:,} {name}" for count, name in counts if count)
-        if not given:
+        if not material.pairs and not material.words:
             raise InputError(
                 f"--kind {options.kind} learns from sentences and their translations: give them "
                 "(--parallel), or a word list (--dictionary)"
             )
         if options.method == AUTO:
+            given = (
+                f"{material.pairs:,} pairs"
+                if material.pairs
+                else f"{material.words:,} entries of a word list"
+            )
             return SENTENCE_VECTORS, f"there are {given} to learn the vectors from"
     if options.method == MINIPOST and not options.source_text:
         raise InputError(

@@ -233,14 +233,14 @@ class Commands:
         # As in `_train_language`, the start of the language is inside the base.
         shape = replace(self.model.shape, vocabulary=self.vocabulary)
         cost = sentence_vector_flops(shape, 1, TOKENS_OF_A_SENTENCE, freeze=BODY_FROZEN)
+        texts, length = self.material.pairs, TOKENS_OF_A_SENTENCE
         known = [word for pair in self.pairs for word in ("--pairs", *pair)]
-        if self.options.dictionary:
-            known += ["--word-pairs", self.options.dictionary]
-        pairs, words = self.material.pairs, self.material.words
-        tokens = TOKENS_OF_A_SENTENCE * pairs + TOKENS_OF_A_WORD * words
-        teacher = cost.forward * tokens  # and, once, the teacher's vectors
+        if not known:
+            texts, length = self.material.words, TOKENS_OF_A_WORD
+            known = ["--word-pairs", self.options.dictionary]
+        teacher = cost.forward * texts * length  # and, once, the teacher's vectors
         step = self._training(
-            "trained", self.data, updates, cost.total * VECTOR_BATCH * tokens / (pairs + words),
+            "trained", self.data, updates, cost.total * VECTOR_BATCH * length,
             VECTOR_BATCH, VECTOR_RATE, "--task", "sentence_distillation", "--base-checkpoint",
             self.root / "started" / MODEL, "--source-pack", self.source_pack, "--initialise",
             "overlap", *known, "--criterion", "sentence_distillation", "--contrastive-weight",
