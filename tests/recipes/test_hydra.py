@@ -178,7 +178,7 @@ def test_distillation_of_sentence_vectors(pretrained, target_data, tmp_path):
     log = hydra_train(
         "distil", tmp_path / "distil", f"task.data={target_data}",
         f"task.base_checkpoint={pretrained}", f"task.pairs=[{tmp_path / 'en'},{tmp_path / 'de'}]",
-        f"task.word_pairs={tmp_path / 'words.tsv'}", "+model.sentence_pooling=mean",
+        f"+task.word_pairs={tmp_path / 'words.tsv'}", "+model.sentence_pooling=mean",
     )  # fmt: skip
     assert '"train_distance"' in log and "train: 22 pairs" in log
     before, after = state_of(pretrained), state_of(tmp_path / "distil/checkpoint_last.pt")

@@ -32,7 +32,7 @@ def given(tmp_path_factory):
 def test_the_example(given):
     environment = {
         "DATA": given / "data", "MODEL": given / "model", "OUT": given / "out",
-        "LANGUAGES": "sw", "SEEDS": "1",
+        "LANGUAGES": "sw", "SEEDS": "1", "NTREX": "test",
     }  # fmt: skip
     result = run_script(EXAMPLES / "sentence_vectors/run.sh", **environment)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -42,6 +42,9 @@ def test_the_example(given):
         "40-seed1", "start-40", "start-words", "words-seed1",
     ]  # fmt: skip
     assert all(row["layer"] is None for row in rows)
+    held_out = json.loads((out / "scores/ntrex:sw.json").read_text())
+    assert [row["pairs"] for row in held_out] == [60] * 4  # all of NTREX, none of it among the pairs
+    assert "600 pairs" in (out / "logs/pairs:sw.log").read_text()
     topics = json.loads((out / "scores/topics:sw.json").read_text())
     assert [row["language"] for row in topics] == ["en", "sw", "sw", "sw", "sw"]
     assert all(row["examples"] == 10 and row["centroids"] for row in topics)
