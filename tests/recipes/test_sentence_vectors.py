@@ -43,7 +43,9 @@ def test_the_example(given):
     ]  # fmt: skip
     assert all(row["layer"] is None for row in rows)
     held_out = json.loads((out / "scores/ntrex:sw.json").read_text())
-    assert [row["pairs"] for row in held_out] == [60] * 4  # all of NTREX, none of it among the pairs
+    assert [row["pairs"] for row in held_out] == [
+        60
+    ] * 4  # all of NTREX, none of it among the pairs
     assert "600 pairs" in (out / "logs/pairs:sw.log").read_text()
     topics = json.loads((out / "scores/topics:sw.json").read_text())
     assert [row["language"] for row in topics] == ["en", "sw", "sw", "sw", "sw"]
