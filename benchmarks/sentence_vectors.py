@@ -25,14 +25,9 @@ from fairseq_minimodel.corpus.pairs import read_pairs
 from fairseq_minimodel.cost.flops import Shape, sentence_vector_flops
 from fairseq_minimodel.errors import InputError, print_input_errors_plainly
 from fairseq_minimodel.files.atomic import write_json
+from fairseq_minimodel.kinds.centroids import nearest_centroids
 from fairseq_minimodel.kinds.metrics import accuracy
-from fairseq_minimodel.kinds.vectors import (
-    COSINE,
-    FROM_ENGLISH,
-    TO_ENGLISH,
-    compare,
-    nearest_centroids,
-)
+from fairseq_minimodel.kinds.vectors import COSINE, FROM_ENGLISH, TO_ENGLISH, compare
 from fairseq_minimodel.packs.pack import load_pack
 from fairseq_minimodel.terminal.table import format_flops, format_table
 

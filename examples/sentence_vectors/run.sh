@@ -11,27 +11,36 @@ DATA=${DATA:?give the folder of the data: DATA=FOLDER $0}
 MODEL=${MODEL:-} # a folder of sentence-transformers; empty: downloaded
 OUT=${OUT:-outputs/sentence_vectors} LANGUAGES=${LANGUAGES:-de el sw tr vi ar} SEEDS=${SEEDS:-1 2 3}
 PAIRS=${PAIRS:-500 2000 10000 30000} # as many of them as a language has
+NTREX=${NTREX:-train} # among the pairs; test: left out and scored, in languages with others (sw, de)
 VOCABULARY=8000 BATCH=64 EPOCHS=3 RATE=0.003 CONTRASTIVE=1
+WORDS=10000 # entries of a word list to train on at most, from all over it; the start has all of them
 if [ -n "${SMOKE:-}" ]; then OUT=${OUT%-smoke}-smoke VOCABULARY=300 BATCH=8 EPOCHS=1 PAIRS=40; fi
 
 # shellcheck source=examples/steps.sh
 source "$here/../steps.sh"
 # shellcheck source=examples/real_model/model.sh
 source "$here/../real_model/model.sh"
-keep_settings MODEL PAIRS VOCABULARY BATCH EPOCHS RATE CONTRASTIVE
+keep_settings MODEL PAIRS NTREX VOCABULARY BATCH EPOCHS RATE CONTRASTIVE
 body=$OUT/model/body.pt english=$OUT/model/pack
 
 get_model
 run import fairseq-minimodel import-hf --model "$MODEL" --language en --output "$OUT/model"
 
+ntrex() { # ntrex LANGUAGE: the array FILES, English and the language
+  FILES=("$DATA/parallel/ntrex/newstest2019-"{src.eng,"ref.${THREE[$1]}"}.txt.xz)
+}
 pairs_of() { # pairs_of LANGUAGE: all its pairs, in a random order that is always the same
-  local ntrex=$DATA/parallel/ntrex/newstest2019 files=()
-  files+=("$ntrex-src.eng.txt.xz" "$ntrex-ref.${THREE[$1]}.txt.xz")
+  FILES=()
+  if [ "$NTREX" = train ]; then ntrex "$1"; fi
   case $1 in
-    sw) files+=("$DATA"/parallel/en-sw-globalvoices/train.{en,swa}.xz) ;;
-    de) files+=("$DATA"/parallel/multi30k/train.{en,de}.xz) ;;
+    sw) FILES+=("$DATA"/parallel/en-sw-globalvoices/train.{en,swa}.xz) ;;
+    de) FILES+=("$DATA"/parallel/multi30k/train.{en,de}.xz) ;;
   esac
-  python "$here/pairs.py" "$OUT/pairs/$1" "${files[@]}"
+  if [ ${#FILES[@]} = 0 ]; then
+    echo "$1 has no pairs but those of NTREX: give NTREX=train, or LANGUAGES without it"
+    return 1
+  fi
+  python "$here/pairs.py" "$OUT/pairs/$1" "${FILES[@]}"
 }
 first_pairs() { # first_pairs LANGUAGE COUNT
   local side
@@ -39,11 +48,20 @@ first_pairs() { # first_pairs LANGUAGE COUNT
     head -n "$2" "$OUT/pairs/$1/all.$side" >"$OUT/pairs/$1/$2.$side"
   done
 }
+word_pairs() { # word_pairs LANGUAGE FILE
+  local words step column
+  words=$(xz -dc "$2")
+  step=$((($(wc -l <<<"$words") + WORDS - 1) / WORDS))
+  for column in source:1 target:2; do
+    awk -v step="$step" 'NR % step == 0' <<<"$words" | cut -f "${column#*:}" \
+      >"$OUT/pairs/$1/words.${column%:*}"
+  done
+}
 start() { # start NAME LANGUAGE OPTIONS...: a language side without an update, and the body with it
   fairseq-minimodel start --body "$body" --data "$OUT/data/$2" --language "$2" --initialise aligned \
     --output "$OUT/packs/$2/start-$1" "${@:3}"
 }
-distil() { # distil COUNT SEED LANGUAGE
+distil() { # distil NAME SEED LANGUAGE
   local name=$1:$2:$3 pairs=$OUT/pairs/$3/$1 count=0 updates
   if [ -e "$pairs.source" ]; then count=$(wc -l <"$pairs.source"); fi # else only listed
   updates=$((EPOCHS * count / BATCH))
@@ -56,11 +74,30 @@ distil() { # distil COUNT SEED LANGUAGE
   run "pack-$name" fairseq-minimodel pack --checkpoint "$OUT/$name/checkpoint_last.pt" \
     --language "$3" --output "$OUT/packs/$3/$1-seed$2"
 }
-retrieve() { # retrieve LANGUAGE
+learn() { # learn NAME LANGUAGE OPTIONS...: the start from these pairs, and of each seed what is trained
+  run "start-$1:$2" start "$@"
+  run "plug-$1:$2" fairseq-minimodel plug --body "$body" --pack "$OUT/packs/$2/start-$1" \
+    --output "$OUT/started/$2/$1"
+  for seed in $SEEDS; do distil "$1" "$seed" "$2"; done
+}
+retrieve() { # retrieve LANGUAGE NAME OPTIONS...: of all its packs on the data of this name
   local pack packs=()
   for pack in "$OUT/packs/$1"/*; do packs+=(--pack "$pack"); done
   fairseq-minimodel retrieve --body "$body" --source-pack "$english" "${packs[@]}" \
-    --data "$DATA/parallel/tatoeba" --json "$OUT/scores/tatoeba:$1.json"
+    --json "$OUT/scores/$2:$1.json" "${@:3}"
+}
+sib200() { # sib200 LANGUAGE SPLIT
+  fairseq-minimodel export-benchmark --benchmark sib200 --data "$DATA/topic/sib200" \
+    --language "$1" --split "$2" --output "$OUT/topics/$1-$2.jsonl"
+}
+topics() { # topics LANGUAGE: the same sentences are in all languages, so that only those of dev are scored
+  local pack tests=(--test "$english" "$OUT/topics/en-dev.jsonl")
+  for pack in "$OUT/packs/$1"/*; do tests+=(--test "$pack" "$OUT/topics/$1-dev.jsonl"); done
+  sib200 en train
+  sib200 en dev
+  sib200 "$1" dev
+  fairseq-minimodel evaluate --body "$body" --centroids "$english" "$OUT/topics/en-train.jsonl" \
+    "${tests[@]}" --json "$OUT/scores/topics:$1.json"
 }
 
 for language in $LANGUAGES; do
@@ -71,7 +108,8 @@ for language in $LANGUAGES; do
   run "pairs:$language" pairs_of "$language"
   words=$DATA/parallel/freedict/en-$language.tsv.xz
   if [ -e "$words" ]; then
-    run "start-words:$language" start words "$language" --dictionary "$words"
+    run "pairs-words:$language" word_pairs "$language" "$words"
+    learn words "$language" --dictionary "$words"
   fi
   for count in $PAIRS; do
     if [ -e "$OUT/pairs/$language/all.source" ] &&
@@ -80,14 +118,14 @@ for language in $LANGUAGES; do
     fi
     pairs=$OUT/pairs/$language/$count
     run "pairs-$count:$language" first_pairs "$language" "$count"
-    run "start-$count:$language" start "$count" "$language" --parallel "$pairs".{source,target}
-    run "plug-$count:$language" fairseq-minimodel plug --body "$body" \
-      --pack "$OUT/packs/$language/start-$count" --output "$OUT/started/$language/$count"
-    for seed in $SEEDS; do distil "$count" "$seed" "$language"; done
+    learn "$count" "$language" --parallel "$pairs".{source,target}
   done
-  run "retrieve:$language" retrieve "$language"
-  run "topics:$language" python "$here/topics.py" "$body" "$english" "$DATA/topic/sib200" \
-    "$language" "$OUT/scores/topics:$language.json" "$OUT/packs/$language"/*
+  run "retrieve:$language" retrieve "$language" tatoeba --data "$DATA/parallel/tatoeba"
+  if [ "$NTREX" = test ]; then
+    ntrex "$language"
+    run "ntrex:$language" retrieve "$language" ntrex --parallel "${FILES[@]}"
+  fi
+  run "topics:$language" topics "$language"
   show "table:$language" tail -n 100 "$OUT/logs/retrieve:$language.log" "$OUT/logs/topics:$language.log"
 done
 end

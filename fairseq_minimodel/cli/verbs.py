@@ -165,8 +165,9 @@ VERBS = (
         "--body checkpoints/topics/checkpoint_last.pt --test packs/en english_test.tsv --test "
         "packs/de german_test.tsv --json scores.json",
         "Either on files of examples, tagged sentences or questions (--test, once per language), or on "
-        "a benchmark as it was published (--benchmark, --data, --packs). Scores that the file of "
-        "--json has already are not computed again.",
+        "a benchmark as it was published (--benchmark, --data, --packs). Bodies made for sentence "
+        "vectors are scored on pairs with scores, or on labels by the nearest centroid (--centroids). "
+        "Scores that the file of --json has already are not computed again.",
     ),
     Verb(
         "retrieve",

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from ..files.records import read_json, record
 from ..inference.build import ready_device
 from ..inference.mixture import check_counts, sort_members
 from ..inference.solve import solver_of, speaker_of
-from ..kinds import CLASSIFICATION
+from ..kinds import CLASSIFICATION, VECTORS
 from ..kinds.batches import Batches
+from ..kinds.centroids import Centroids
 from ..kinds.kind import Kind, Options, Row, Solver
 from ..kinds.mixture import Member, Mixing, predict_mixed
 from ..kinds.registry import KINDS, kind_of
@@ -74,6 +76,11 @@ class _Case:
     files: tuple[Path, ...]  # that the rows were read from
     rows: Sequence[Any]
     left_out: dict[str, int]  # how many rows, for each reason
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """The files that a score depends on."""
+        return (self.pack.folder / PACK_WEIGHTS, *self.files)
 
 
 @dataclass(frozen=True)
@@ -137,6 +144,7 @@ def evaluate(
     mix: Sequence[Path] | None = None,
     mix_steps: int = 10,
     mix_batch: int = 32,
+    centroids: tuple[Path, Path] | None = None,
     **options: Any,
 ) -> list[Row]:
     """Score fine-tuned bodies in the languages of packs, and print a table.
@@ -163,6 +171,10 @@ def evaluate(
         mix: packs that are mixed with that of each test, or modules that are mixed with each of
             `modules`, for classification (`kinds/mixture.py`).
         mix_steps, mix_batch: see `Mixing`.
+        centroids: bodies made for sentence vectors classify by the nearest centroid
+            (`kinds/centroids.py`): a pack and labelled texts in its language, of which the centroids
+            are made. They are read as what is scored: a file of examples, or the benchmark's archive,
+            folder or file, of which the split "train" is taken.
         options: of the kinds. Classification: text_columns (one or two), label_column (of `tests`),
             labels (dict.txt, in the order of the classes; None: as the body was fine-tuned).
             Questions: metric ("squad" or "mlqa"; None: the benchmark's own), max_length, stride,
@@ -179,27 +191,27 @@ def evaluate(
         check_file(output, SCORES)
     batches = Batches(max_tokens, ready_device(device))
     subjects = list(_subjects(bodies, modules))
-    kind = _kind(subjects)
+    trained = _kind(subjects)
+    kind = _kind_of_centroids(trained, subjects) if centroids else trained
     options = {**options, "benchmark": benchmark}
-    solvers = [
-        solver_of(subject.name, subject.checkpoint, options, subject.module) for subject in subjects
-    ]
     if benchmark is None:
         cases = list(_cases_of_files(kind, tests, options))
     else:
         cases = list(_cases_of_benchmark(kind, packs, benchmark, data, split, languages, options))
+    labelled = _labelled(kind, centroids, benchmark, options) if centroids else None
+    solvers = [_solver(subject, labelled, batches, options) for subject in subjects]
     for solver in solvers:
         for case in cases:  # refused before the work begins
             solver.check(case.rows, case.pack.description.language, case.name)
-    mixed = _mixed(kind, subjects, mix, Mixing(steps=mix_steps, together=mix_batch), options)
+    mixed = _mixed(trained, subjects, mix, Mixing(steps=mix_steps, together=mix_batch), options)
     done = {row["inputs"]: row for row in _read_rows(output)} if output else {}
-    rows = []
+    rows, all_cases = [], [*cases, *([labelled] if labelled else ())]
     for subject, solver in zip(subjects, solvers, strict=True):
-        packs_of_all = [case.pack for case in cases] + list(mixed.packs if mixed else ())
+        packs_of_all = [case.pack for case in all_cases] + list(mixed.packs if mixed else ())
         unfit = unfit_packs(subject.checkpoint, packs_of_all)
         for case in cases:
             pack, language = case.pack, case.pack.description.language
-            files = (*subject.files, pack.folder / "language.safetensors", *case.files)
+            files = (*subject.files, *case.inputs, *(labelled.inputs if labelled else ()))
             settings = [split, sorted(options.items()), solver.settings]
             if mixed:
                 files, settings = (*files, *mixed.files), [*settings, mixed.mixing]
@@ -214,6 +226,8 @@ def evaluate(
                 speaker = speaker_of(subject.checkpoint, pack, batches)
                 facts = solver.score(speaker, case.rows, language)
                 row = row_of(kind, facts, language, str(pack.folder), case.name, subject.name)
+            if labelled:
+                row["centroids"] = {"pack": str(labelled.pack.folder), "data": labelled.name}
             row["unfit_body"] = any(pack is one for one in unfit)
             rows.append(row | {"left_out": case.left_out, "inputs": key})
             if output:
@@ -225,8 +239,10 @@ def evaluate(
         for row in rows
         for reason, count in row["left_out"].items()
     ]
-    weights = [_weights(row) for row in rows if "mixture" in row]
-    print("\n".join([table, *notes_of(kind, rows, [*left_out, *weights])]))
+    how = [_weights(row) for row in rows if "mixture" in row]
+    if labelled:
+        how.append(f"by the nearest centroid of {len(labelled.rows)} examples of {labelled.name}")
+    print("\n".join([table, *notes_of(kind, rows, [*left_out, *how])]))
     return rows
 
 
@@ -304,14 +320,48 @@ def _kind(subjects: Sequence[_Subject]) -> Kind:
     return kind
 
 
+def _kind_of_centroids(trained: Kind, subjects: Sequence[_Subject]) -> Kind:
+    if trained.name != VECTORS:
+        raise InputError(
+            f"--centroids is for bodies made for sentence vectors, and {subjects[0].name} "
+            f"{trained.trained}: leave it out"
+        )
+    return KINDS[CLASSIFICATION]
+
+
+def _labelled(
+    kind: Kind, centroids: tuple[Path, Path], benchmark: str | None, options: Options
+) -> _Case:
+    """What the centroids are made of."""
+    pack, data = centroids
+    if benchmark is None:
+        return _case_of_file(kind, pack, data, options)
+    found = load_pack(pack)
+    language = found.description.language
+    return _case(found, read_benchmark(benchmark, data, "train", [language])[language], data)
+
+
+def _solver(
+    subject: _Subject, labelled: _Case | None, batches: Batches, options: Options
+) -> Solver:
+    if labelled is None:
+        return solver_of(subject.name, subject.checkpoint, options, subject.module)
+    speaker = partial(speaker_of, subject.checkpoint, labelled.pack, batches)
+    return Centroids(subject.checkpoint, labelled.rows, labelled.name, speaker)
+
+
 def _cases_of_files(
     kind: Kind, tests: Sequence[tuple[str, str]] | None, options: Options
 ) -> Iterator[_Case]:
     if not tests:
         raise InputError("there is nothing to evaluate on: give --test PACK FILE, or --benchmark")
     for pack, file in tests:
-        rows = kind.read(Path(file), options)
-        yield _Case(load_pack(pack), file, (Path(file),), rows, {})
+        yield _case_of_file(kind, pack, file, options)
+
+
+def _case_of_file(kind: Kind, pack: str | Path, file: str | Path, options: Options) -> _Case:
+    rows = kind.read(Path(file), options)
+    return _Case(load_pack(pack), str(file), (Path(file),), rows, {})
 
 
 def _cases_of_benchmark(
@@ -327,6 +377,11 @@ def _cases_of_benchmark(
         raise InputError("--benchmark needs --packs FOLDER and --data PATH")
     known = BENCHMARKS.get(benchmark)
     if known and known.kind != kind.name:
+        if kind.name == VECTORS:
+            raise InputError(
+                f"{benchmark} says nothing of sentence vectors by itself: give --centroids PACK PATH "
+                "for labels of single texts (sib200), or pairs with scores by --test"
+            )
         fitting = [name for name, one in BENCHMARKS.items() if one.kind == kind.name]
         raise InputError(
             f"{benchmark} is not a {kind.name} benchmark; these are: {', '.join(fitting)}"

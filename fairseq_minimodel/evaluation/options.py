@@ -39,6 +39,13 @@ class EvaluateOptions:
         metavar="NAME",
         group="data, required",
     )
+    centroids: tuple[Path, Path] | None = option(
+        None,
+        "bodies made for sentence vectors: a language pack and labelled texts in its language, read as "
+        "those to be scored (a file as of --test, or of the benchmark's --data the split train); each "
+        "text takes the label whose mean vector is the nearest",
+        metavar=("PACK", "PATH"),
+    )
     packs: Path | None = option(None, "one pack per language", metavar="FOLDER")
     data: Path | None = option(None, "the benchmark's archive, folder or file", metavar="PATH")
     split: str = option("test", "of the benchmark")

@@ -56,6 +56,29 @@ class Prediction:
     cut: int = 0
 
 
+def accuracies(
+    found: Sequence[str], labels: Sequence[str | None], classes: int, truncated: int
+) -> Accuracies:
+    """Accuracy of the labels found.
+
+    Args:
+        labels: the right ones, in the same order.
+        classes: among which each was chosen.
+        truncated: examples that were cut.
+    """
+    result = accuracy(found, labels)
+    return Accuracies(
+        examples=result.count,
+        correct=result.correct,
+        accuracy=result.value,
+        low=result.low,
+        high=result.high,
+        chance=1 / classes,
+        majority=majority_accuracy(labels),
+        truncated=truncated,
+    )
+
+
 def read_labels(path: str | Path, classes: int, name: str) -> list[str]:
     """The labels of a dict.txt, in the order of the classes.
 
@@ -97,9 +120,8 @@ class Classifier:
         """Refuse a label that the body does not know with an `InputError`."""
         for example in examples:
             if example.label not in self.classes:
-                line = "" if example.line is None else f", line {example.line}"
                 raise InputError(
-                    f'{data}{line} has the label "{example.label}", and the body knows '
+                    f'{example.place(data)} has the label "{example.label}", and the body knows '
                     f"{', '.join(self.classes)}"
                 )
 
@@ -109,17 +131,11 @@ class Classifier:
 
     def rate(self, found: Sequence[Prediction], examples: Sequence[Example]) -> Accuracies:
         """Accuracy of a prediction for each example."""
-        labels = [example.label for example in examples]
-        result = accuracy([one.label for one in found], labels)
-        return Accuracies(
-            examples=result.count,
-            correct=result.correct,
-            accuracy=result.value,
-            low=result.low,
-            high=result.high,
-            chance=1 / len(self.classes),
-            majority=majority_accuracy(labels),
-            truncated=sum(bool(one.cut) for one in found),
+        return accuracies(
+            [one.label for one in found],
+            [example.label for example in examples],
+            len(self.classes),
+            sum(bool(one.cut) for one in found),
         )
 
     def predict(self, speaker: Speaker, texts: Sequence[Sequence[str]]) -> list[Prediction]:
@@ -218,7 +234,8 @@ def _solver(name: str, body: Body, record: Path | None, options: Options) -> Cla
 
 
 def _note(row: Row) -> str:
-    return f"always the most frequent label {share(row['majority'])} %"
+    how = ", by the nearest centroid" if "centroids" in row else ""
+    return f"always the most frequent label {share(row['majority'])} %{how}"
 
 
 KIND = Kind(

@@ -28,6 +28,10 @@ class Example:
     label: str | None
     line: int | None = field(default=None, compare=False)
 
+    def place(self, data: str) -> str:
+        """Where it stands in the file `data`, for a message."""
+        return data if self.line is None else f"{data}, line {self.line}"
+
 
 def read_examples(
     path: str | Path, text_columns: Sequence[Column], label_column: Column | None

@@ -96,9 +96,12 @@ class Similarities:
     def check(self, examples: Sequence[Example], language: str, data: str) -> None:
         """Refuse what is not two sentences and a number with an `InputError`."""
         for example in examples:
-            place = f"{data}, line {example.line}"
+            place = example.place(data)
             if len(example.texts) != 2:
-                raise InputError(f"{place}: give two --text-columns, one for each sentence")
+                raise InputError(
+                    f"{place}: give two --text-columns, one for each sentence, or --centroids if the "
+                    "label is not a number"
+                )
             _score(example, place)
         if len(examples) < FEWEST:
             raise InputError(f"{data} has {len(examples)} pairs: give at least {FEWEST}")

@@ -242,19 +242,6 @@ def compare(
     }
 
 
-def nearest_centroids(vectors: Tensor, labels: Sequence[str], others: Tensor) -> list[str]:
-    """For each of `others` the label whose vectors have the nearest mean, by the cosine.
-
-    Args:
-        vectors: labelled ones, and `others`: each number x width; their lengths do not matter.
-        labels: of `vectors`.
-    """
-    names, vectors = sorted(set(labels)), functional.normalize(vectors)
-    means = [vectors[[label == name for label in labels]].mean(dim=0) for name in names]
-    nearest = functional.normalize(others) @ functional.normalize(torch.stack(means)).T
-    return [names[one] for one in nearest.argmax(dim=1).tolist()]
-
-
 def _metric(similarity: str, direction: str) -> Metric:
     place = f"accuracies/{similarity}/{direction}"
     name = f"pairs found, {direction}, by {'CSLS' if similarity == CSLS else similarity}"

@@ -41,7 +41,7 @@ class AdaptOptions:
     kind: str = option(
         LANGUAGE,
         "what is learned of the new language: language: masked words; sentence-vectors: the vectors of "
-        "a sentence-transformers model, from --parallel",
+        "a sentence-transformers model, from --parallel, or else from --dictionary",
         choices=KINDS,
     )
     method: str = option(

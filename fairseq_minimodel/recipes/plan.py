@@ -74,7 +74,7 @@ def make_plan(options: AdaptOptions, model: Model, material: Material, machine: 
         texts = [material.source_text, material.text][-len(trainings) :]
         batches = [text / BYTES_PER_TOKEN / commands.tokens_of_update for text in texts]
         if method == SENTENCE_VECTORS:
-            batches = [material.pairs / VECTOR_BATCH]
+            batches = [(material.pairs or material.words) / VECTOR_BATCH]
         counts = [
             int(min(seconds / len(trainings) / step.update_seconds, MOST_EPOCHS * one))
             for step, one in zip(trainings, batches, strict=True)
@@ -108,13 +108,18 @@ def choose(options: AdaptOptions, model: Model, material: Material) -> tuple[str
                 f"--method {options.method} trains on masked words: with --kind {options.kind} leave "
                 "it out, or give --method start"
             )
-        if not material.pairs:
+        if not material.pairs and not material.words:
             raise InputError(
                 f"--kind {options.kind} learns from sentences and their translations: give them "
-                "(--parallel)"
+                "(--parallel), or a word list (--dictionary)"
             )
         if options.method == AUTO:
-            return SENTENCE_VECTORS, f"there are {material.pairs:,} pairs to learn the vectors from"
+            given = (
+                f"{material.pairs:,} pairs"
+                if material.pairs
+                else f"{material.words:,} entries of a word list"
+            )
+            return SENTENCE_VECTORS, f"there are {given} to learn the vectors from"
     if options.method == MINIPOST and not options.source_text:
         raise InputError(
             "--method minipost first trains new layers in the language of the model: give text in it "

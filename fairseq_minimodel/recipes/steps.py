@@ -33,7 +33,7 @@ LONGEST = 1.5  # of the time that was planned, after which a training ends
 # all, or for each MB of text or of weights, or each pair or word.
 COMMAND, PREPARE, VOCABULARY, FOCUS, ALIGNED, WEIGHTS = 5, 0.5, 4, 5, 0.001, 0.02
 MOST_FOR_VOCABULARY, MOST_FOR_FOCUS = 100, 40  # MB that are looked at
-TOKENS_OF_A_SENTENCE = 30
+TOKENS_OF_A_SENTENCE, TOKENS_OF_A_WORD = 30, 4  # <s> and </s> among them
 PROCESS, OF_VOCABULARY, OF_ALIGNMENT = 4e8, 20, 3e4  # bytes: of PyTorch; for each byte; each pair
 
 
@@ -233,14 +233,17 @@ class Commands:
         # As in `_train_language`, the start of the language is inside the base.
         shape = replace(self.model.shape, vocabulary=self.vocabulary)
         cost = sentence_vector_flops(shape, 1, TOKENS_OF_A_SENTENCE, freeze=BODY_FROZEN)
-        pairs = [word for pair in self.pairs for word in ("--pairs", *pair)]
-        # and, once, the teacher's vectors
-        teacher = cost.forward * TOKENS_OF_A_SENTENCE * self.material.pairs
+        texts, length = self.material.pairs, TOKENS_OF_A_SENTENCE
+        known = [word for pair in self.pairs for word in ("--pairs", *pair)]
+        if not known:
+            texts, length = self.material.words, TOKENS_OF_A_WORD
+            known = ["--word-pairs", self.options.dictionary]
+        teacher = cost.forward * texts * length  # and, once, the teacher's vectors
         step = self._training(
-            "trained", self.data, updates, cost.total * VECTOR_BATCH * TOKENS_OF_A_SENTENCE,
+            "trained", self.data, updates, cost.total * VECTOR_BATCH * length,
             VECTOR_BATCH, VECTOR_RATE, "--task", "sentence_distillation", "--base-checkpoint",
             self.root / "started" / MODEL, "--source-pack", self.source_pack, "--initialise",
-            "overlap", *pairs, "--criterion", "sentence_distillation", "--contrastive-weight",
+            "overlap", *known, "--criterion", "sentence_distillation", "--contrastive-weight",
             CONTRASTIVE, "--disable-validation",
             *["--body-precision", "bfloat16"] * self.machine.bfloat16,
             memory=training_memory(

@@ -35,6 +35,7 @@ from ..modules.method import NONE
 from ..packs.pack import DICTIONARY, load_pack, tokenizer_in
 from ..packs.plug import plug
 from ..packs.start import RULES, StartSettings, help_of_rules
+from ..packs.start.translations import read_entries
 from ..vocabulary.tokenizers import PAD, TOKENIZER_FILES, Vocabulary
 from .language_adaptation import LanguageAdaptationTask
 from .vector_pairs import VectorPairs
@@ -62,6 +63,13 @@ class SentenceDistillationConfig(StartSettings, FairseqDataclass):
             "translations, line by line; repeat it for more"
         },
     )
+    word_pairs: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "a word list, perhaps compressed, to learn from as well: on each line a word of "
+            "the source language, a tab, and a translation"
+        },
+    )
     valid_pairs: Optional[List[str]] = field(  # noqa: UP006
         default=None, metadata={"help": "the same, to validate with"}
     )
@@ -84,7 +92,10 @@ class SentenceDistillationConfig(StartSettings, FairseqDataclass):
     )
     initialise: ChoiceEnum(tuple(RULES)) = field(
         default="aligned",
-        metadata={"help": f"{help_of_rules()}; aligned takes --pairs if there is nothing else"},
+        metadata={
+            "help": f"{help_of_rules()}; aligned takes --pairs and --word-pairs if there is "
+            "nothing else"
+        },
     )
     seed: int = II("common.seed")
     cpu: bool = II("common.cpu")
@@ -130,7 +141,7 @@ class SentenceDistillationTask(LanguageAdaptationTask):
             self._check_files()
             known = self.cfg.parallel or self.cfg.dictionary
             if self.cfg.initialise == "aligned" and not known:
-                self.cfg.parallel = self.cfg.pairs
+                self.cfg.parallel, self.cfg.dictionary = self.cfg.pairs, self.cfg.word_pairs
         model = super().build_model(cfg, from_checkpoint)
         self.longest = cfg.sentence_length or cfg.max_positions
         self.settings = [str(cfg.sentence_pooling), cfg.sentence_normalise, self.longest]
@@ -157,7 +168,8 @@ class SentenceDistillationTask(LanguageAdaptationTask):
             InputError: there are none, a file cannot be read, or the teacher is gone.
         """
         files = list((self.cfg.pairs if split == "train" else self.cfg.valid_pairs) or ())
-        if not files:
+        words = self.cfg.word_pairs if split == "train" else None
+        if not files and not words:
             raise InputError(
                 f"there are no pairs for the split {split}: give --valid-pairs SOURCE TARGET, or "
                 "--disable-validation"
@@ -167,8 +179,11 @@ class SentenceDistillationTask(LanguageAdaptationTask):
             for paths in zip(files[::2], files[1::2], strict=True)
             for pair in read_pairs(*paths)
         ]
+        if words:
+            files.append(words)
+            pairs += [pair for pair in read_entries(words) if all(pair)]
         if not pairs:
-            raise InputError(f"{' and '.join(files)} have no pair of lines with text")
+            raise InputError(f"{' and '.join(files)} have no pair with text on both sides")
         sources, targets = zip(*pairs, strict=True)
         texts, cut = token_sequences(self._vocabulary, targets, self.longest)
         logger.info(
@@ -182,11 +197,15 @@ class SentenceDistillationTask(LanguageAdaptationTask):
         return self.longest
 
     def _check_files(self) -> None:
+        if not self.cfg.pairs and not self.cfg.word_pairs:
+            raise InputError(
+                "there is nothing to learn from: give --pairs SOURCE TARGET, --word-pairs FILE, or both"
+            )
         for name in ("pairs", "valid_pairs"):
-            files = list(getattr(self.cfg, name) or ())
-            if len(files) % 2 or (name == "pairs" and not files):
+            count = len(getattr(self.cfg, name) or ())
+            if count % 2:
                 raise InputError(
-                    f"--{name.replace('_', '-')} has {len(files)} files: give two for each text, the "
+                    f"--{name.replace('_', '-')} has {count} files: give two for each text, the "
                     "source's and the target's"
                 )
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from support.bodies import sentences
 
-from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.evaluation.evaluate import evaluate
@@ -43,14 +42,6 @@ def test_it_is_the_correlation_of_ranks_with_the_interval_of_bonett_and_wright()
     assert rank_correlation(theirs, theirs) == (1, 1, 1)
     with pytest.raises(InputError, match="3 pairs say nothing"):
         rank_correlation([1, 2, 3], [1, 2, 3])
-
-
-@pytest.fixture(scope="module")
-def encoder(bodies, tmp_path_factory):
-    path = tmp_path_factory.mktemp("similarity") / "body.pt"
-    body = read_checkpoint(bodies / "pretrained.pt")
-    write_checkpoint(path, body.replaced(body.state, sentence_pooling="mean"))
-    return path
 
 
 def test_the_verb_scores_the_cosines(bodies, encoder, tmp_path):

@@ -134,7 +134,7 @@ def test_tasks_do_not_change_the_training():
     assert new.startswith("fairseq-minimodel export-hf --model topics --pack out/packs/de ")
 
 
-def test_sentence_vectors_are_learned_from_pairs_alone():
+def test_sentence_vectors_are_learned_from_pairs():
     given = {"kind": "sentence-vectors", "parallel": [(Path("a"), Path("b"))]}
     plan = make_plan(options(**given, budget="10h"), model(False), material(2_000), MACHINE)
     [training] = [step for step in plan.steps if step.updates]
@@ -149,9 +149,23 @@ def test_sentence_vectors_are_learned_from_pairs_alone():
     short = make_plan(options(**given, budget="1m"), model(False), material(2_000), MACHINE)
     assert short.method == "start"
     with pytest.raises(InputError, match="learns from sentences and their translations"):
-        make_plan(options(**given), model(), material(0, words=9), MACHINE)
+        make_plan(options(**given), model(), material(0), MACHINE)
     with pytest.raises(InputError, match="--method standard trains on masked words"):
         make_plan(options(**given, method="standard"), model(), material(2_000), MACHINE)
+
+
+def test_sentence_vectors_are_learned_from_a_word_list_where_there_are_no_pairs():
+    given = {"kind": "sentence-vectors", "dictionary": Path("words"), "budget": "10h"}
+    commands, flops = [], []
+    for files, pairs in (([], 0), ([(Path("a"), Path("b"))], 2_000)):
+        found = material(pairs, words=3_200)
+        plan = make_plan(options(**given, parallel=files), model(False), found, MACHINE)
+        [training] = [step for step in plan.steps if step.updates]
+        commands.append(" ".join(training.command))
+        flops.append(training.flops / training.updates)
+        assert training.updates == 10 * (pairs or 3_200) // 64
+    assert "--word-pairs words " in commands[0] and "--word-pairs" not in commands[1]
+    assert flops[1] > 5 * flops[0]  # a sentence has more tokens than a word
 
 
 @pytest.mark.parametrize("has_head", [False, True])

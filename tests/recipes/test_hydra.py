@@ -174,12 +174,13 @@ def test_distillation_of_sentence_vectors(pretrained, target_data, tmp_path):
     for name, word in (("en", "word"), ("de", "wort")):
         lines = [f"{word}{index} {word}{index + 1} {word}{index + 2}" for index in range(20)]
         (tmp_path / name).write_text("\n".join(lines) + "\n")
+    (tmp_path / "words.tsv").write_text("word0\twort0\nword1\twort1\n")
     log = hydra_train(
         "distil", tmp_path / "distil", f"task.data={target_data}",
         f"task.base_checkpoint={pretrained}", f"task.pairs=[{tmp_path / 'en'},{tmp_path / 'de'}]",
-        "+model.sentence_pooling=mean",
+        f"+task.word_pairs={tmp_path / 'words.tsv'}", "+model.sentence_pooling=mean",
     )  # fmt: skip
-    assert '"train_distance"' in log
+    assert '"train_distance"' in log and "train: 22 pairs" in log
     before, after = state_of(pretrained), state_of(tmp_path / "distil/checkpoint_last.pt")
     name = "encoder.sentence_encoder.layers.1.fc1.weight"
     assert torch.equal(before[name], after[name])

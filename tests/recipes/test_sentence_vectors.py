@@ -32,18 +32,24 @@ def given(tmp_path_factory):
 def test_the_example(given):
     environment = {
         "DATA": given / "data", "MODEL": given / "model", "OUT": given / "out",
-        "LANGUAGES": "sw", "SEEDS": "1",
+        "LANGUAGES": "sw", "SEEDS": "1", "NTREX": "test",
     }  # fmt: skip
     result = run_script(EXAMPLES / "sentence_vectors/run.sh", **environment)
     assert result.returncode == 0, result.stdout + result.stderr
     out = given / "out-smoke"
     rows = json.loads((out / "scores/tatoeba:sw.json").read_text())
     assert [row["pack"].rpartition("/")[2] for row in rows] == [
-        "40-seed1", "start-40", "start-words",
+        "40-seed1", "start-40", "start-words", "words-seed1",
     ]  # fmt: skip
     assert all(row["layer"] is None for row in rows)
+    held_out = json.loads((out / "scores/ntrex:sw.json").read_text())
+    assert [row["pairs"] for row in held_out] == [
+        60
+    ] * 4  # all of NTREX, none of it among the pairs
+    assert "600 pairs" in (out / "logs/pairs:sw.log").read_text()
     topics = json.loads((out / "scores/topics:sw.json").read_text())
-    assert [row["language"] for row in topics] == ["en", "sw", "sw", "sw"]
+    assert [row["language"] for row in topics] == ["en", "sw", "sw", "sw", "sw"]
+    assert all(row["examples"] == 10 and row["centroids"] for row in topics)
     if any(find_spec(name) is None for name in ("sentence_transformers", "datasets", "accelerate")):
         return  # the benchmark needs them
     command = ["python", BENCHMARK, given / "model", out, "sw", "40", "--data", given / "data"]
@@ -67,11 +73,14 @@ def test_the_page_from_one_command_to_vectors_in_two_languages(given):
         (given / f"pairs.{name}").write_text("\n".join(lines[:400]) + "\n")
         (given / "german.txt").write_text(text)  # the last one
     shutil.copytree(given / "model", given / "all-MiniLM-L6-v2")
+    (given / "sib200").symlink_to(given / "data/topic/sib200")
     printed = [run_block(kind, text, given) for kind, text in blocks("docs/sentence_vectors.md")]
     assert "method: sentence-vectors, because there are 400 pairs" in printed[0]
     vectors = [json.loads(line) for line in (given / "vectors.jsonl").read_text().splitlines()]
     assert [row["language"] for row in vectors] == ["en", "de"]
     assert all(len(row["prediction"]) == 32 for row in vectors)
+    [topics] = json.loads((given / "topics.json").read_text())
+    assert (topics["language"], topics["examples"], topics["kind"]) == ("de", 10, "classification")
     exported = given / "outputs/de/hf/all-MiniLM-L6-v2-de"
     assert (exported / "modules.json").is_file() and (exported / "2_Normalize").is_dir()
     texts = ["", *(given / "pairs.de").read_text().splitlines()[:5]]

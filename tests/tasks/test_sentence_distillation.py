@@ -94,6 +94,30 @@ def test_the_teachers_vectors_are_those_of_the_body_in_the_source_language(
         torch.testing.assert_close(vector, mean / mean.norm())
 
 
+def test_a_word_list_alone_and_beside_pairs(pairs, joint_checkpoint, target_data, tmp_path):
+    """Its entries are pairs like others, for the training and for the start."""
+    numbers = [*range(70)] * 3  # seen so often, each word has a row of the start
+    sides = [f"word{one % 60}" for one in numbers], [f"wort{one}" for one in numbers]
+    words = tmp_path / "words.tsv"
+    words.write_text("".join(map("{}\t{}\n".format, *sides)) + "word1\t\n")
+    for name, lines in zip(("en", "de"), sides, strict=True):
+        (tmp_path / f"words.{name}").write_text("\n".join(lines) + "\n")
+    as_lines = [tmp_path / f"words.{name}" for name in ("en", "de")]
+    whole = [str(word) for word in command(pairs, joint_checkpoint, "--max-update", "4")]
+    place = whole.index("--pairs")
+    without = whole[:place] + whole[place + 3 :]
+    states = []
+    for name, words_of_command in (
+        ("lines", [*without, "--pairs", *as_lines, "--dictionary", words]),
+        ("list", [*without, "--word-pairs", words]),
+        ("both", [*whole, "--word-pairs", words]),
+    ):
+        log = train(target_data, tmp_path / name, *words_of_command)
+        assert f"train: {250 if name == 'both' else 210} pairs" in log
+        states.append(state_of(tmp_path / name / "checkpoint_last.pt")[EMBEDDING])
+    assert torch.equal(states[0], states[1]) and not torch.equal(states[1], states[2])
+
+
 @pytest.mark.slow
 def test_it_resumes_by_bits_without_its_teacher(
     distilled, pairs, joint_checkpoint, target_data, tmp_path
@@ -182,7 +206,8 @@ def test_bfloat16_and_two_processes(pairs, joint_checkpoint, target_data, tmp_pa
         ({"--sentence-pooling": "none"}, "give --sentence-pooling mean"),
         ({"--base-checkpoint": "absent.pt"}, "no checkpoint absent.pt"),
         ({"--valid-pairs": None}, "no pairs for the split valid"),
-        ({"--pairs": None}, "--pairs has 0 files"),
+        ({"--pairs": None}, "give --pairs SOURCE TARGET, --word-pairs FILE, or both"),
+        ({"--word-pairs": "absent.tsv"}, "absent.tsv"),
         ({"--source-pack": "absent"}, "absent is not a language pack"),
         ({"--depth": "2"}, "--depth"),
     ],
