@@ -50,5 +50,5 @@ def was_language_trained(checkpoint: Checkpoint) -> bool:
 
 
 def _is_own(checkpoint: Checkpoint, pack: LanguagePack) -> bool:
-    own = checkpoint.language_side()
-    return torch.equal(own.embedding, pack.side.embedding) and torch.equal(own.bias, pack.side.bias)
+    own = checkpoint.language_side().tensors
+    return all(torch.equal(own[name], tensor) for name, tensor in pack.side.tensors.items())
