@@ -7,6 +7,8 @@ import pytest
 import torch
 from conftest import LENGTH, OPTIMISER, USER_DIR, state_of, train, write_corpus, write_pairs
 from recipes.test_modernbert import BUFFERS, FINAL_NORM, MASKED, refused, verb
+from support.bodies import sentences
+from tasks.test_sentence_distillation import command as distillation
 
 import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
@@ -227,6 +229,25 @@ def test_words_are_predicted_in_two_languages_over_one_body(joint, pack, source_
     assert model.encode(["wort1 wort2", "wort3"], language="de").shape == (2, 16)
     (tmp_path / "text").write_text("wort1 wort2 wort3 wort4\n" * 5)
     assert "bits" in verb("perplexity", "--body", joint, "--pack", pack, tmp_path / "text")
+
+
+def test_sentence_vectors_are_learned_by_the_token_embeddings_alone(joint, target_data, tmp_path):
+    for split, seed in (("train", 1), ("valid", 2)):
+        text = "\n".join(sentences("en", 30, seed)) + "\n"
+        (tmp_path / f"{split}.en").write_text(text)
+        (tmp_path / f"{split}.de").write_text(text.replace("word", "wort"))
+    command = distillation(tmp_path, joint, "--max-update", "4", *ARCH)
+    train(target_data, tmp_path / "run", *command)
+    train(target_data, tmp_path / "start", *command, "--lr", "0", "--max-update", "1")
+    base = state_of(joint)
+    state, start = (state_of(tmp_path / name / "checkpoint_last.pt") for name in ("run", "start"))
+    for name, tensor in state.items():
+        if name == EMBEDDING:
+            assert (tensor != start[name]).any(1)[4:].sum() > 20
+        elif name == OUTPUT_PROJECTION:
+            assert torch.equal(tensor, start[name])
+        elif name != "encoder.vocabulary":
+            assert torch.equal(tensor, base[name]), name
 
 
 def test_what_does_not_go_is_one_sentence(joint, pack, source_data, tmp_path):
