@@ -42,14 +42,14 @@ def read_modern_settings(
     rotary = config.get("rope_parameters")  # version 5
     rotary = rotary if isinstance(rotary, dict) else {}
     kinds = {"global_rope_theta": rotary.get(GLOBAL), "local_rope_theta": rotary.get(LOCAL)}
-    for name, one in {**kinds, "rope_theta": rotary}.items():
-        one = one if isinstance(one, dict) and name in found else {}
+    kinds["rope_theta"] = rotary
+    for name in filter(found.__contains__, kinds):
+        one = kinds[name] if isinstance(kinds[name], dict) else {}
         if one.get("rope_type", "default") != "default":
             raise _unknown(
                 path, family, f"rope_parameters of the type {shown(one['rope_type'])}", "'default'"
             )
-        if "rope_theta" in one:
-            found[name] = one["rope_theta"]
+        found[name] = one.get("rope_theta") or found[name]
     if config.get("rope_scaling"):
         raise _unknown(path, family, f"rope_scaling {shown(config['rope_scaling'])}", "none")
     width, heads = family.sizes["encoder_embed_dim"], family.sizes["encoder_attention_heads"]

@@ -48,9 +48,8 @@ class EuroBertEncoder(ModernEncoder):
             ffn=cfg.encoder_ffn_embed_dim,
             heads=cfg.encoder_attention_heads,
             key_value_heads=cfg.encoder_key_value_heads,
-            # all layers attend to all tokens
             global_every=1,
-            window=1,
+            window=None,
             global_theta=cfg.rope_theta,
             local_theta=cfg.rope_theta,
             rms=True,

@@ -32,7 +32,8 @@ class Sizes:
             heads, which divide the width into even parts.
         key_value_heads: those of keys and values, which divide the heads into groups.
         global_every: the layers 0, n, 2 n, ... attend to all tokens (n = 1: all layers).
-        window: the others, to so many around each token: to those at a distance up to half of it.
+        window: the others, to so many around each token: to those at a distance up to half of it; None:
+            there are no others.
         global_theta, local_theta: the base of the wavelengths of RoPE, in these and those layers.
         rms: norms are RMSNorms, not LayerNorms without a bias.
         embedding_norm: the embeddings have a norm, and the first layer reads them without its own.
@@ -44,7 +45,7 @@ class Sizes:
     heads: int
     key_value_heads: int
     global_every: int
-    window: int
+    window: int | None
     global_theta: float
     local_theta: float
     rms: bool
@@ -210,7 +211,9 @@ class ModernBody(nn.Module):
         sizes, rates = self.sizes, self.rates if self.training else DropoutRates()
         real, head_width = tokens.ne(self.padding_idx), sizes.width // sizes.heads
         everywhere = Reach.of(real, None, sizes.global_theta, head_width)
-        around = Reach.of(real, sizes.window, sizes.local_theta, head_width)
+        around = everywhere
+        if sizes.window is not None:
+            around = Reach.of(real, sizes.window, sizes.local_theta, head_width)
         x = self.embed_tokens(tokens) if token_embeddings is None else token_embeddings
         x = x if self.layernorm_embedding is None else self.layernorm_embedding(x)
         x = dropout(x, rates.hidden)

@@ -179,7 +179,8 @@ def load_pack(folder: str | Path, *, finite: bool = True) -> LanguagePack:
             )
     description = read_description(folder / DESCRIPTION)
     tensors = read_safetensors(folder / WEIGHTS, AGAIN)
-    output = OUTPUT_PROJECTION if NAMES[OUTPUT_PROJECTION] in tensors else OUTPUT_BIAS
+    is_untied = NAMES[OUTPUT_PROJECTION] in tensors and NAMES[OUTPUT_BIAS] not in tensors
+    output = OUTPUT_PROJECTION if is_untied else OUTPUT_BIAS
     for name in (NAMES[EMBEDDING], NAMES[output]):
         if name not in tensors:
             raise InputError(f"{folder / WEIGHTS} is damaged (it has no {name}); {AGAIN}")
