@@ -18,7 +18,8 @@ from omegaconf import MISSING
 
 import fairseq_minimodel
 from fairseq_minimodel.bodies.architectures import ARCHITECTURES
-from fairseq_minimodel.models.minimodel_modernbert import MiniModelModernBertConfig
+from fairseq_minimodel.models.minimodel_eurobert import MiniModelEuroBert
+from fairseq_minimodel.models.minimodel_modernbert import MiniModelModernBert, ModernConfig
 from fairseq_minimodel.models.minimodel_roberta import MiniModelRobertaConfig
 from fairseq_minimodel.models.with_module import TaskModuleConfig
 from fairseq_minimodel.modules.method import Method
@@ -50,8 +51,10 @@ def page() -> str:
     parts = [START, "## The model: `--arch`\n", *_architectures()]
     own = [name for name in _names(MiniModelRobertaConfig) if name not in module]
     parts += ["## The model: group `model`\n", *_table(MiniModelRobertaConfig, own)]
-    parts += ["## Of `minimodel_modernbert`, in addition or with another default: group `model`\n"]
-    parts += _table(MiniModelModernBertConfig, list(_own_names(MiniModelModernBertConfig)))
+    for model in (MiniModelModernBert, MiniModelEuroBert):
+        config, name = model.config_class, model.name
+        parts += [f"## Of `{name}`, in addition or with another default: group `model`\n"]
+        parts += _table(config, [*_own_names(ModernConfig), *_own_names(config)])
     parts += [
         "## Task modules: group `model`\n",
         *_table(TaskModuleConfig, _names(TaskModuleConfig)),
@@ -95,11 +98,12 @@ def _merges(method: type[Method]) -> str:
 
 
 def _architectures() -> Iterator[str]:
-    sizes = list(next(iter(ARCHITECTURES.values())))
+    sizes = list(dict.fromkeys(itertools.chain.from_iterable(ARCHITECTURES.values())))
     yield "| `--arch` | " + " | ".join(f"`--{_dashed(size)}`" for size in sizes) + " |"
     yield "|---" * (len(sizes) + 1) + "|"
     for name, values in ARCHITECTURES.items():
-        yield f"| `{name}` | " + " | ".join(str(values[size]) for size in sizes) + " |"
+        shown = (str(values[size]) if size in values else "" for size in sizes)
+        yield f"| `{name}` | " + " | ".join(shown) + " |"
     yield ""
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
-from fairseq_minimodel.bodies.language_side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION
+from fairseq_minimodel.bodies.language_side import EMBEDDING, OUTPUT_BIAS, OUTPUT_PROJECTION
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.inference.build import build_model
 from fairseq_minimodel.modules.method import is_module_part
@@ -175,7 +175,7 @@ def test_a_pack_is_trained_over_a_body_that_stays(start, packs, body):
     assert torch.equal(pack["embed_tokens.weight"], state[EMBEDDING])
     assert torch.equal(pack["lm_head.bias"], state[OUTPUT_BIAS])
     for name, tensor in state.items():
-        if name not in (EMBEDDING, TIED_PROJECTION, OUTPUT_BIAS, "encoder.vocabulary"):
+        if name not in (EMBEDDING, OUTPUT_PROJECTION, OUTPUT_BIAS, "encoder.vocabulary"):
             assert torch.equal(tensor, body.state[name.replace("encoder.lm_head.", head)]), name
     layers = {name.split(".")[3] for name in state if ".layers." in name}
     assert len(layers) == load_pack(folder).description.depth == depth
@@ -208,7 +208,7 @@ def assert_each_part_is_the_same_by_bits(state, kind, pack, checkpoint, body):
     """Language from the pack, what the module trains from its training, all else from the body."""
     trained, language = state_of(checkpoint), load_file(pack.folder / "language.safetensors")
     rows, bias = language["embed_tokens.weight"], language["lm_head.bias"]
-    from_pack = {EMBEDDING: rows, TIED_PROJECTION: rows, OUTPUT_BIAS: bias}
+    from_pack = {EMBEDDING: rows, OUTPUT_PROJECTION: rows, OUTPUT_BIAS: bias}
     merged = 0
     for name, tensor in state.items():
         change = f"{name.removesuffix('weight')}task_weight."

@@ -46,7 +46,39 @@ MODERNBERT_SIZES = {
         "encoder_attention_heads": 16,
     },
 }
-ARCHITECTURES = ROBERTA_SIZES | MODERNBERT_SIZES
+# those of Boizard et al. 2025 (arXiv 2503.05500), but for the first
+EUROBERT_SIZES = {
+    "minimodel_eurobert": {
+        "encoder_layers": 4,
+        "encoder_embed_dim": 64,
+        "encoder_ffn_embed_dim": 96,
+        "encoder_attention_heads": 4,
+        "encoder_key_value_heads": 2,
+    },
+    "minimodel_eurobert_210m": {
+        "encoder_layers": 12,
+        "encoder_embed_dim": 768,
+        "encoder_ffn_embed_dim": 3072,
+        "encoder_attention_heads": 12,
+        "encoder_key_value_heads": 12,
+    },
+    "minimodel_eurobert_610m": {
+        "encoder_layers": 26,
+        "encoder_embed_dim": 1152,
+        "encoder_ffn_embed_dim": 4096,
+        "encoder_attention_heads": 18,
+        "encoder_key_value_heads": 6,
+    },
+    "minimodel_eurobert_2b": {
+        "encoder_layers": 32,
+        "encoder_embed_dim": 2304,
+        "encoder_ffn_embed_dim": 6144,
+        "encoder_attention_heads": 18,
+        "encoder_key_value_heads": 6,
+    },
+}
+MODELS = (ROBERTA_SIZES, MODERNBERT_SIZES, EUROBERT_SIZES)
+ARCHITECTURES = {name: sizes for model in MODELS for name, sizes in model.items()}
 
 
 def complete_sizes(config: object, architecture: str) -> None:
@@ -58,4 +90,4 @@ def complete_sizes(config: object, architecture: str) -> None:
 
 def model_of(architecture: str) -> str:
     """The model that an architecture is of."""
-    return next(iter(MODERNBERT_SIZES if architecture in MODERNBERT_SIZES else ROBERTA_SIZES))
+    return next(next(iter(sizes)) for sizes in MODELS if architecture in sizes)

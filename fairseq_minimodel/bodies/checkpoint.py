@@ -16,6 +16,7 @@ from .architectures import ARCHITECTURES
 from .family import (
     EMBEDDING,
     OUTPUT_BIAS,
+    OUTPUT_PROJECTION,
     POSITION_OFFSET,
     POSITIONS,
     ROBERTA,
@@ -66,7 +67,8 @@ class Checkpoint:
                     f"{self.path} was trained with {name}={settings[name]}, which {self.family.model} "
                     "does not have"
                 )
-        needed = (self.family.ffn, *[POSITIONS] * self.family.has_positions)
+        needed = [self.family.ffn, *[POSITIONS] * self.family.has_positions]
+        needed += [self.family.key] * bool(self.family.key)
         check_presence(self.path, self.state, needed, self.family)
         architecture = ARCHITECTURES.get(settings.get("_name"), {})
         name = "encoder_attention_heads"
@@ -84,8 +86,21 @@ class Checkpoint:
             "max_positions": self._max_positions(),
             "activation_fn": settings.get("activation_fn", "gelu"),
             "layer_norm_eps": settings.get("layer_norm_eps", LAYER_NORM_EPS),
+            **self._key_value_heads(width // heads),
             **self._own_settings(),
         }
+
+    def _key_value_heads(self, head_width: int) -> dict[str, int]:
+        """How many heads of keys and values there are, in families where they may be fewer."""
+        if not self.family.key:
+            return {}
+        rows, width = self.state[self.family.key].shape
+        if rows % head_width or (width // head_width) % (rows // head_width):
+            raise InputError(
+                f"{self.path} does not fit its settings: its keys are {rows} wide, and heads of "
+                f"{head_width} (encoder_attention_heads {width // head_width}) do not share them evenly"
+            )
+        return {"encoder_key_value_heads": rows // head_width}
 
     def _own_settings(self) -> dict[str, Any]:
         """Those that only the family has, all of them numbers above 0."""
@@ -125,11 +140,12 @@ class Checkpoint:
         """Its language side (the tensors themselves).
 
         Raises:
-            InputError: it has no MLM head, and so no output bias.
+            InputError: it has no MLM head, and so no output bias or projection.
         """
-        if OUTPUT_BIAS not in self.state:
+        output = OUTPUT_BIAS if self.family.is_tied else OUTPUT_PROJECTION
+        if output not in self.state:
             raise InputError(
-                f"{self.path} has no MLM head (no {OUTPUT_BIAS}), and so not a complete language side; "
+                f"{self.path} has no MLM head (no {output}), and so not a complete language side; "
                 "give a checkpoint that kept the head, as those of fairseq-train do"
             )
         return language_side_of(self.state)

@@ -8,7 +8,8 @@ from ..cost.gpus import GPUS
 from ..cost.plan import Machine, Plan
 from ..files.atomic import write_json
 from ..files.outputs import check_file, json_form
-from .architectures import ARCHITECTURES, MODERNBERT_SIZES
+from .architectures import ARCHITECTURES, model_of
+from .family import FAMILIES
 
 PLAN = json_form("a plan of flops", "target_vocabulary", "runs", "steps", "totals")
 
@@ -55,8 +56,15 @@ def flops(
 
 def _named_shape(arch: str, vocabulary: int) -> Shape:
     names = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")
-    sizes = (ARCHITECTURES[arch][f"encoder_{name}"] for name in names)
-    return Shape(*sizes, vocabulary, modern=arch in MODERNBERT_SIZES)
+    sizes = ARCHITECTURES[arch]
+    family = next(one for one in FAMILIES if one.model == model_of(arch))
+    return Shape(
+        *(sizes[f"encoder_{name}"] for name in names),
+        vocabulary,
+        modern=family.is_modern,
+        key_value_heads=sizes.get("encoder_key_value_heads"),
+        tied=family.is_tied,
+    )
 
 
 def _shape_of_body(body: Path) -> Shape:

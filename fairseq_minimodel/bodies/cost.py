@@ -66,6 +66,8 @@ def shape_of(checkpoint: Checkpoint) -> Shape:
         heads=body["encoder_attention_heads"],
         vocabulary=language_side_of(checkpoint.state).vocabulary_size,
         modern=checkpoint.family.is_modern,
+        key_value_heads=body.get("encoder_key_value_heads"),
+        tied=checkpoint.family.is_tied,
     )
 
 

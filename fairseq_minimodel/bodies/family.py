@@ -25,7 +25,8 @@ FINAL_NORM = (
 )
 VERSION = f"{ENCODER}version"  # a buffer of fairseq's
 HEAD = f"{BODY}lm_head."
-TIED_PROJECTION, OUTPUT_BIAS = f"{HEAD}weight", f"{HEAD}bias"
+# The projection is the token embedding, or in some families a table of its own.
+OUTPUT_PROJECTION, OUTPUT_BIAS = f"{HEAD}weight", f"{HEAD}bias"
 MIDDLE_HEADS = f"{BODY}auxiliary_lm_heads."  # by the layer, counted from 1, that they stand after
 MIDDLE_NORM = "final_norm."  # of a middle head, in the place of the `FINAL_NORM`
 # Buffers that say what a model is (`bodies/identity.py`); the last, over which body a task module
@@ -78,6 +79,11 @@ def is_head(name: str) -> bool:
 # What files of TensorFlow's BERT called the parts of a LayerNorm.
 FORMER_NORM = re.compile(r"(?<=LayerNorm\.)(gamma|beta)$")
 NORM_PARTS = {"gamma": "weight", "beta": "bias"}
+# How names of a body's tensors begin in files of models without a head.
+PARTS_OF_BODY = (
+    "embeddings.", "encoder.", "transformer.", "pooler.", "layers.", "final_norm.", "embed_tokens.",
+    "norm.",
+)  # fmt: skip
 
 
 class Module(NamedTuple):
@@ -125,8 +131,8 @@ class Parameter(NamedTuple):
 class Family:
     """A kind of model: the names of its tensors and settings, and what is refused.
 
-    In shapes, V stands for the vocabulary, P for the rows of positions, d for the width of the model
-    and f for that of its feed-forward blocks.
+    In shapes, V stands for the vocabulary, P for the rows of positions, d for the width of the model,
+    f for that of its feed-forward blocks and k for that of its keys and values, where it is another.
 
     Attributes:
         name: in words.
@@ -140,8 +146,10 @@ class Family:
         joined_there: modules that are one in Hugging Face's files, one below the other: the ends of
             the names there, and of those that stand for its parts in `layer`.
         layers_there: the beginning of Hugging Face's names of a layer, with {} for its number.
-        head: modules of the MLM head; their names here begin with that of the head.
-        bias_there: the output bias in Hugging Face's files.
+        head: modules of the MLM head before its projection; their names here begin with that of the
+            head.
+        bias_there: the output bias in Hugging Face's files; "": there is none.
+        projection_there: the output projection there; "": it is the token embedding.
         classifier_there: the linear layers of a classification head (`head_modules`); empty: heads of
             tasks have another form there, and neither come in nor go out.
         spans_there, tags_there: the same of the heads of all tokens.
@@ -185,6 +193,7 @@ class Family:
     layers_there: str
     head: tuple[Module, ...]
     bias_there: str
+    projection_there: str
     classifier_there: tuple[str, ...]
     spans_there: tuple[str, ...]
     tags_there: tuple[str, ...]
@@ -217,6 +226,17 @@ class Family:
         return next(one.here for one in self.parameters([0], []) if one.shape == "fd")
 
     @property
+    def key(self) -> str:
+        """The tensor of the first layer whose rows are the width of keys; "": it is the model's."""
+        named = self.parameters([0], [])
+        return next((one.here for one in named if one.shape == "kd"), "")
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether the output projection is the token embedding."""
+        return not self.projection_there
+
+    @property
     def has_positions(self) -> bool:
         """Whether there is a table of positions."""
         return any(one.here == POSITIONS for one in _with_parts(self.embeddings))
@@ -228,20 +248,23 @@ class Family:
 
     @property
     def is_modern(self) -> bool:
-        """Whether the layers are ModernBERT's (`Shape.modern`)."""
-        return self.model == "minimodel_modernbert"
+        """Whether the layers are built as ModernBERT's (`Shape.modern`)."""
+        return self.has_final_norm
 
     def parameters(
         self, layers: Iterable[int], heads: Iterable[str] = (HEAD,)
     ) -> Iterator[Parameter]:
-        """All parameters of a masked language model, but for the tied projection.
+        """All parameters of a masked language model, each once: not the projection where it is tied.
 
         Args:
             layers: which, counted from 0.
             heads: what the names of its MLM heads begin with.
         """
         yield from _with_parts(self.embeddings)
-        yield Parameter(OUTPUT_BIAS, self.bias_there, "V")
+        if self.bias_there:
+            yield Parameter(OUTPUT_BIAS, self.bias_there, "V")
+        if self.projection_there:
+            yield Parameter(OUTPUT_PROJECTION, self.projection_there, "Vd")
         for head in heads:
             yield from _with_parts(self.head, head)
             if head != HEAD and self.has_final_norm:
@@ -273,14 +296,12 @@ class Family:
             one.here: tuple(sizes[letter] for letter in one.shape)
             for one in self.parameters(layers, heads)
         }
-        return shapes | {TIED_PROJECTION: shapes[EMBEDDING]}
+        return shapes | {OUTPUT_PROJECTION: shapes[EMBEDDING]}
 
     def present_name_there(self, name: str) -> str:
         """What Hugging Face's library calls a tensor now that a file has as `name`."""
         name = FORMER_NORM.sub(lambda match: NORM_PARTS[match[1]], name)
-        parts = ("embeddings.", "encoder.", "transformer.", "pooler.", "layers.", "final_norm.")
-        is_of_body = name.startswith(parts)
-        return self.prefix_there + name if is_of_body else name
+        return self.prefix_there + name if name.startswith(PARTS_OF_BODY) else name
 
     def present_name(self, name: str) -> str:
         """What a tensor is called now that an older fairseq has called `name`."""
@@ -335,6 +356,7 @@ ROBERTA = Family(
     layers_there="roberta.encoder.layer.{}.",
     head=(Module("dense", "lm_head.dense"), Module("layer_norm", "lm_head.layer_norm", "d")),
     bias_there="lm_head.bias",
+    projection_there="",
     classifier_there=("classifier.dense", "classifier.out_proj"),
     spans_there=("qa_outputs",),
     tags_there=("classifier",),
@@ -575,7 +597,56 @@ MODERNBERT = replace(
     },
     activation_there="hidden_activation",
 )
-FAMILIES = (ROBERTA, BERT, DISTILBERT, ELECTRA, MODERNBERT)
+# Boizard et al. 2025 (arXiv 2503.05500): the layers are Llama's, without its mask
+EUROBERT = replace(
+    MODERNBERT,
+    name="EuroBERT",
+    model="minimodel_eurobert",
+    settings={"rope_theta": 250_000.0},
+    embeddings=(
+        Module(f"{ENCODER}embed_tokens", "model.embed_tokens", "Vd", ""),
+        Module(f"{ENCODER}layer_norm", "model.norm", "d", ""),
+    ),
+    layer=(
+        Module("self_attn.q_proj", "self_attn.q_proj", "dd", ""),
+        Module("self_attn.k_proj", "self_attn.k_proj", "kd", ""),
+        Module("self_attn.v_proj", "self_attn.v_proj", "kd", ""),
+        Module("self_attn.out_proj", "self_attn.o_proj", "dd", ""),
+        Module("self_attn_layer_norm", "input_layernorm", "d", ""),
+        Module("fc1", "mlp.gate_proj", "fd", ""),
+        Module("gate", "mlp.up_proj", "fd", ""),
+        Module("fc2", "mlp.down_proj", "df", ""),
+        Module("final_layer_norm", "post_attention_layernorm", "d", ""),
+    ),
+    first_lacks=(),
+    joined_there={},
+    head=(),
+    bias_there="",
+    projection_there="lm_head.weight",
+    tied_there={},
+    ignored_there="rotary_emb.",
+    model_types={"eurobert": ModelType("EuroBert")},
+    byte_level_type="eurobert",
+    pieces_type="eurobert",
+    sizes={**MODERNBERT.sizes, "encoder_key_value_heads": "num_key_value_heads"},
+    rates={"attention_dropout": ("attention_dropout", 0.0)},
+    layer_norm_eps=("rms_norm_eps", 1e-5),
+    fixed={
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "mlp_bias": False,
+        "tie_word_embeddings": False,
+    },
+    activation_there="hidden_act",
+    special_there={
+        "cls_token": "<|begin_of_text|>",
+        "sep_token": "<|end_of_text|>",
+        "mask_token": "<|mask|>",
+        "pad_token": "<|pad|>",
+        "unk_token": "<|unk|>",
+    },
+)
+FAMILIES = (ROBERTA, BERT, DISTILBERT, ELECTRA, MODERNBERT, EUROBERT)
 
 
 def family_of(model_type: object) -> Family | None:

@@ -23,6 +23,7 @@ class ModelSettings:
 
     _name: str | None = None
     encoder_attention_heads: int | None = None
+    encoder_key_value_heads: int | None = None
     activation_fn: str = "gelu"
     pooler_activation_fn: str | None = None
     layer_norm_eps: float = LAYER_NORM_EPS
@@ -31,6 +32,7 @@ class ModelSettings:
     local_rope_theta: float | None = None
     local_attention: int | None = None
     global_every: int | None = None
+    rope_theta: float | None = None
     freeze: str | None = None
     sentence_pooling: str | None = None
     sentence_normalise: bool = False

@@ -12,9 +12,10 @@ from .family import (
     EMBEDDING,
     HEAD,
     LAYER,
+    MIDDLE_NORM,
     OUTPUT_BIAS,
+    OUTPUT_PROJECTION,
     POSITIONS,
-    TIED_PROJECTION,
     TOKEN_HEADS,
     VERSION,
     Family,
@@ -62,7 +63,8 @@ def check_state(path: Path, state: StateDict, family: Family) -> None:
             "they are not numbered from 0 on without a gap "
             f"({', '.join(there[-3:]) or 'none'} the last)"
         )
-    matrices = (EMBEDDING, *[POSITIONS] * family.has_positions, family.ffn)
+    matrices = [EMBEDDING, *[POSITIONS] * family.has_positions, family.ffn]
+    matrices += [family.key] * bool(family.key)
     check_presence(path, state, matrices, family)
     for name in matrices:
         if state[name].dim() != 2:
@@ -71,10 +73,11 @@ def check_state(path: Path, state: StateDict, family: Family) -> None:
                 f"file is damaged or not of a {family.name}"
             )
     heads = {match[0] for name in state if (match := AUXILIARY_HEAD.match(name))}
-    heads = {head for head in {HEAD, *heads} if f"{head}{family.head[0].here}.weight" in state}
+    first = family.head[0].here if family.head else MIDDLE_NORM.removesuffix(".")
+    heads = {head for head in {HEAD, *heads} if f"{head}{first}.weight" in state}
     shapes = family.shapes(range(len(numbers)), sizes_of_state(state, family), heads)
     # A model without its MLM head may lack the output bias, and the embedding under another name.
-    required = [name for name in shapes if name not in (TIED_PROJECTION, OUTPUT_BIAS)]
+    required = [name for name in shapes if name not in (OUTPUT_PROJECTION, OUTPUT_BIAS)]
     check_presence(path, state, required, family)
     check_shapes(path, state, shapes)
     check_presence(path, state, _missing_of_tasks(state), family)
@@ -84,7 +87,10 @@ def sizes_of_state(state: StateDict, family: Family) -> dict[str, int]:
     """The sizes of a body, by their letters in the shapes of a `Family`."""
     vocabulary, width = state[EMBEDDING].shape
     positions = state[POSITIONS].size(0) if family.has_positions else 0
-    return {"V": vocabulary, "P": positions, "d": width, "f": state[family.ffn].size(0)}
+    keys = state[family.key].size(0) if family.key else width
+    return {
+        "V": vocabulary, "P": positions, "d": width, "f": state[family.ffn].size(0), "k": keys,
+    }  # fmt: skip
 
 
 def checked_family(path: Path, state: StateDict) -> Family:

@@ -20,7 +20,7 @@ from .family import (
     HEAD,
     LAYERS,
     MIDDLE_NORM,
-    TIED_PROJECTION,
+    OUTPUT_PROJECTION,
     Family,
     layer_of,
     middle_head,
@@ -143,6 +143,11 @@ def extend(
     own_head = [name for name in checkpoint.state if name.startswith(HEAD)]
     if head != NEW and not own_head:
         raise InputError(f"{checkpoint.path} has no MLM head to copy: give --head {NEW}")
+    if head == NEW and not checkpoint.family.head:
+        raise InputError(
+            f"the MLM head of {checkpoint.path}, a {checkpoint.family.name}, is its output projection, "
+            f"which belongs to the language: give --head {COPY}"
+        )
     generator = torch.Generator().manual_seed(seed)
     state = _bottom(checkpoint.state, total if layers == COPY else depth)
     if head != NEW:
@@ -152,7 +157,7 @@ def extend(
     if head == NEW:
         for name, tensor in fresh_head(state[EMBEDDING], checkpoint.family, generator).items():
             state.setdefault(name, tensor)  # the output bias stays
-    state.setdefault(TIED_PROJECTION, state[EMBEDDING])
+    state.setdefault(OUTPUT_PROJECTION, state[EMBEDDING])
     first_layer = [name for name in kept if layer_of(name) == 0]
     sizes = sizes_of_state(state, checkpoint.family)
     for index in range(depth, total):
@@ -175,13 +180,14 @@ def step_1b(depth: int, head: str) -> str:
 
 
 def fresh_head(embedding: torch.Tensor, family: Family, generator: torch.Generator) -> StateDict:
-    """An MLM head for an embedding (V, d), drawn as BERT's; with its output bias, which is 0."""
+    """An MLM head for an embedding (V, d), drawn as BERT's, with its output bias, which is 0, or the
+    output projection where it is not the embedding."""
     vocabulary, width = embedding.shape
     shapes = family.shapes([], {"V": vocabulary, "P": 0, "d": width, "f": 0})
     return {
         name: fresh(name, embedding.new_empty(shape), generator)
         for name, shape in shapes.items()
-        if name.startswith(HEAD) and name != TIED_PROJECTION
+        if name.startswith(HEAD) and not (name == OUTPUT_PROJECTION and family.is_tied)
     }
 
 

@@ -12,6 +12,10 @@ the tokens of a sequence (padding included, because it is computed), the forward
     a sentence vector              nothing             a mean, or one of the hidden states
     tagging, per token             2 tags d            scores of the tags
 
+A feed-forward with a gate (`Shape.modern`) has 2 d f more; with k the width of keys and values, where
+it is less than d, the projections cost 2 (2 d^2 + 2 d k); and where the output projection is not tied,
+an MLM head is 2 d V alone.
+
 A product y = x W costs the same again in the backward pass for the gradient of x, if something
 below needs it, and once more for the gradient of W, if W is trained. Attention has no weights, so
 its two products cost twice their forward pass in the backward pass.
@@ -35,7 +39,7 @@ MOST_LAYERS, MOST = 10_000, 10**9  # of a model: a hundred times the largest the
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes that set the cost. The output projection is tied to the token embeddings.
+    """The sizes that set the cost.
 
     Attributes:
         layers: transformer layers that run; for a mini-model, its depth.
@@ -46,6 +50,9 @@ class Shape:
         modern: layers as ModernBERT's: a feed-forward with a gate, which is one product more; no
             biases; no table of positions. Layers that attend to a window count as the others do, as
             their products are computed in full and masked.
+        key_value_heads: those of keys and values, which the heads share evenly; None: as many.
+        tied: the output projection is the token embeddings, behind a dense layer; else it is a matrix
+            of its own and the whole MLM head (EuroBERT's), and the embeddings have no norm.
 
     Raises:
         InputError: a size is below 1 or absurdly large, or the heads do not divide the width.
@@ -57,10 +64,12 @@ class Shape:
     heads: int
     vocabulary: int
     modern: bool = False
+    key_value_heads: int | None = None
+    tied: bool = True
 
     def __post_init__(self):
         for name, size in dataclasses.asdict(self).items():
-            if name == "modern":
+            if type(size) is bool or size is None:
                 continue
             if size < 1:
                 raise InputError(f"{name} is {size}: a model needs at least 1")
@@ -68,6 +77,15 @@ class Shape:
                 raise InputError(f"{name} is {size}: more than {most:,} are not computed")
         if self.width % self.heads:
             raise InputError(f"width {self.width} cannot be split over {self.heads} heads evenly")
+        if self.key_value_heads and self.heads % self.key_value_heads:
+            raise InputError(
+                f"{self.heads} heads cannot share {self.key_value_heads} of keys and values evenly"
+            )
+
+    @property
+    def keys(self) -> int:
+        """The width of keys and of values, k."""
+        return self.width * (self.key_value_heads or self.heads) // self.heads
 
     def truncate(self, depth: int) -> "Shape":
         """The mini-model: the bottom `depth` layers, everything else the same."""
@@ -148,7 +166,8 @@ def masked_lm_flops(
     masked, d = masked_fraction * tokens, shape.width
     for layer in (*auxiliary_head_layers, shape.layers):
         below = trained.input_of_head_needs_gradient(layer, shape.modern)
-        flops += _linear(masked, d, d, below, trained.heads)
+        if shape.tied:
+            flops += _linear(masked, d, d, below, trained.heads)
         inside = below or trained.heads  # not where the output bias alone is trained
         flops += _linear(masked, d, shape.vocabulary, inside, trained.language)
     return flops
@@ -285,10 +304,11 @@ def _body(
         # Without a gradient below (the lowest trained layer of bottom:N), only the query, key and
         # value projections are spared: what comes after them depends on trained weights.
         below = trained.output_needs_gradient(layer - 1)
-        below = below or (shape.modern and is_trained and layer > 1)  # a trained norm comes first
+        has_norm = shape.modern and (layer > 1 or not shape.tied)
+        below = below or (has_norm and is_trained)  # a trained norm comes first
         inside = trained.output_needs_gradient(layer)
         flops += _linear(outputs, d, d, below, is_trained)  # query
-        flops += _linear(tokens, d, 2 * d, below, is_trained)  # key, value
+        flops += _linear(tokens, d, 2 * shape.keys, below, is_trained)  # key, value
         flops += _attention(outputs, sequence_length, d, inside)
         flops += _linear(outputs, d, d, inside, is_trained)  # attention output
         flops += _linear(outputs, d, shape.ffn * (1 + shape.modern), inside, is_trained)

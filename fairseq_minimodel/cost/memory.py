@@ -28,7 +28,9 @@ masks of one byte per element as on a GPU, in bytes:
     a task's head, per token         e d             the last layer's output
 
 A layer of ModernBERT keeps 2 e f more, the two factors at its gate. The first one has one layer norm
-less, and one stands after the last layer and in each middle head instead.
+less, and one stands after the last layer and in each middle head instead. EuroBERT's first layer has
+all norms, RMSNorms that keep no mean, and SiLU, which keeps e f in the place of GELU's 4 f; its
+embeddings have no norm, and its MLM head nothing but the projection.
 
 Layers below the lowest trained part keep nothing. On a GPU attention is one fused kernel that keeps
 no scores. Without a fused kernel (on CPU with dropout on attention weights), a layer keeps
@@ -151,7 +153,8 @@ def parameter_count(
         raise InputError(f'objective "{objective}" is none of: {", ".join(OBJECTIVES)}')
     trained, d = Trained.parse(freeze, shape.layers), shape.width
     if shape.modern:
-        layer, dense, norm = 4 * d * d + 3 * d * shape.ffn + 2 * d, d * d, d
+        layer = 2 * d * d + 2 * d * shape.keys + 3 * d * shape.ffn + 2 * d
+        dense, norm = d * d, d
         table, of_middle_head = 0, norm
     else:
         layer = 4 * (d * d + d) + 2 * d * shape.ffn + shape.ffn + d + 2 * 2 * d
@@ -163,16 +166,21 @@ def parameter_count(
         "span": 2 * d + 2,
         "tags": classes * (d + 1),
     }[objective]
+    if shape.tied:
+        language, before, head = shape.vocabulary * (d + 1), table + norm, dense + norm
+    else:
+        language, before, head = 2 * shape.vocabulary * d, 0, 0
     parts = [  # parameters, and whether they are trained
-        (shape.vocabulary * d + shape.vocabulary, trained.language),
-        (table + norm, trained.positions),
+        (language, trained.language),
+        (before, trained.positions),
         (trained.frozen_layers * layer, False),
         ((shape.layers - trained.frozen_layers) * layer, True),
-        ((1 + auxiliary_heads) * (dense + norm) + auxiliary_heads * of_middle_head, trained.heads),
+        ((1 + auxiliary_heads) * head + auxiliary_heads * of_middle_head, trained.heads),
         (task_head, True),
     ]
-    if shape.modern:  # the first layer lacks a norm, and there is a final one
-        parts += [(-norm, trained.is_trained(1)), (norm, trained.final_norm(shape.layers))]
+    if shape.modern:  # there is a final norm, and the first layer lacks one after the embeddings'
+        parts += [(norm, trained.final_norm(shape.layers))]
+        parts += [(-norm * shape.tied, trained.is_trained(1))]
     count = sum(size for size, is_trained in parts if is_trained)
     return count, sum(size for size, _ in parts) - count
 
@@ -203,24 +211,26 @@ def activation_bytes(
         raise InputError(f"{sequences} sequences of {sequence_length} tokens are not a batch")
     trained, d, e = Trained.parse(freeze, shape.layers), shape.width, number
     tokens = sequences * sequence_length
-    norm = e * d + STATISTICS
+    norm = e * d + (STATISTICS if shape.tied else STATISTICS // 2)  # an RMSNorm has no mean
     inputs = e * (2 * d + shape.ffn)
     if fused_attention:
         attention = 4 * e * d + 4 * shape.heads
     else:
         attention = 3 * e * d + shape.heads * sequence_length * (2 * e + mask)
         inputs += e * d
-    passed = attention + 2 * norm + 2 * mask * d + (4 + 2 * e * shape.modern) * shape.ffn
+    activation = 4 if shape.tied else e  # GELU; SiLU
+    passed = attention + 2 * norm + 2 * mask * d + (activation + 2 * e * shape.modern) * shape.ffn
 
-    size = tokens * (norm + mask * d) if trained.embeddings else 0
+    size = tokens * (norm * shape.tied + mask * d) if trained.embeddings else 0
     for layer in range(1, shape.layers + 1):
         if trained.output_needs_gradient(layer):
             size += tokens * (passed + inputs * trained.is_trained(layer))
     if shape.modern:
         last = trained.input_of_head_needs_gradient(shape.layers, True)
-        moved = last - trained.output_needs_gradient(1)
+        moved = last - shape.tied * trained.output_needs_gradient(1)
         size += norm * (tokens * moved + masked_fraction * tokens * max(0, mlm_heads - 1))
-    head = 4 * d + norm + e * d * trained.heads + e * d * trained.language + 4 * shape.vocabulary
+    head = e * d * trained.language + 4 * shape.vocabulary
+    head += shape.tied * (4 * d + norm + e * d * trained.heads)
     size += masked_fraction * tokens * mlm_heads * head
     if mlm_heads == 0:
         size += tokens * e * d

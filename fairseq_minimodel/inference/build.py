@@ -89,13 +89,12 @@ def in_another_language(
         symbols: of the language, one for each row of the embedding.
     """
     encoder = model.encoder
-    former = encoder.sentence_encoder.embed_tokens.weight
-    embedding, bias = (tensor.to(former) for tensor in (side.embedding, side.bias))
+    former = {name: model.get_parameter(name) for name in side.tensors}
+    tensors = {name: tensor.to(former[name]) for name, tensor in side.tensors.items()}
     shared = (*model.parameters(), *model.buffers(), model.args)
     # What deepcopy finds here it takes instead of making a copy.
     instead = {id(one): one for one in shared} | {
-        id(former): nn.Parameter(embedding),
-        id(encoder.lm_head.bias): nn.Parameter(bias),
+        **{id(former[name]): nn.Parameter(tensor) for name, tensor in tensors.items()},
         id(encoder.vocabulary): encode(fingerprint(symbols)).to(encoder.vocabulary),
         id(encoder.dictionary): dictionary_of(symbols),
     }

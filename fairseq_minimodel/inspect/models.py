@@ -16,8 +16,8 @@ from ..bodies.family import (
     LINEAGE,
     ORIGIN,
     OUTPUT_BIAS,
+    OUTPUT_PROJECTION,
     TASK_BODY,
-    TIED_PROJECTION,
     VOCABULARY,
     middle_head,
 )
@@ -140,7 +140,7 @@ def describe_pack(folder: Path) -> Description:
     """A language pack. Raises InputError as `load_pack` does."""
     pack = load_pack(folder, finite=False)
     about, side = pack.description, pack.side
-    weights = {EMBEDDING: side.embedding, OUTPUT_BIAS: side.bias}
+    weights = side.tensors
     count = sum(tensor.numel() for tensor in weights.values())
     sizes = {"vocabulary": about.vocabulary_size, "width": about.width, "parameters": count}
     files = {"tokenizer": pack.tokenizer.name}
@@ -234,12 +234,12 @@ def _weights(checkpoint: Checkpoint) -> StateDict:
     named as one after a middle layer is, so that it is found again in a model that is cut there.
     """
     state, last = checkpoint.state, middle_head(checkpoint.layers)
-    is_tied = TIED_PROJECTION in state and torch.equal(state[TIED_PROJECTION], state[EMBEDDING])
-    own = (TIED_PROJECTION, OUTPUT_BIAS)
+    is_tied = OUTPUT_PROJECTION in state and torch.equal(state[OUTPUT_PROJECTION], state[EMBEDDING])
+    own = (OUTPUT_PROJECTION, OUTPUT_BIAS)
     return {
         name if name in own else name.replace(HEAD, last, 1): tensor
         for name, tensor in state.items()
-        if not is_identity(name) and not (name == TIED_PROJECTION and is_tied)
+        if not is_identity(name) and not (name == OUTPUT_PROJECTION and is_tied)
     }
 
 
@@ -300,7 +300,7 @@ def _was_trained(checkpoint: Checkpoint) -> bool:
 
 def _mlm_layers(checkpoint: Checkpoint) -> list[int]:
     """The layers after which there is an MLM head, the last layer's last; none without that one."""
-    return head_layers(checkpoint) if f"{HEAD}dense.weight" in checkpoint.state else []
+    return head_layers(checkpoint) if KINDS[MASKED].has_head(checkpoint.state, {}) else []
 
 
 def _vocabulary(checkpoint: Checkpoint, fingerprint: str | None, warnings: list[str]) -> Fact:

@@ -33,6 +33,7 @@ from ..bodies.training_files import find_record
 from ..errors import InputError
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm, check_folder
+from ..files.records import shown
 from ..kinds import CLASSIFICATION, LABELS
 from ..kinds.classification import head_name
 from ..kinds.registry import KINDS
@@ -48,6 +49,7 @@ from ..vocabulary.tokenizers import (
     BOS,
     EOS,
     FAST_TOKENIZER_FILE,
+    MASK_SYMBOL,
     PAD,
     SPECIAL_SYMBOLS,
     TOKENIZER_FILES,
@@ -106,6 +108,12 @@ def export_hf(
     language = load_pack(pack)
     lost = lost_pieces(language)
     symbols = [*language.symbols, *lost]
+    if lost and not language.side.is_tied:
+        raise InputError(
+            f"{language.dictionary} lacks {len(lost):,} pieces of its tokenizer ({shown(lost[0])}), "
+            "and without an output bias they cannot be kept from being predicted: prepare the text "
+            "with `fairseq-minimodel prepare`, which leaves out none"
+        )
     tokenizer = fast_tokenizer(language, symbols)
     check_tokenizer(language.tokenizer, language.dictionary)
     known_scores = read_scores(scores) if scores else []
@@ -264,9 +272,10 @@ def _converted(checkpoint: Checkpoint, head: str, more: int, family: Family) -> 
     """
     state = dict(checkpoint.state)
     names = family.names_there(range(checkpoint.layers)) | family.head_names_there(head)
-    unknown = state[EMBEDDING][UNK].expand(more, -1)
-    state[EMBEDDING] = torch.cat([state[EMBEDDING], unknown])
-    state[OUTPUT_BIAS] = torch.cat([state[OUTPUT_BIAS].float(), torch.full((more,), NEVER)])
+    if more:
+        unknown = state[EMBEDDING][UNK].expand(more, -1)
+        state[EMBEDDING] = torch.cat([state[EMBEDDING], unknown])
+        state[OUTPUT_BIAS] = torch.cat([state[OUTPUT_BIAS].float(), torch.full((more,), NEVER)])
     if family.has_positions:
         second = state[POSITIONS][[SECOND_TEXT]].float()
         state[POSITIONS] = state[POSITIONS][POSITION_OFFSET - family.position_offset :]
@@ -325,5 +334,6 @@ def _config(
         "pad_token_id": PAD,
         "eos_token_id": EOS,
         **({} if family.classifier_there else {"cls_token_id": BOS, "sep_token_id": EOS}),
+        **({} if family.is_tied else {"mask_token_id": language.symbols.index(MASK_SYMBOL)}),
         **(labels if classes else {}),
     }

@@ -13,15 +13,15 @@ from ..bodies.family import (
     FAMILIES,
     HEAD,
     OUTPUT_BIAS,
+    OUTPUT_PROJECTION,
     POSITION_OFFSET,
     POSITIONS,
     SECOND_TEXT,
-    TIED_PROJECTION,
     Family,
     family_of,
 )
 from ..bodies.identity import family_mark
-from ..bodies.language_side import StateDict
+from ..bodies.language_side import StateDict, is_language_side
 from ..bodies.state import check_state, with_present_names
 from ..bodies.surgery import fresh_head
 from ..bodies.training_files import identified
@@ -130,6 +130,11 @@ def import_hf(
             + (f", that of {like}" if like else "")
             + ": leave --text out"
         )
+    if text and not found.body.family.bias_there:
+        raise InputError(
+            f"--text sets the output bias, and {model} is a {found.body.family.name}, which has none: "
+            "leave --text out"
+        )
     heads, settings, notes = found.heads, found.body.config, found.notes
     data = {"data": str(output.resolve())}
     settings = {**settings, "task": {**settings["task"], **data}}
@@ -187,16 +192,17 @@ def read_model(model: Path, like: Path | None = None) -> Imported:
         tokens = read_tokens(model, config["model_type"], family)
         heads = take_heads(theirs, config, family, model)
         state, notes = _converted(theirs, config, family, model)
-    has_head = OUTPUT_BIAS in state
+    has_head = any(name.startswith(HEAD) for name in state)
     if not has_head and not relative:
         # the same one for every copy of a model, so that its lineage is the same
         generator = torch.Generator().manual_seed(1)
         state |= fresh_head(state[EMBEDDING], family, generator)
         notes.append("a new MLM head, as the model has none: train it before it predicts words")
     symbols, order = ordered_symbols(tokens, len(state[EMBEDDING]), model, family)
-    for name in {EMBEDDING, OUTPUT_BIAS} & state.keys():
+    for name in filter(is_language_side, state):
         state[name] = state[name][order].contiguous()
-    state[TIED_PROJECTION] = state[EMBEDDING]
+    if family.is_tied:
+        state[OUTPUT_PROJECTION] = state[EMBEDDING]
     moved = order != sorted(order)
     if moved:
         notes.append("rows of the vocabulary put into fairseq's order")
@@ -245,6 +251,11 @@ def _check_config(config: JSON, model: Path) -> Family:
     if config[width] % config[heads]:
         raise InputError(
             f"{path} has {heads} {config[heads]}, which does not divide {width} {config[width]}"
+        )
+    shared = family.sizes.get("encoder_key_value_heads")
+    if shared and config[heads] % config[shared]:
+        raise InputError(
+            f"{path} has {shared} {config[shared]}, which does not divide {heads} {config[heads]}"
         )
     for name, value in family.fixed.items():
         found = config.get(name, value)
@@ -316,6 +327,9 @@ def _converted(
     used = {name: theirs[name] for name in (*names.values(), types) if name in theirs}
     check_weights(model, used, AGAIN, finite=False)
     sizes = {letter: config[name] for letter, name in family.dimensions.items()}
+    if shared := family.sizes.get("encoder_key_value_heads"):
+        heads = family.sizes["encoder_attention_heads"]
+        sizes["k"] = sizes["d"] * config[shared] // config[heads]
     shapes = family.shapes(range(count), sizes)
     expected = {name: shapes[here] for here, name in names.items()}
     expected[types] = (*used[types].shape[:1], sizes["d"]) if types in used else ()

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ..bodies.checkpoint import Checkpoint, read_checkpoint
-from ..bodies.family import EMBEDDING, HEAD, OUTPUT_BIAS, TIED_PROJECTION
+from ..bodies.family import EMBEDDING, HEAD, OUTPUT_BIAS, OUTPUT_PROJECTION
 from ..bodies.identity import lineage_of, with_identity
 from ..bodies.training_files import find_training_file, symbols_of
 from ..errors import InputError
@@ -75,12 +75,16 @@ def derived(checkpoint: Checkpoint, symbols: Sequence[str], relative: Relative) 
             "gives it a lineage of its own"
         )
     state = dict(checkpoint.state)
-    if OUTPUT_BIAS not in state:
+    is_tied = checkpoint.family.is_tied
+    output = OUTPUT_BIAS if is_tied else OUTPUT_PROJECTION
+    if output not in state:
         state |= {
             name: tensor for name, tensor in relative.body.state.items() if name.startswith(HEAD)
         }
-    state[EMBEDDING] = state[TIED_PROJECTION] = known.float()
-    state[OUTPUT_BIAS] = state[OUTPUT_BIAS][: len(known)].float()
+    state[EMBEDDING] = known.float()
+    state[output] = state[output][: len(known)].float()
+    if is_tied:
+        state[OUTPUT_PROJECTION] = state[EMBEDDING]
     lineage = lineage_of(relative.body.state)
     state = with_identity(state, lineage, fingerprint(relative.symbols))
     return replace(checkpoint, state=state)

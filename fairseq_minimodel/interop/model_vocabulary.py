@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def read_tokens(model: Path, kind: str, family: Family) -> Tokens:
         if content is not None:
             content = add_tokens(content, added)
             if special:
+                special = _with_reserved(special, content, model)
                 symbols = {name: family.special_tokens[role] for role, name in special.items()}
                 content = with_symbols(content, symbols, model)
             tokenizer = pieces if _has_all(rows, content, family) else content
@@ -101,6 +103,35 @@ def read_tokens(model: Path, kind: str, family: Family) -> Tokens:
             f"({shown(wrong[0]) if wrong else 'no token'} has no id from 0 on)"
         )
     return Tokens(rows, tokenizer, file)
+
+
+def _with_reserved(special: Mapping[str, str], content: dict, model: Path) -> dict[str, str]:
+    """Special tokens by their roles, each another one: reserved ones for those that are not there.
+
+    Tokenizers as Llama's know every byte, and have no unknown token; padding is often the end of a
+    text. They have special tokens that stand for nothing yet, and no text leads to them.
+
+    Args:
+        special: the roles with the names that the model's files have for them.
+        content: of a tokenizer.json.
+
+    Raises:
+        InputError: two roles have one token, and none is reserved.
+    """
+    rows = tokens_of(content)
+    names = (token["content"] for token in content["added_tokens"])
+    reserved = (name for name in names if "reserved" in name and name not in special.values())
+    found: dict[str, str] = {}
+    for role in sorted(special, key=["pad_token", "unk_token"].__contains__):
+        name = special[role]
+        is_free = name in rows and name not in found.values()
+        found[role] = name if is_free else next(reserved, name)
+        if list(found.values()).count(found[role]) > 1:
+            raise InputError(
+                f"the tokenizer of {model} has {name} for several roles ({role} among them), and no "
+                "reserved token that could stand for one: give the pad_token a token of its own"
+            )
+    return found
 
 
 def _has_all(rows: dict[str, int], content: dict, family: Family) -> bool:

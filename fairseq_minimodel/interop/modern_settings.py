@@ -1,4 +1,6 @@
-"""What config.json of a ModernBERT says of attention, in the forms of all versions of the library."""
+"""What config.json of a ModernBERT or EuroBERT says of attention, in the forms of all versions of the
+library.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +16,7 @@ NAMES = {
     "local_rope_theta": "local_rope_theta",
     "local_attention": "local_attention",
     "global_every": "global_attn_every_n_layers",
+    "rope_theta": "rope_theta",
 }
 
 
@@ -34,18 +37,25 @@ def read_modern_settings(
     if not family.settings:
         return {}
     found = {ours: config.get(NAMES[ours], default) for ours, default in family.settings.items()}
+    if "rope_theta" in found:  # unsaid, it is not the published EuroBERTs', but some version's own
+        found["rope_theta"] = config.get("rope_theta")
     rotary = config.get("rope_parameters")  # version 5
     rotary = rotary if isinstance(rotary, dict) else {}
-    for name, kind in (("global_rope_theta", GLOBAL), ("local_rope_theta", LOCAL)):
-        one = rotary.get(kind)
-        one = one if isinstance(one, dict) else {}
+    kinds = {"global_rope_theta": rotary.get(GLOBAL), "local_rope_theta": rotary.get(LOCAL)}
+    kinds["rope_theta"] = rotary
+    for name in filter(found.__contains__, kinds):
+        one = kinds[name] if isinstance(kinds[name], dict) else {}
         if one.get("rope_type", "default") != "default":
             raise _unknown(
-                path, f"rope_parameters of the type {shown(one['rope_type'])}", "'default'"
+                path, family, f"rope_parameters of the type {shown(one['rope_type'])}", "'default'"
             )
         found[name] = one.get("rope_theta") or found[name]
     if config.get("rope_scaling"):
-        raise _unknown(path, f"rope_scaling {shown(config['rope_scaling'])}", "none")
+        raise _unknown(path, family, f"rope_scaling {shown(config['rope_scaling'])}", "none")
+    width, heads = family.sizes["encoder_embed_dim"], family.sizes["encoder_attention_heads"]
+    head_width = config[width] // config[heads]
+    if config.get("head_dim") not in (None, head_width):
+        raise _unknown(path, family, f"head_dim {shown(config['head_dim'])}", f"{head_width} here")
     for name, value in found.items():
         numbers = (int, float) if isinstance(family.settings[name], float) else (int,)
         if type(value) not in numbers or not value > 0:
@@ -54,8 +64,8 @@ def read_modern_settings(
             )
         found[name] = type(family.settings[name])(value)
     types = config.get("layer_types")
-    if types is not None:
-        found["global_every"] = _distance(types, layers, path)
+    if types is not None and "global_every" in found:
+        found["global_every"] = _distance(types, layers, path, family)
     return found
 
 
@@ -64,18 +74,18 @@ def modern_config(settings: Mapping[str, object], family: Family) -> dict[str, o
     return {NAMES[name]: settings[name] for name in family.settings}
 
 
-def _distance(types: object, layers: int, path: Path) -> int:
+def _distance(types: object, layers: int, path: Path, family: Family) -> int:
     """How far global layers are from each other; InputError: no such distance gives the types."""
     types = types if isinstance(types, list) else []
     found = [place for place, kind in enumerate(types) if kind == GLOBAL]
     every = found[1] if len(found) > 1 else layers
     if types != [LOCAL if one % every else GLOBAL for one in range(layers)]:
-        raise _unknown(path, "layer_types", "layers 0, n, 2 n, ... with full_attention")
+        raise _unknown(path, family, "layer_types", "layers 0, n, 2 n, ... with full_attention")
     return every
 
 
-def _unknown(path: Path, what: str, here: str) -> InputError:
+def _unknown(path: Path, family: Family, what: str, here: str) -> InputError:
     return InputError(
-        f"{path} has {what}, and minimodel_modernbert has {here} and nothing else: the model cannot be "
+        f"{path} has {what}, and {family.model} has {here} and nothing else: the model cannot be "
         "imported"
     )

@@ -2,4 +2,4 @@
 
 from ..plugin.compat import patches  # noqa: F401  isort: skip  (before anything of fairseq)
 
-from . import minimodel_modernbert, minimodel_roberta  # noqa: F401
+from . import minimodel_eurobert, minimodel_modernbert, minimodel_roberta  # noqa: F401

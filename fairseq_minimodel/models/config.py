@@ -10,10 +10,11 @@ from omegaconf import OmegaConf
 
 from ..bodies.family import Family
 from ..vocabulary.symbols import LEADING_SYMBOLS
+from .minimodel_eurobert import MiniModelEuroBert
 from .minimodel_modernbert import MiniModelModernBert
 from .minimodel_roberta import MiniModelRoberta
 
-MODELS = {one.name: one for one in (MiniModelRoberta, MiniModelModernBert)}
+MODELS = {one.name: one for one in (MiniModelRoberta, MiniModelModernBert, MiniModelEuroBert)}
 
 
 def model_class(family: Family) -> type[MiniModelRoberta]:

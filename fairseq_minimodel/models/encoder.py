@@ -29,7 +29,8 @@ class MiniModelEncoder(RobertaEncoder):
         self.auxiliary_lm_heads = nn.ModuleDict(
             {str(layer): self.build_middle_head(cfg) for layer in auxiliary_layers(cfg)}
         )
-        norms = nn.LayerNorm, type(modules.LayerNorm(1))  # with apex installed they are its own
+        # with apex installed they are its own
+        norms = nn.LayerNorm, nn.RMSNorm, type(modules.LayerNorm(1))
         for module in self.modules():
             if isinstance(module, norms):
                 module.eps = cfg.layer_norm_eps
@@ -178,7 +179,8 @@ class MiniModelEncoder(RobertaEncoder):
         if target is not None and hidden.dtype != torch.float16:
             loss = linear_cross_entropy(hidden, matrix, bias, target)
             return None, {"head_losses": {layer: loss}}
-        logits = functional.linear(hidden, matrix.to(hidden.dtype), bias.to(hidden.dtype))
+        offset = None if bias is None else bias.to(hidden.dtype)
+        logits = functional.linear(hidden, matrix.to(hidden.dtype), offset)
         if target is None:
             return logits, {"inner_states": None, "head_logits": {layer: logits}}
         loss = modules.cross_entropy(logits, target, reduction="sum")

@@ -14,12 +14,13 @@ from torch.nn import functional
 from ..bodies.family import MODERNBERT, ROBERTA
 from ..nn.frozen_body import Affine, DropoutRates, FrozenBody, Layer
 from ..nn.frozen_modern_body import FrozenModernBody, FrozenModernLayer
-from ..nn.modern_body import ModernBody, Sizes
+from ..nn.lm_head import OutputProjection
+from ..nn.modern_body import ModernBody
 from ..nn.tied_embedding import tied_embedding
 
 # of fairseq's layer, in the order of `Layer.prepare`
 LAYER_PARTS = tuple(module.here for module in ROBERTA.layer)
-# of a ModernBERT's, in that of `FrozenModernLayer.prepare`
+# of a ModernBERT's or EuroBERT's, in that of `FrozenModernLayer.prepare`
 MODERN_LAYER_PARTS = tuple(
     module.here for module in MODERNBERT.layer if module.here not in MODERNBERT.first_lacks
 )
@@ -41,7 +42,7 @@ class FrozenEncoder:
         self.rates = DropoutRates(cfg.dropout, cfg.attention_dropout, cfg.activation_dropout)
         # fairseq's own converts to float32 and back
         gelu = cfg.activation_fn == "gelu"
-        self.activation = functional.gelu if gelu else utils.get_activation_fn(cfg.activation_fn)
+        self.activation = functional.gelu if gelu else activation_of(cfg.activation_fn)
         self.heads = cfg.encoder_attention_heads
         # what is kept of each part, and of which weights it was prepared
         self.kept: dict[str, tuple[list[tuple[int, int]], object]] = {}
@@ -62,7 +63,11 @@ class FrozenEncoder:
         real = tokens.ne(encoder.padding_idx)
         if (predicted & ~real).any():
             return None
-        rows, matrix = tied_embedding(encoder.embed_tokens.weight, tokens[real])
+        embedding, matrix = encoder.embed_tokens.weight, head.weight
+        if matrix is embedding:
+            rows, matrix = tied_embedding(embedding, tokens[real])
+        else:
+            rows = functional.embedding(tokens[real], embedding)
         rates = self.rates if encoder.training else DropoutRates()
         with torch.autocast(tokens.device.type, enabled=False):
             return self._body(encoder, head)(rows, real, predicted, rates), matrix
@@ -108,7 +113,7 @@ class FrozenEncoder:
         # rows up to the padding's do not belong to positions
         return module.weight[module.padding_idx + 1 :].to(self._type(module))
 
-    def _affine(self, module: nn.Linear | nn.LayerNorm) -> Affine:
+    def _affine(self, module: nn.Linear | nn.LayerNorm | nn.RMSNorm) -> Affine:
         return _affine(module).to(self._type(module))
 
     def _layer(self, module: nn.Module) -> Layer:
@@ -120,23 +125,22 @@ class FrozenEncoder:
 
 
 class FrozenModernEncoder(FrozenEncoder):
-    """The same of a ModernBERT's, through the frozen body of `nn/frozen_modern_body.py`."""
+    """The same of a ModernBERT's or EuroBERT's, through that of `nn/frozen_modern_body.py`."""
 
-    def __init__(self, cfg: DictConfig) -> None:
-        super().__init__(cfg)
-        self.sizes = sizes_of(cfg)
-
-    def _body(self, encoder: ModernBody, head: RobertaLMHead) -> FrozenModernBody:
+    def _body(
+        self, encoder: ModernBody, head: RobertaLMHead | OutputProjection
+    ) -> FrozenModernBody:
+        first, has_dense = encoder.layernorm_embedding, not isinstance(head, OutputProjection)
         return FrozenModernBody(
-            sizes=self.sizes,
-            embedding_norm=self._once("norm", encoder.layernorm_embedding, self._affine),
+            sizes=encoder.sizes,
+            embedding_norm=first and self._once("norm", first, self._affine),
             layers=[
                 self._once(f"layer {number}", layer, self._layer)
                 for number, layer in enumerate(encoder.layers)
             ],
             final_norm=self._once("final norm", encoder.layer_norm, self._affine),
-            head_dense=self._once("head", head.dense, self._affine),
-            head_norm=self._once("head norm", head.layer_norm, self._affine),
+            head_dense=self._once("head", head.dense, self._affine) if has_dense else None,
+            head_norm=self._once("head norm", head.layer_norm, self._affine) if has_dense else None,
             activation=self.activation,
         )
 
@@ -147,21 +151,12 @@ class FrozenModernEncoder(FrozenEncoder):
         return FrozenModernLayer.prepare(norm, *parts, heads=self.heads, dtype=self._type(module))
 
 
-def sizes_of(cfg: DictConfig) -> Sizes:
-    """The form of a ModernBERT's body."""
-    return Sizes(
-        layers=cfg.encoder_layers,
-        width=cfg.encoder_embed_dim,
-        ffn=cfg.encoder_ffn_embed_dim,
-        heads=cfg.encoder_attention_heads,
-        global_every=cfg.global_every,
-        window=cfg.local_attention,
-        global_theta=cfg.global_rope_theta,
-        local_theta=cfg.local_rope_theta,
-    )
+def activation_of(name: str) -> Callable[[Tensor], Tensor]:
+    """fairseq's activation functions, and SiLU, which it has no function for."""
+    return functional.silu if name == "silu" else utils.get_activation_fn(name)
 
 
-def _affine(module: nn.Linear | nn.LayerNorm) -> Affine:
+def _affine(module: nn.Linear | nn.LayerNorm | nn.RMSNorm) -> Affine:
     if isinstance(module, nn.Linear):
         return Affine(module.weight, module.bias)
-    return Affine(module.weight, module.bias, module.eps)
+    return Affine(module.weight, getattr(module, "bias", None), module.eps)

@@ -1,4 +1,7 @@
-"""ModernBERT with MLM heads after any of its layers, and a choice of what is frozen."""
+"""ModernBERT with MLM heads after any of its layers, and a choice of what is frozen.
+
+And what EuroBERT's model has in common with it.
+"""
 
 from dataclasses import dataclass
 from typing import Optional
@@ -10,15 +13,15 @@ from omegaconf import DictConfig
 from torch import Tensor, nn, tensor
 
 from ..bodies.architectures import MODERNBERT_SIZES
-from ..bodies.family import MODERNBERT
+from ..bodies.family import MODERNBERT, Family
 from ..bodies.identity import family_mark
 from ..errors import InputError
 from ..modules.method import NONE
 from ..nn.frozen_body import DropoutRates
 from ..nn.lm_head import LMHeadTransform
-from ..nn.modern_body import ModernBody
+from ..nn.modern_body import ModernBody, Sizes
 from .encoder import MiniModelEncoder
-from .frozen_encoder import FrozenModernEncoder, sizes_of
+from .frozen_encoder import FrozenModernEncoder, activation_of
 from .minimodel_roberta import (
     MiniModelRoberta,
     MiniModelRobertaConfig,
@@ -30,13 +33,19 @@ DEFAULTS = MODERNBERT.settings
 
 
 @dataclass
-class MiniModelModernBertConfig(MiniModelRobertaConfig):
+class ModernConfig(MiniModelRobertaConfig):
+    """What the models of ModernBERT and EuroBERT have in common, beside RoBERTa's."""
+
     max_positions: Optional[int] = option(
         None,
         "longest input, in tokens; there is no table of positions (default: the task's length)",
     )
     dropout: float = option(0.0, "dropout probability")
     attention_dropout: float = option(0.0, "dropout probability of attention weights")
+
+
+@dataclass
+class MiniModelModernBertConfig(ModernConfig):
     global_rope_theta: float = option(
         DEFAULTS["global_rope_theta"],
         "base of the wavelengths of rotary positions, in layers that attend to all tokens",
@@ -56,10 +65,9 @@ class MiniModelModernBertConfig(MiniModelRobertaConfig):
 class ModernSentenceEncoder(ModernBody):
     """The body, called as fairseq's encoders are."""
 
-    def __init__(self, cfg: DictConfig, embed_tokens: nn.Embedding) -> None:
-        sizes = sizes_of(cfg)
+    def __init__(self, cfg: DictConfig, sizes: Sizes, embed_tokens: nn.Embedding) -> None:
         rates = DropoutRates(cfg.dropout, cfg.attention_dropout, cfg.activation_dropout)
-        super().__init__(sizes, embed_tokens, rates, utils.get_activation_fn(cfg.activation_fn))
+        super().__init__(sizes, embed_tokens, rates, activation_of(cfg.activation_fn))
         self.register_buffer("version", tensor([1.0]))  # all of fairseq's have it
 
     def forward(
@@ -80,15 +88,33 @@ class ModernEncoder(MiniModelEncoder):
     """ModernBERT's encoder with auxiliary heads and an identity."""
 
     frozen_class = FrozenModernEncoder
+    model_family: Family = MODERNBERT
 
     def __init__(self, cfg: DictConfig, dictionary: object) -> None:
         super().__init__(cfg, dictionary)
-        self.adopt_family(family_mark(MODERNBERT))
+        self.adopt_family(family_mark(self.model_family))
+
+    @staticmethod
+    def sizes(cfg: DictConfig) -> Sizes:
+        """The form of the body."""
+        return Sizes(
+            layers=cfg.encoder_layers,
+            width=cfg.encoder_embed_dim,
+            ffn=cfg.encoder_ffn_embed_dim,
+            heads=cfg.encoder_attention_heads,
+            key_value_heads=cfg.encoder_attention_heads,
+            global_every=cfg.global_every,
+            window=cfg.local_attention,
+            global_theta=cfg.global_rope_theta,
+            local_theta=cfg.local_rope_theta,
+            rms=False,
+            embedding_norm=True,
+        )
 
     def build_encoder(
         self, args: DictConfig, dictionary: object, embed_tokens: nn.Embedding
     ) -> ModernSentenceEncoder:
-        return ModernSentenceEncoder(args, embed_tokens)
+        return ModernSentenceEncoder(args, self.sizes(args), embed_tokens)
 
     def build_lm_head(
         self, embed_dim: int, output_dim: int, activation_fn: str, weight: nn.Parameter
@@ -103,13 +129,10 @@ class ModernEncoder(MiniModelEncoder):
         return LMHeadTransform(cfg.encoder_embed_dim, activation, modern=True)
 
 
-@register_model(MODERNBERT.model, dataclass=MiniModelModernBertConfig)
-class MiniModelModernBert(MiniModelRoberta):
-    """ModernBERT (Warner et al. 2024, arXiv 2412.13663) with auxiliary MLM heads."""
+class MiniModelModern(MiniModelRoberta):
+    """What the models of ModernBERT and EuroBERT have in common."""
 
-    name = MODERNBERT.model
-    config_class = MiniModelModernBertConfig
-    encoder_class = ModernEncoder
+    encoder_class: type[ModernEncoder] = ModernEncoder
     is_modern = True
 
     @classmethod
@@ -121,7 +144,7 @@ class MiniModelModernBert(MiniModelRoberta):
                 f"{cfg.encoder_attention_heads}) cannot be rotated: give --encoder-embed-dim and "
                 "--encoder-attention-heads that divide into an even number"
             )
-        for name in ("global_every", "local_attention", "global_rope_theta", "local_rope_theta"):
+        for name in cls.encoder_class.model_family.settings:
             if not cfg[name] > 0:
                 raise InputError(f"--{name.replace('_', '-')} {cfg[name]}: give more than 0")
         if cfg.task_module != NONE:
@@ -129,6 +152,14 @@ class MiniModelModernBert(MiniModelRoberta):
                 f"--task-module {cfg.task_module} is for minimodel_roberta, and {cls.name} has no task "
                 "modules yet: leave it out and fine-tune the body (--freeze language)"
             )
+
+
+@register_model(MODERNBERT.model, dataclass=MiniModelModernBertConfig)
+class MiniModelModernBert(MiniModelModern):
+    """ModernBERT (Warner et al. 2024, arXiv 2412.13663) with auxiliary MLM heads."""
+
+    name = MODERNBERT.model
+    config_class = MiniModelModernBertConfig
 
 
 register_sizes(MODERNBERT_SIZES, MODERNBERT.model)

@@ -283,6 +283,8 @@ class MiniModelRoberta(KeepsFrozenWeights, RobertaModel):
             cfg.encoder_attention_heads,
             len(self.encoder.dictionary),
             modern=self.is_modern,
+            key_value_heads=getattr(cfg, "encoder_key_value_heads", None),
+            tied=self.encoder.lm_head.weight is self.encoder.sentence_encoder.embed_tokens.weight,
         )
         frozen = {"freeze": cfg.freeze if self.method.name == NONE else self.method.charged_as}
         if classification_head is not None:

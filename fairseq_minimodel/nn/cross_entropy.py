@@ -13,7 +13,7 @@ BLOCK_ELEMENTS = 2**24
 def linear_cross_entropy(
     hidden: Tensor,
     weight: Tensor,
-    bias: Tensor,
+    bias: Tensor | None,
     target: Tensor,
     block_elements: int = BLOCK_ELEMENTS,
 ) -> Tensor:
@@ -27,7 +27,7 @@ def linear_cross_entropy(
     Args:
         hidden: rows x width.
         weight: vocabulary x width, of any floating-point type.
-        bias: vocabulary.
+        bias: vocabulary; None: there is none.
         target: rows, ids below the vocabulary's size.
         block_elements: logits in memory at a time.
 
@@ -42,11 +42,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ctx: FunctionCtx,
         hidden: Tensor,
         weight: Tensor,
-        bias: Tensor,
+        bias: Tensor | None,
         target: Tensor,
         block_elements: int,
     ) -> Tensor:
-        matrix, offset = weight.to(hidden.dtype), bias.to(hidden.dtype)
+        matrix = weight.to(hidden.dtype)
+        offset = None if bias is None else bias.to(hidden.dtype)
         need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
         gradients: list[Tensor | None] = [None, None, None]
         loss = hidden.new_zeros((), dtype=torch.float32)
@@ -66,7 +67,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if need_bias:
                 gradients[2] = _sum(gradients[2], difference.sum(0), bias.dtype)
         if not len(hidden):
-            gradients[1:] = [torch.zeros_like(weight), torch.zeros_like(bias)]
+            gradients[1] = torch.zeros_like(weight)
+            gradients[2] = None if bias is None else torch.zeros_like(bias)
         ctx.gradients = gradients
         return loss
 

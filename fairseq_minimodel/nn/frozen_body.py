@@ -182,16 +182,22 @@ def attend(
     """Dot-product attention within each sequence; lists of tokens in, a list out.
 
     Args:
-        query: scaled, the others as they are, each elements x width.
+        query: scaled, the others as they are, each elements x width; where keys and values have fewer
+            heads, theirs is less.
         queries, keys: where the elements of the lists stand.
         hidden: true where there is no attention, broadcast to sequences x heads x queries x keys; None:
             nowhere.
         rate: of dropout on the weights.
     """
 
+    width = query.shape[1] // heads
+
     def split_heads(x: Tensor) -> Tensor:
         """sequences x length x width to sequences x heads x length x rest, laid out for products."""
-        return x.unflatten(-1, (heads, -1)).transpose(1, 2).contiguous()
+        parts = x.unflatten(-1, (-1, width)).transpose(1, 2)
+        if parts.size(1) < heads:  # heads of queries share it (Ainslie et al. 2023)
+            return parts.repeat_interleave(heads // parts.size(1), dim=1)
+        return parts.contiguous()
 
     q = split_heads(queries.spread(query))
     k, v = (split_heads(keys.spread(tensor)) for tensor in (key, value))

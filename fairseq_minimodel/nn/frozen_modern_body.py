@@ -1,4 +1,6 @@
-"""ModernBERT's encoder of which all or the bottom is frozen, as `frozen_body.py` has it of RoBERTa's.
+"""The encoder of a ModernBERT or EuroBERT of which all or the bottom is frozen.
+
+As `frozen_body.py` has it of RoBERTa's.
 
 The mathematics is that of `modern_body.py`; what is not computed is the same as there: gradients of
 frozen weights, anything for padding but attention scores, and, in the last layer, anything but keys and
@@ -21,7 +23,7 @@ from .modern_body import Sizes, rotary_angles, turn
 class FrozenModernLayer:
     """The weights of a layer; query, key and value in one matrix, and so are the input and the gate.
 
-    The first layer has no `attention_norm`.
+    The first layer has no `attention_norm` where the embeddings have a norm.
     """
 
     attention_norm: Affine | None
@@ -65,18 +67,19 @@ class FrozenModernBody:
 
     Attributes:
         sizes: the form of the body.
-        embedding_norm, final_norm: before the first and after the last layer.
+        embedding_norm, final_norm: before the first and after the last layer; the one may be None.
         layers: from the bottom.
-        head_dense, head_norm: of the MLM head, before the projection to the vocabulary.
+        head_dense, head_norm: of the MLM head, before the projection to the vocabulary; None: it is
+            the projection alone.
         activation: of the feed-forward and the head.
     """
 
     sizes: Sizes
-    embedding_norm: Affine
+    embedding_norm: Affine | None
     layers: Sequence[FrozenModernLayer]
     final_norm: Affine
-    head_dense: Affine
-    head_norm: Affine
+    head_dense: Affine | None
+    head_norm: Affine | None
     activation: Callable[[Tensor], Tensor]
 
     def __call__(
@@ -84,7 +87,16 @@ class FrozenModernBody:
     ) -> Tensor:
         """What the MLM head projects to the vocabulary; arguments as in `FrozenBody`."""
         x = self.hidden_states(rows, real, predicted, rates)
-        return self.head_norm.layer_norm(self.activation(self.head_dense.linear(x)))
+        if self.head_dense is None:
+            return x
+        return self._norm(self.head_norm, self.activation(self.head_dense.linear(x)))
+
+    def _norm(self, norm: Affine | None, x: Tensor) -> Tensor:
+        if norm is None:
+            return x
+        if self.sizes.rms:
+            return functional.rms_norm(x, norm.weight.shape, norm.weight, norm.eps)
+        return norm.layer_norm(x)
 
     def hidden_states(
         self, rows: Tensor, real: Tensor, wanted: Tensor, rates: DropoutRates
@@ -93,23 +105,26 @@ class FrozenModernBody:
         tokens = _Tokens(Grid.of(real), real.nonzero()[:, 1])
         chosen = wanted[real]
         last = _Tokens(Grid.of(wanted), tokens.places[chosen])
-        x = self.embedding_norm.layer_norm(rows.to(self.embedding_norm.weight.dtype))
+        x = self._norm(self.embedding_norm, rows.to(self.final_norm.weight.dtype))
         x = dropout(x, rates.hidden)
+        width = x.shape[1]
+        keys = width * self.sizes.key_value_heads // self.sizes.heads
         for number, layer in enumerate(self.layers):
-            normed = layer.attention_norm.layer_norm(x) if layer.attention_norm else x
+            normed = self._norm(layer.attention_norm, x)
             if number + 1 < len(self.layers):
                 queries = tokens
-                query, key, value = layer.query_key_value.linear(normed).chunk(3, dim=-1)
+                joined = layer.query_key_value.linear(normed)
+                query, key, value = joined.split([width, keys, keys], dim=-1)
             else:
-                queries, weight, width = last, layer.query_key_value.weight, x.shape[1]
+                queries, weight = last, layer.query_key_value.weight
                 key, value = functional.linear(normed, weight[width:]).chunk(2, dim=-1)
                 query, x = functional.linear(normed[chosen], weight[:width]), x[chosen]
             attended = self._attend(number, query, queries, key, value, tokens, rates)
             x = add_dropout(x, layer.attention_output.linear(attended), rates.hidden)
-            inner, gate = layer.ffn_input.linear(layer.ffn_norm.layer_norm(x)).chunk(2, dim=-1)
+            inner, gate = layer.ffn_input.linear(self._norm(layer.ffn_norm, x)).chunk(2, dim=-1)
             inner = dropout(self.activation(inner) * gate, rates.activation)
             x = add_dropout(x, layer.ffn_output.linear(inner), rates.hidden)
-        return self.final_norm.layer_norm(x)
+        return self._norm(self.final_norm, x)
 
     def _attend(
         self,
@@ -125,7 +140,7 @@ class FrozenModernBody:
         sizes, is_global = self.sizes, self.sizes.is_global(number)
         theta = sizes.global_theta if is_global else sizes.local_theta
         query = queries.rotate(query, theta, sizes.heads)
-        key = keys.rotate(key, theta, sizes.heads)
+        key = keys.rotate(key, theta, sizes.key_value_heads)
         hidden = keys.grid.gaps
         if not is_global and keys.grid.length > sizes.window // 2 + 1:
             far = queries.far(keys.grid.length, sizes.window // 2)

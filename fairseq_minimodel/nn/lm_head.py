@@ -1,4 +1,4 @@
-"""The part of a masked-language-model head that belongs to the body."""
+"""The part of a masked-language-model head that belongs to the body, and a projection of its own."""
 
 from collections.abc import Callable
 
@@ -47,3 +47,33 @@ class LMHeadTransform(nn.Module):
         hidden = self.layer_norm(self.activation(self.dense(features)))
         # Product first, then bias, as in fairseq's head: a fused product differs in the last bit.
         return torch.add(functional.linear(hidden, embedding), bias)
+
+
+class NormedHead(nn.Module):
+    """A EuroBERT MLM head within a body, without its language side: the norm before the projection.
+
+    Of a body, it stands after the last layer alone.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.final_norm = nn.RMSNorm(width)
+
+    def forward(
+        self, features: Tensor, projection: Tensor, bias: None, masked_tokens: Tensor | None = None
+    ) -> Tensor:
+        """Logits over the vocabulary; arguments and result as in `LMHeadTransform`."""
+        if masked_tokens is not None:
+            features = features[masked_tokens, :]
+        return functional.linear(self.final_norm(features), projection, bias)
+
+
+class OutputProjection(nn.Linear):
+    """The output projection of a family that ties it to nothing, which is its whole MLM head."""
+
+    def __init__(self, width: int, vocabulary: int) -> None:
+        super().__init__(width, vocabulary, bias=False)
+
+    def forward(self, features: Tensor, masked_tokens: Tensor | None = None) -> Tensor:
+        """Logits over the vocabulary; called as fairseq's `RobertaLMHead`."""
+        return super().forward(features if masked_tokens is None else features[masked_tokens, :])

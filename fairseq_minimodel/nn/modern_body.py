@@ -1,10 +1,15 @@
-"""ModernBERT's encoder (Warner et al. 2024, arXiv 2412.13663, section 2.1), in plain PyTorch.
+"""The encoders of ModernBERT (Warner et al. 2024, arXiv 2412.13663, section 2.1) and EuroBERT (Boizard
+et al. 2025, arXiv 2503.05500, section 2.1), in plain PyTorch.
 
-What differs from RoBERTa's: LayerNorms stand before attention and feed-forward (Xiong et al. 2020,
-arXiv 2002.04745), so that the sum that runs through the layers is normalised only at its end; queries
-and keys are rotated by their positions (RoPE: Su et al. 2021, arXiv 2104.09864), and there is no table
-of positions; the feed-forward has a gate (GeGLU: Shazeer 2020, arXiv 2002.05202); most layers look at a
-window around each token alone; and nothing but the MLM head's output has a bias.
+What differs from RoBERTa's: norms stand before attention and feed-forward (Xiong et al. 2020, arXiv
+2002.04745), so that the sum that runs through the layers is normalised only at its end; queries and
+keys are rotated by their positions (RoPE: Su et al. 2021, arXiv 2104.09864), and there is no table of
+positions; the feed-forward has a gate (GeGLU, SwiGLU: Shazeer 2020, arXiv 2002.05202); and nothing but
+the output of ModernBERT's MLM head has a bias.
+
+In ModernBERT most layers look at a window around each token alone, and the embeddings have a norm. In
+EuroBERT norms are RMSNorms (Zhang and Sennrich 2019, arXiv 1910.07467), and several heads of queries
+may share one of keys and values (Ainslie et al. 2023, arXiv 2305.13245).
 """
 
 from collections.abc import Callable
@@ -25,19 +30,30 @@ class Sizes:
     Attributes:
         layers, width, ffn, heads: how many layers; their width d; that of the feed-forward f; attention
             heads, which divide the width into even parts.
+        key_value_heads: those of keys and values, which divide the heads into groups.
         global_every: the layers 0, n, 2 n, ... attend to all tokens (n = 1: all layers).
-        window: the others, to so many around each token: to those at a distance up to half of it.
+        window: the others, to so many around each token: to those at a distance up to half of it; None:
+            there are no others.
         global_theta, local_theta: the base of the wavelengths of RoPE, in these and those layers.
+        rms: norms are RMSNorms, not LayerNorms without a bias.
+        embedding_norm: the embeddings have a norm, and the first layer reads them without its own.
     """
 
     layers: int
     width: int
     ffn: int
     heads: int
+    key_value_heads: int
     global_every: int
-    window: int
+    window: int | None
     global_theta: float
     local_theta: float
+    rms: bool
+    embedding_norm: bool
+
+    def norm(self) -> nn.Module:
+        """One of the norms of the body."""
+        return nn.RMSNorm(self.width) if self.rms else nn.LayerNorm(self.width, bias=False)
 
     def is_global(self, layer: int) -> bool:
         """Whether a layer, counted from 0, attends to all tokens."""
@@ -98,41 +114,50 @@ def turn(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     return (wide * cosine + torch.cat([-second, first], dim=-1) * sine).to(x.dtype)
 
 
+def share_heads(x: Tensor, group: int) -> Tensor:
+    """Keys or values, batch x heads x length x width, each head as many times as heads share it."""
+    return x if group == 1 else x.repeat_interleave(group, dim=1)
+
+
 class SelfAttention(nn.Module):
     """Attention of several heads within a sequence."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.heads = heads
+        width, self.head_width = sizes.width, sizes.width // sizes.heads
+        self.group = sizes.heads // sizes.key_value_heads  # heads of queries that share keys
+        keys = sizes.key_value_heads * self.head_width
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = (
-            nn.Linear(width, width, bias=False) for _ in range(4)
+            nn.Linear(width, outputs, bias=False) for outputs in (width, keys, keys, width)
         )
 
     def forward(self, x: Tensor, reach: Reach, rate: float) -> Tensor:
         """x: batch x length x width; rate: of dropout on the weights."""
         query, key, value = (
-            projection(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            projection(x).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
+        query, key = reach.rotate(query), reach.rotate(key)
+        key, value = (share_heads(one, self.group) for one in (key, value))
         mixed = functional.scaled_dot_product_attention(
-            reach.rotate(query), reach.rotate(key), value, reach.mask, dropout_p=rate
+            query, key, value, reach.mask, dropout_p=rate
         )
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
 class ModernLayer(nn.Module):
-    """x + attention(norm(x)), then the same with the gated feed-forward, W2 (gelu(W1 x) * V x)."""
+    """x + attention(norm(x)), then the same with the gated feed-forward, W2 (act(W1 x) * V x)."""
 
     def __init__(self, sizes: Sizes, layer: int, activation: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         width, ffn = sizes.width, sizes.ffn
         self.activation = activation
-        self.self_attn = SelfAttention(width, sizes.heads)
-        # what the first layer reads comes from a LayerNorm
-        self.self_attn_layer_norm = nn.LayerNorm(width, bias=False) if layer else None
+        self.self_attn = SelfAttention(sizes)
+        is_normed = sizes.embedding_norm and layer == 0  # what it reads comes from a norm
+        self.self_attn_layer_norm = None if is_normed else sizes.norm()
         self.fc1, self.gate = (nn.Linear(width, ffn, bias=False) for _ in range(2))
         self.fc2 = nn.Linear(ffn, width, bias=False)
-        self.final_layer_norm = nn.LayerNorm(width, bias=False)
+        self.final_layer_norm = sizes.norm()
 
     def forward(self, x: Tensor, reach: Reach, rates: DropoutRates) -> Tensor:
         """x: batch x length x width."""
@@ -144,7 +169,7 @@ class ModernLayer(nn.Module):
 
 
 class ModernBody(nn.Module):
-    """Token embeddings, layers, and the LayerNorms before and after them.
+    """Token embeddings, layers, and the norms before and after them.
 
     Args:
         embed_tokens: of the model, with its padding index.
@@ -163,11 +188,11 @@ class ModernBody(nn.Module):
         self.sizes, self.rates = sizes, rates
         self.padding_idx = embed_tokens.padding_idx
         self.embed_tokens = embed_tokens
-        self.layernorm_embedding = nn.LayerNorm(sizes.width, bias=False)
+        self.layernorm_embedding = sizes.norm() if sizes.embedding_norm else None
         self.layers = nn.ModuleList(
             ModernLayer(sizes, layer, activation) for layer in range(sizes.layers)
         )
-        self.layer_norm = nn.LayerNorm(sizes.width, bias=False)
+        self.layer_norm = sizes.norm()
 
     @property
     def num_layers(self) -> int:
@@ -176,7 +201,7 @@ class ModernBody(nn.Module):
     def hidden_states(self, tokens: Tensor, token_embeddings: Tensor | None = None) -> list[Tensor]:
         """Hidden states after the embeddings and after each layer, each batch x length x width.
 
-        Those of the last layer have been through the last LayerNorm, as in transformers; those below
+        Those of the last layer have been through the last norm, as in transformers; those below
         are the plain sums. At padding they mean nothing.
 
         Args:
@@ -186,9 +211,12 @@ class ModernBody(nn.Module):
         sizes, rates = self.sizes, self.rates if self.training else DropoutRates()
         real, head_width = tokens.ne(self.padding_idx), sizes.width // sizes.heads
         everywhere = Reach.of(real, None, sizes.global_theta, head_width)
-        around = Reach.of(real, sizes.window, sizes.local_theta, head_width)
+        around = everywhere
+        if sizes.window is not None:
+            around = Reach.of(real, sizes.window, sizes.local_theta, head_width)
         x = self.embed_tokens(tokens) if token_embeddings is None else token_embeddings
-        x = dropout(self.layernorm_embedding(x), rates.hidden)
+        x = x if self.layernorm_embedding is None else self.layernorm_embedding(x)
+        x = dropout(x, rates.hidden)
         states = [x]
         for number, layer in enumerate(self.layers):
             x = layer(x, everywhere if sizes.is_global(number) else around, rates)

@@ -1,6 +1,7 @@
 """A language pack: the folder in which a language is kept, apart from any body.
 
-language.safetensors      embed_tokens.weight (V x d), lm_head.bias (V)
+language.safetensors      embed_tokens.weight (V x d), lm_head.bias (V); of families that do not tie the
+                          output projection to it, lm_head.weight (V x d) in the place of the bias
 dict.txt                  fairseq's dictionary: row i of the embedding is symbol i
 sentencepiece.bpe.model   the tokenizer; of some models from Hugging Face tokenizer.json instead
 language.json             what the pack is and how it came about
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import safetensors.torch
 
-from ..bodies.language_side import LanguageSide
+from ..bodies.family import EMBEDDING, OUTPUT_BIAS, OUTPUT_PROJECTION
+from ..bodies.language_side import LanguageSide, language_side_of
 from ..bodies.weights import check_weights, read_safetensors
 from ..errors import InputError
 from ..files.atomic import atomic_folder
@@ -34,7 +36,10 @@ DICTIONARY = "dict.txt"
 DESCRIPTION = "language.json"
 PACK = FolderForm("a language pack", (WEIGHTS, DICTIONARY, DESCRIPTION), TOKENIZER_FILES)
 LONGEST_NAME = 100  # characters
-NAMES = ("embed_tokens.weight", "lm_head.bias")  # of the tensors, as `LanguageSide` has them
+# of the tensors, by their names in the state dict of a model
+NAMES = {
+    EMBEDDING: "embed_tokens.weight", OUTPUT_BIAS: "lm_head.bias", OUTPUT_PROJECTION: "lm_head.weight",
+}  # fmt: skip
 AGAIN = "make the pack again with `fairseq-minimodel pack`"
 
 
@@ -140,8 +145,7 @@ def save_pack(
             "(--sentencepiece-model FILE)"
         )
     with waiting(f"writing {folder}"), atomic_folder(folder, PACK) as partial:
-        sides = (side.embedding.contiguous(), side.bias.contiguous())
-        tensors = dict(zip(NAMES, sides, strict=True))
+        tensors = {NAMES[name]: tensor.contiguous() for name, tensor in side.tensors.items()}
         safetensors.torch.save_file(tensors, partial / WEIGHTS)
         shutil.copyfile(dictionary, partial / DICTIONARY)
         shutil.copyfile(tokenizer, partial / tokenizer_file(tokenizer))
@@ -175,11 +179,13 @@ def load_pack(folder: str | Path, *, finite: bool = True) -> LanguagePack:
             )
     description = read_description(folder / DESCRIPTION)
     tensors = read_safetensors(folder / WEIGHTS, AGAIN)
-    for name in NAMES:
+    is_untied = NAMES[OUTPUT_PROJECTION] in tensors and NAMES[OUTPUT_BIAS] not in tensors
+    output = OUTPUT_PROJECTION if is_untied else OUTPUT_BIAS
+    for name in (NAMES[EMBEDDING], NAMES[output]):
         if name not in tensors:
             raise InputError(f"{folder / WEIGHTS} is damaged (it has no {name}); {AGAIN}")
     check_weights(folder / WEIGHTS, tensors, AGAIN, finite=finite)
-    side = LanguageSide(*(tensors[name] for name in NAMES))
+    side = language_side_of({name: tensors[NAMES[name]] for name in (EMBEDDING, output)})
     symbols = read_symbols(folder / DICTIONARY)
     _check(f"{folder / DICTIONARY}", side, description, symbols)
     return LanguagePack(description, side, symbols, folder)
@@ -189,10 +195,13 @@ def _check(
     dictionary: str, side: LanguageSide, description: Description, symbols: list[str]
 ) -> None:
     """Refuse a language side whose rows are not the symbols of the dictionary."""
-    if side.embedding.dim() != 2 or side.bias.shape != (side.vocabulary_size,):
+    rows = side.embedding.shape
+    output, expected = (side.bias, rows[:1]) if side.is_tied else (side.projection, rows)
+    if len(rows) != 2 or output.shape != expected:
         raise InputError(
-            f"the language side has an embedding of shape {tuple(side.embedding.shape)} and an "
-            f"output bias of shape {tuple(side.bias.shape)}: they do not belong together"
+            f"the language side has an embedding of shape {tuple(rows)} and an output "
+            f"{'bias' if side.is_tied else 'projection'} of shape {tuple(output.shape)}: they do not "
+            "belong together"
         )
     if (side.vocabulary_size, side.width) != (description.vocabulary_size, description.width):
         raise InputError(

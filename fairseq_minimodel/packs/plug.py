@@ -3,7 +3,7 @@
 from ..bodies.checkpoint import Checkpoint
 from ..bodies.family import VOCABULARY
 from ..bodies.identity import encode, fits, lineage_of
-from ..bodies.language_side import is_language_side, with_language_side
+from ..bodies.language_side import LanguageSide, is_language_side, with_language_side
 from ..bodies.surgery import SurgeryReport
 from ..errors import InputError
 from .pack import LanguagePack
@@ -13,15 +13,21 @@ def plug(checkpoint: Checkpoint, pack: LanguagePack) -> tuple[Checkpoint, Surger
     """The body of `checkpoint` with the language of `pack`; everything else stays (step 4).
 
     Raises:
-        InputError: the pack is of another lineage or another width than the body, or the body has no
-            MLM head.
+        InputError: the pack is of another lineage, width or form than the body, or the body has no MLM
+            head.
     """
     description = pack.description
-    width = checkpoint.language_side().width
+    own = checkpoint.language_side()
+    width = own.width
     if description.width != width:
         raise InputError(
             f"the pack {pack.folder} is {description.width} wide and the body {checkpoint.path} is "
             f"{width} wide: a pack plugs into bodies of the width it was trained with"
+        )
+    if pack.side.is_tied != own.is_tied:
+        raise InputError(
+            f"the pack {pack.folder} has {_output(pack.side)} and the body {checkpoint.path} "
+            f"{_output(own)}: they are of different families"
         )
     lineage = lineage_of(checkpoint.state)
     if not fits(description.lineage, checkpoint.state):
@@ -40,3 +46,7 @@ def plug(checkpoint: Checkpoint, pack: LanguagePack) -> tuple[Checkpoint, Surger
         dropped=replaced,
     )
     return checkpoint.replaced(state), report
+
+
+def _output(side: LanguageSide) -> str:
+    return "an output bias" if side.is_tied else "an output projection of its own"

@@ -50,5 +50,5 @@ def was_language_trained(checkpoint: Checkpoint) -> bool:
 
 
 def _is_own(checkpoint: Checkpoint, pack: LanguagePack) -> bool:
-    own = checkpoint.language_side()
-    return torch.equal(own.embedding, pack.side.embedding) and torch.equal(own.bias, pack.side.bias)
+    own, theirs = checkpoint.language_side().tensors, pack.side.tensors
+    return own.keys() == theirs.keys() and all(torch.equal(own[name], theirs[name]) for name in own)

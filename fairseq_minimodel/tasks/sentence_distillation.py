@@ -21,7 +21,8 @@ from omegaconf import II, MISSING, DictConfig, OmegaConf
 from torch import Tensor
 
 from ..bodies.checkpoint import Checkpoint, read_checkpoint
-from ..bodies.family import OUTPUT_BIAS
+from ..bodies.family import EMBEDDING
+from ..bodies.language_side import is_language_side
 from ..bodies.training_files import find_training_file, symbols_of
 from ..bodies.weights import read_safetensors
 from ..corpus.pairs import read_pairs
@@ -145,7 +146,9 @@ class SentenceDistillationTask(LanguageAdaptationTask):
         model = super().build_model(cfg, from_checkpoint)
         self.longest = cfg.sentence_length or cfg.max_positions
         self.settings = [str(cfg.sentence_pooling), cfg.sentence_normalise, self.longest]
-        model.get_parameter(OUTPUT_BIAS).requires_grad_(False)  # no vector depends on it
+        for name, parameter in model.named_parameters():
+            if is_language_side(name) and name != EMBEDDING:  # no vector depends on it
+                parameter.requires_grad_(False)
         return model
 
     def depth_over(self, base: Checkpoint) -> int:

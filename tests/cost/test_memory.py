@@ -1,5 +1,7 @@
 """The formulas against models that are built and trained for a step, counted byte by byte."""
 
+from functools import partial
+
 import pytest
 import torch
 from cost.test_flops import build_model as build_with_own_paths
@@ -33,6 +35,9 @@ SHAPES = {
     "wide": Shape(8, 128, 16, 2, 24),
     "modern, large feed-forward": Shape(8, 16, 512, 2, 24, modern=True),
     "modern, wide": Shape(8, 128, 16, 2, 24, modern=True),
+    "untied, large feed-forward": Shape(8, 16, 512, 4, 24, True, 2, tied=False),
+    "untied, wide": Shape(8, 128, 16, 2, 24, True, 1, tied=False),
+    "untied, large vocabulary": Shape(8, 16, 32, 4, 4000, True, 2, tied=False),
 }
 TOLERANCE = 0.03
 
@@ -87,7 +92,9 @@ def step(model, loss, half):
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("freeze", FREEZE)
 @pytest.mark.parametrize("auxiliary", [(), (1, 2)])
-@pytest.mark.parametrize("name", ["large feed-forward", "modern, large feed-forward"])
+@pytest.mark.parametrize(
+    "name", ["large feed-forward", "modern, large feed-forward", "untied, large feed-forward"]
+)
 def test_parameters_gradients_and_optimiser_to_the_byte(name, freeze, auxiliary, half):
     shape = SHAPES[name]
     model = build_model(shape, LENGTH, freeze, ",".join(map(str, auxiliary)))
@@ -148,12 +155,34 @@ def kept_bytes(model, forward):
     return size
 
 
+class FusedNorm(torch.autograd.Function):
+    """An RMSNorm that keeps its input and a deviation, as on a GPU; PyTorch has none for a CPU."""
+
+    @staticmethod
+    def forward(ctx, x, weight):
+        deviation = (x.float().square().mean(-1, keepdim=True) + 1e-5).rsqrt()
+        ctx.save_for_backward(x, deviation, weight)
+        return (x * deviation).to(x) * weight
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, deviation, weight = ctx.saved_tensors
+        normed = (x * deviation).to(x)
+        return gradient * weight, (gradient * normed).flatten(0, -2).sum(0)
+
+
+def normalise(weight, x):
+    return FusedNorm.apply(x, weight)
+
+
 def training_model(shape, freeze, auxiliary="", attention_dropout=0.1):
     model = build_model(shape, LENGTH, freeze, auxiliary).train()
     for module in model.modules():
         if type(module).__name__ == "FairseqDropout":
             is_attention = module.module_name == "MultiheadAttention"
             module.p = attention_dropout if is_attention else 0.1
+        if isinstance(module, torch.nn.RMSNorm):
+            module.forward = partial(normalise, module.weight)
     encoder = model.encoder.sentence_encoder
     if shape.modern:
         encoder.rates = DropoutRates(hidden=0.1, attention=attention_dropout)

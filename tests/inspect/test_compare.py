@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
-from fairseq_minimodel.bodies.language_side import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION
+from fairseq_minimodel.bodies.language_side import EMBEDDING, OUTPUT_BIAS, OUTPUT_PROJECTION
 from fairseq_minimodel.bodies.parts import listed
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.inspect.command import compare_paths as compare
@@ -48,7 +48,7 @@ def test_differences_are_measured_by_part(joint_checkpoint, changed):
     def change(state):
         embedding = state[EMBEDDING].clone()
         embedding[7] = 0
-        state[EMBEDDING] = state[TIED_PROJECTION] = embedding
+        state[EMBEDDING] = state[OUTPUT_PROJECTION] = embedding
         weight = state[LAYER.format(1) + "fc1.weight"]
         state[LAYER.format(1) + "fc1.weight"] = weight + 0.25 * torch.eye(32, 16)
 
@@ -149,7 +149,7 @@ def test_other_vocabularies_and_lineages(joint_checkpoint, changed, tmp_path, ca
     def foreign(state):
         for name in ("encoder.lineage", "encoder.vocabulary"):
             state[name] = 15 - state[name]
-        state[EMBEDDING] = state[TIED_PROJECTION] = state[EMBEDDING][:50].clone()
+        state[EMBEDDING] = state[OUTPUT_PROJECTION] = state[EMBEDDING][:50].clone()
         state[OUTPUT_BIAS] = state[OUTPUT_BIAS][:50].clone()
 
     path = changed(foreign)

@@ -10,7 +10,7 @@ from support.bert_models import CLASSES, make_bert
 from support.huggingface_models import generated_texts, make_model, train_sentencepiece
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING, HEAD, LINEAGE, OUTPUT_BIAS, TIED_PROJECTION
+from fairseq_minimodel.bodies.family import EMBEDDING, HEAD, LINEAGE, OUTPUT_BIAS, OUTPUT_PROJECTION
 from fairseq_minimodel.bodies.identity import decode, lineage_of, with_identity
 from fairseq_minimodel.bodies.language_side import LanguageSide
 from fairseq_minimodel.cli import main
@@ -294,7 +294,7 @@ def test_pieces_that_the_dictionary_of_the_body_lacks_do_not_matter(small, tmp_p
     shutil.copyfile(tmp_path / "spm.model", tmp_path / "sentencepiece.bpe.model")
     symbols = read_symbols(tmp_path / "dict.txt")
     cut = {name: body.state[name][: len(symbols)].clone() for name in (EMBEDDING, OUTPUT_BIAS)}
-    tied = {TIED_PROJECTION: cut[EMBEDDING]}
+    tied = {OUTPUT_PROJECTION: cut[EMBEDDING]}
     state = with_identity({**body.state, **cut, **tied}, "0123456789abcdef", fingerprint(symbols))
     write_checkpoint(tmp_path / "body.pt", body.replaced(state))
     run("pack", "--checkpoint", tmp_path / "body.pt", "--language", "xx",

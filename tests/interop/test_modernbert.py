@@ -29,17 +29,24 @@ OURS = ("<unk>", "<s>", "</s>", "<pad>", "<mask>")  # in the order of NAMES
 class Imported:
     """A model as transformers has it, and what became of it."""
 
+    make = staticmethod(make_modern)
+
     def __init__(self, folder, names=NAMES, **settings):
         self.folder = folder
-        self.model, self.tokenizer = make_modern(folder / "model", TEXTS, names=names, **settings)
+        self.model, self.tokenizer = self.make(folder / "model", TEXTS, names=names, **settings)
         import_hf(folder / "model", "xx", folder / "body")
         self.checkpoint = read_checkpoint(folder / "body/body.pt")
         self.pack = load_pack(folder / "body/pack")
         self.vocabulary = Vocabulary(self.pack.tokenizer, self.pack.dictionary)
-        theirs = dict(zip(OURS, names.values(), strict=True))
+        theirs = self.names_there(names)
         names = [theirs.get(symbol, symbol) for symbol in self.pack.symbols]
         self.rows = torch.tensor(self.tokenizer.convert_tokens_to_ids(names))  # theirs, of ours
         self.ours = build_model(self.checkpoint, self.pack.symbols)
+
+    @staticmethod
+    def names_there(names):
+        """Their special tokens by ours."""
+        return dict(zip(OURS, names.values(), strict=True))
 
     def batch(self, lengths):
         """Random ids of ours, right-padded, and which are real."""

@@ -82,7 +82,7 @@ def test_a_new_kind_is_scored_and_read_by_its_entry_alone(choices, tmp_path):
 
 
 def test_heads_are_known_by_their_tensors():
-    state = {"classification_heads.x.out_proj.weight": None, "encoder.lm_head.dense.weight": None}
+    state = {"classification_heads.x.out_proj.weight": None, "encoder.lm_head.weight": None}
     task = {"classification_head_name": "x"}
     assert [kind.name for kind in KINDS.values() if kind.has_head(state, task)] == [
         "classification", "masked",

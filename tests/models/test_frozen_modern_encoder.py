@@ -28,9 +28,9 @@ FREEZE = [
 ]  # fmt: skip
 
 
-def make_model(dtype=torch.float64, seed=2, **settings):
-    """Random weights everywhere, so that no norm is the identity."""
-    model = modern.make_model(**{"freeze": "body", **settings}).to(dtype)
+def make_model(dtype=torch.float64, seed=2, kind=modern, **settings):
+    """Random weights everywhere, so that no norm is the identity. kind: has the model's own maker."""
+    model = kind.make_model(**{"freeze": "body", **settings}).to(dtype)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -67,7 +67,9 @@ def test_so_it_is_in_any_form(settings):
     check_logits_loss_and_gradients(make_model(**settings), *make_batch(*LONG["long"]))
 
 
-def test_dropout_is_at_the_same_places_with_the_same_rates(monkeypatch):
+def use_stand_ins(monkeypatch):
+    """For dropout, on both paths, as what is drawn is not the same."""
+
     def attention(query, key, value, mask=None, dropout_p=0.0):
         scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
         scores = scores if mask is None else scores.masked_fill(~mask, float("-inf"))
@@ -78,6 +80,10 @@ def test_dropout_is_at_the_same_places_with_the_same_rates(monkeypatch):
     for module in (frozen_modern_body, modern_body):
         monkeypatch.setattr(module, "dropout", stand_in)
         monkeypatch.setattr(module, "add_dropout", lambda x, y, p: x + stand_in(y, p))
+
+
+def test_dropout_is_at_the_same_places_with_the_same_rates(monkeypatch):
+    use_stand_ins(monkeypatch)
     rates = {"dropout": 0.1, "attention_dropout": 0.2, "activation_dropout": 0.35}
     tokens, chosen = make_batch(*LONG["long"])
     model = make_model(**rates).train()

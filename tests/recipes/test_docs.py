@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from support import forked
 from support.bert_models import make_bert
-from support.modern_models import make_modern
+from support.modern_models import make_euro, make_modern
 
 from fairseq_minimodel.cli import main
 
@@ -46,7 +46,8 @@ def blocks(page):
     """(language, text) of the fenced blocks of a page that can be run."""
     left_out = ["pip install", "make "]
     if importlib.util.find_spec("transformers") is None:
-        left_out += ["from transformers", "ModernBERT-base"]  # it makes the model
+        # it makes the models
+        left_out += ["from transformers", "ModernBERT-base", "EuroBERT-210m"]
     found = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
     return [(kind, text) for kind, text in found if not any(word in text for word in left_out)]
 
@@ -170,6 +171,7 @@ def folder(tmp_path_factory):
     if importlib.util.find_spec("transformers"):
         sizes = {"max_position_embeddings": 8192, "local_attention": 128}
         make_modern(folder / "ModernBERT-base", english[:20], **sizes)
+        make_euro(folder / "EuroBERT-210m", english[:20], max_position_embeddings=8192)
     return folder
 
 

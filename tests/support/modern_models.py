@@ -1,4 +1,4 @@
-"""Small random models of ModernBERT's architecture in Hugging Face's form."""
+"""Small random models of ModernBERT's and EuroBERT's architecture in Hugging Face's form."""
 
 import pytest
 
@@ -11,6 +11,16 @@ SIZES = {
     "hidden_size": 32, "num_hidden_layers": 5, "num_attention_heads": 4, "intermediate_size": 40,
     "max_position_embeddings": 96, "local_attention": 8,
 }  # fmt: skip
+# As in the published EuroBERTs: no token for what is unknown, padding is the end of a text, and some
+# special tokens stand for nothing yet.
+EURO_NAMES = {
+    "bos": "<|begin_of_text|>", "eos": "<|end_of_text|>", "pad": "<|end_of_text|>", "mask": "<|mask|>",
+}  # fmt: skip
+RESERVED = tuple(f"<|reserved_special_token_{number}|>" for number in range(3))
+EURO_SIZES = {
+    "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "intermediate_size": 40, "max_position_embeddings": 96, "rope_theta": 250_000.0,
+}  # fmt: skip
 
 
 def make_modern(folder, texts, head="ForMaskedLM", size=330, names=NAMES, **settings):
@@ -22,31 +32,49 @@ def make_modern(folder, texts, head="ForMaskedLM", size=330, names=NAMES, **sett
         settings: other ones of the configuration than those of `SIZES`.
     """
     transformers = pytest.importorskip("transformers")
-    tokenizer = _tokenizer(transformers, texts, size, names)
+    _, first, last, *_ = names.values()
+    tokenizer = _tokenizer(transformers, texts, size, names, names.values(), first, last)
     tokenizer.save_pretrained(folder)
     _, first, last, pad, _ = tokenizer.convert_tokens_to_ids(list(names.values()))
     rows = {"bos_token_id": first, "eos_token_id": last, "pad_token_id": pad}
     rows |= {"cls_token_id": first, "sep_token_id": last}
     settings = {"vocab_size": len(tokenizer), **SIZES, **rows} | settings
-    config = transformers.ModernBertConfig(**settings)
+    return _model(transformers, "ModernBert", head, settings, folder), tokenizer
+
+
+def make_euro(
+    folder, texts, head="ForMaskedLM", size=330, names=EURO_NAMES, more=RESERVED, **settings
+):
+    """The same of EuroBERT's architecture; `more`: special tokens besides those that are named."""
+    transformers = pytest.importorskip("transformers")
+    first, last = names["bos"], names["eos"]
+    special = list(dict.fromkeys([*names.values(), *more]))
+    tokenizer = _tokenizer(transformers, texts, size, names, special, first, last)
+    tokenizer.save_pretrained(folder)
+    rows = {f"{role}_token_id": tokenizer.convert_tokens_to_ids(one) for role, one in names.items()}
+    settings = {"vocab_size": len(tokenizer), **EURO_SIZES, **rows} | settings
+    return _model(transformers, "EuroBert", head, settings, folder), tokenizer
+
+
+def _model(transformers, kind, head, settings, folder):
+    config = getattr(transformers, f"{kind}Config")(**settings)
     torch.manual_seed(3)
-    model = randomise(getattr(transformers, f"ModernBert{head}")(config))
+    model = randomise(getattr(transformers, f"{kind}{head}")(config))
     model.save_pretrained(folder)
-    return model, tokenizer
+    return model
 
 
-def _tokenizer(transformers, texts, size, names):
+def _tokenizer(transformers, texts, size, names, special, first, last):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=size, special_tokens=list(names.values()), show_progress=False,
+        vocab_size=size, special_tokens=list(special), show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
     tokenizer.train_from_iterator(texts, trainer)
-    _, first, last, *_ = names.values()
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{first} $A {last}",
         pair=f"{first} $A {last} $B {last}",

@@ -11,7 +11,7 @@ from recipes.test_training import free_port
 from support.bodies import sentences
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_BIAS, TIED_PROJECTION
+from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_BIAS, OUTPUT_PROJECTION
 from fairseq_minimodel.bodies.training_files import symbols_of
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.inference.build import build_model
@@ -56,11 +56,11 @@ def distilled(pairs, joint_checkpoint, target_data, tmp_path_factory):
 def test_nothing_but_the_token_embeddings_is_trained(distilled, joint_checkpoint):
     folder, log = distilled
     state, base = state_of(folder / "checkpoint_last.pt"), state_of(joint_checkpoint)
-    language = (EMBEDDING, TIED_PROJECTION, OUTPUT_BIAS)
+    language = (EMBEDDING, OUTPUT_PROJECTION, OUTPUT_BIAS)
     for name, tensor in state.items():
         if name not in (*language, "encoder.vocabulary"):
             assert torch.equal(tensor, base[name]), name
-    assert torch.equal(state[EMBEDDING], state[TIED_PROJECTION])
+    assert torch.equal(state[EMBEDDING], state[OUTPUT_PROJECTION])
     assert "rows are translations" in log or "aligned" in log
     for figure in ("train_distance", "train_contrastive", "train_found", "train_flops"):
         assert f'"{figure}"' in log
@@ -196,7 +196,7 @@ def test_bfloat16_and_two_processes(pairs, joint_checkpoint, target_data, tmp_pa
     assert all(result.returncode == 0 for result in results), logs[0][-3000:] + logs[1][-3000:]
     state, base = state_of(tmp_path / "checkpoint_last.pt"), state_of(joint_checkpoint)
     for name, tensor in state.items():
-        if name not in (EMBEDDING, TIED_PROJECTION, OUTPUT_BIAS, "encoder.vocabulary"):
+        if name not in (EMBEDDING, OUTPUT_PROJECTION, OUTPUT_BIAS, "encoder.vocabulary"):
             assert torch.equal(tensor.float(), base[name].bfloat16().float()), name
 
 

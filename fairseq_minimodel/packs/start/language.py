@@ -31,7 +31,7 @@ def start_language(
     seed: int,
     source_dict: str | Path | None = None,
 ) -> tuple[LanguageSide, StartReport]:
-    """The language side (V x d, V) of the language of some data, started from a body's own.
+    """The language side of the language of some data, started from a body's own.
 
     Args:
         data: folder that `prepare` or fairseq-preprocess wrote, or several, with colons between them,

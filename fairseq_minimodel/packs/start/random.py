@@ -20,7 +20,8 @@ class Random(Rule):
     def make_rows(self) -> Tensor:
         size, width = len(self.pair.symbols), self.pair.rows.size(1)
         rows = torch.zeros(size, width)
-        embedding = torch.empty(size, width - 1)
-        rows[:, :-1] = embedding.normal_(0.0, STANDARD_DEVIATION, generator=self.generator)
+        drawn = torch.empty(size, width - self.pair.is_tied)  # all but the bias
+        drawn.normal_(0.0, STANDARD_DEVIATION, generator=self.generator)
+        rows[:, : drawn.size(1)] = drawn
         rows[PAD_INDEX] = 0.0
         return rows

@@ -1,7 +1,7 @@
 """What all rules for the start of a language have in common.
 
-A row is a token's embedding with its output bias as one dimension more: what happens to the one
-happens to the other.
+A row is a token's embedding with its output bias as one dimension more, or, where the output projection
+is a table of its own, with its row there behind it: what happens to the one happens to the other.
 """
 
 from abc import ABC, abstractmethod
@@ -24,7 +24,9 @@ class Pair:
     """The language side of a source language, and the vocabulary of the language that starts from it.
 
     Attributes:
-        rows: of the source (V, d + 1), float32; the output bias is the last column.
+        rows: of the source (V, n), float32: the embedding, and the output bias (n = d + 1) or the row
+            of the output projection (n = 2 d).
+        is_tied: whether the last column is the output bias, and there is no other projection.
         source_symbols, symbols: of the source and of the target, one for each row.
         special: the row in the source of each special symbol's row in the target, matched by symbol.
         common: the same for all other tokens that are in both, matched by their text
@@ -36,6 +38,7 @@ class Pair:
     symbols: Sequence[str]
     special: dict[int, int]
     common: dict[int, int]
+    is_tied: bool
 
     @classmethod
     def of(
@@ -50,11 +53,20 @@ class Pair:
         Args:
             becomes: what the source's tokenizer makes of a text before it cuts it.
         """
-        rows = torch.cat([source.embedding, source.bias.unsqueeze(1)], dim=1).float()
+        output = source.bias.unsqueeze(1) if source.is_tied else source.projection
+        rows = torch.cat([source.embedding, output], dim=1).float()
         special, common = {}, {}
         for row, there in matches(symbols, source_symbols, becomes).items():
             (special if symbols[row] in SPECIAL_SYMBOLS else common)[row] = there
-        return cls(rows, source_symbols, symbols, special, common)
+        return cls(rows, source_symbols, symbols, special, common, source.is_tied)
+
+    def side_of(self, rows: Tensor) -> LanguageSide:
+        """The language side that has these rows (V, n)."""
+        # .contiguous(): columns of one matrix would be saved with the whole of it
+        if self.is_tied:
+            return LanguageSide(rows[:, :-1].contiguous(), rows[:, -1].contiguous())
+        embedding, projection = (one.contiguous() for one in rows.chunk(2, dim=1))
+        return LanguageSide(embedding, projection=projection)
 
 
 @dataclass(frozen=True)
@@ -145,7 +157,7 @@ class Rule(ABC):
         return cls(pair, run.generator)
 
     def start(self) -> tuple[LanguageSide, StartReport]:
-        """The language side (V x d, V) of the target, and where its rows came from.
+        """The language side of the target, and where its rows came from.
 
         Raises:
             InputError: what the rule was given does not belong to the two vocabularies.
@@ -159,8 +171,7 @@ class Rule(ABC):
         report = replace(
             report, drawn=len(missing) - (report.aligned or 0) - (report.combined or 0)
         )
-        # .contiguous(): columns of one matrix would be saved with the whole of it
-        return LanguageSide(rows[:, :-1].contiguous(), rows[:, -1].contiguous()), report
+        return pair.side_of(rows), report
 
     def common(self) -> dict[int, int]:
         """The rows that are copied besides special symbols, each with its row in the source."""
@@ -168,13 +179,13 @@ class Rule(ABC):
 
     @abstractmethod
     def make_rows(self) -> Tensor:
-        """The rows (V, d + 1) that stay where nothing is copied or filled in."""
+        """The rows (V, n) that stay where nothing is copied or filled in."""
 
     def fill(self, rows: Tensor, missing: Sequence[int], report: StartReport) -> StartReport:
         """Put rows that are neither copied nor drawn in their places, and count them.
 
         Args:
-            rows: (V, d + 1), with the copied rows in their places.
+            rows: (V, n), with the copied rows in their places.
             missing: the places of the others.
         """
         return report

@@ -116,6 +116,19 @@ def test_rows_are_aligned_or_else_copied_or_else_of_the_other_rule(pair):
     assert "1 other rows copied, 2 rows aligned, 5 rows combined, 3 rows drawn (3 w" in str(report)
 
 
+def test_of_a_language_with_two_tables_both_are_aligned_by_the_same_counts():
+    tables = [torch.randn(len(SOURCE), 6) for _ in range(2)]
+    counts = counts_for(("▁e3", "▁f0", 3.0), ("▁e4", "▁f0", 1.0))
+    pair = Pair.of(LanguageSide(tables[0], projection=tables[1]), SOURCE, TARGET, str.lower)
+    fallback = Mean(pair, torch.Generator())
+    side, _ = Aligned(pair, torch.Generator(), counts, fallback).start()
+    for found, table in zip((side.embedding, side.projection), tables, strict=True):
+        first, second = (table[SOURCE.index(symbol)] for symbol in ("▁e3", "▁e4"))
+        torch.testing.assert_close(found[TARGET.index("▁f0")], (3 * first + second) / 4)
+        torch.testing.assert_close(found[TARGET.index("▁f1")], table.mean(0))
+        assert torch.equal(found[TARGET.index("▁CASE")], table[SOURCE.index("▁case")])
+
+
 def test_without_a_text_the_other_rows_are_the_mean(pair):
     counts = counts_for(("▁e3", "▁f0", 3.0))
     side, report = Aligned(pair, torch.Generator(), counts, Mean(pair, torch.Generator())).start()

@@ -64,6 +64,41 @@ def test_overlap_copies_rows_of_equal_strings_as_well(source):
     assert (report.special, report.copied, report.drawn) == (5, 2, 2001)
 
 
+@pytest.mark.parametrize("rule", ["overlap", "mean", "clp", "focus"])
+def test_of_a_language_with_two_tables_each_row_is_made_in_both_the_same_way(rule):
+    """What becomes of the one table is what would become of it as the embedding of a tied model."""
+    tables = [source_of(BYTE_LEVEL, seed=seed).embedding for seed in (3, 4)]
+    vectors = {"clp": [helper_of(MARKED)], "focus": [helper_of(MARKED)]}
+
+    def begin(source):
+        generator = torch.Generator().manual_seed(1)
+        pair = Pair.of(source, BYTE_LEVEL, MARKED)
+        return RULES[rule](pair, generator, *vectors.get(rule, ())).start()
+
+    side, report = begin(LanguageSide(tables[0], projection=tables[1]))
+    assert side.bias is None and side.projection.shape == side.embedding.shape == (12, 6)
+    rows = range(12)
+    if report.drawn:
+        assert rule == "overlap"
+        copied = Pair.of(source_of(BYTE_LEVEL), BYTE_LEVEL, MARKED)
+        rows = [*copied.special, *copied.common]
+        assert 0 < side.projection[1:-1].std(1).min() < 0.1  # drawn, too
+    for found, table in zip((side.embedding, side.projection), tables, strict=True):
+        expected = begin(LanguageSide(table, torch.zeros(len(table))))[0].embedding
+        torch.testing.assert_close(found[rows], expected[rows], rtol=0, atol=1e-6)
+    assert not torch.equal(side.embedding, side.projection)
+
+
+def test_random_draws_both_tables():
+    tables = [source_of(SOURCE, width=16, seed=seed).embedding for seed in (3, 4)]
+    side, report = start("random", LanguageSide(tables[0], projection=tables[1]))
+    for found, table in zip((side.embedding, side.projection), tables, strict=True):
+        assert torch.equal(found[TARGET.index("<mask>")], table[SOURCE.index("<mask>")])
+        assert found[4:-1].std().item() == pytest.approx(0.02, rel=0.02)
+    assert not torch.equal(side.embedding[4:-1], side.projection[4:-1])
+    assert (report.special, report.drawn) == (5, 2003)
+
+
 SCRIPTS = [
     "<s>", "<pad>", "</s>", "<unk>", *(f"▁l{n}" for n in range(40)), *(f"{n}," for n in range(20)),
     *(f"▁λ{n}" for n in range(12)), "▁да", "<mask>",
