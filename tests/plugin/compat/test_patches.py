@@ -17,7 +17,7 @@ from fairseq.data import Dictionary
 from fairseq.logging import metrics
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 
-from fairseq_minimodel.bodies.family import EMBEDDING, LAYERS, OUTPUT_BIAS, TIED_PROJECTION
+from fairseq_minimodel.bodies.family import EMBEDDING, LAYERS, OUTPUT_BIAS, OUTPUT_PROJECTION
 from fairseq_minimodel.bodies.identity import LINEAGE
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.plugin.compat.settings import read_value
@@ -152,7 +152,7 @@ def test_what_is_frozen_stays_by_bits_in_16_bits(source_data, tmp_path):
         train(source_data, tmp_path / "run", *options, "--max-update", limit)
     before, after = state_of(body), state_of(tmp_path / "run/checkpoint_last.pt")
     assert not torch.equal(before[EMBEDDING], before[EMBEDDING].bfloat16().float())
-    for name in (EMBEDDING, TIED_PROJECTION, OUTPUT_BIAS):
+    for name in (EMBEDDING, OUTPUT_PROJECTION, OUTPUT_BIAS):
         assert torch.equal(after[name], before[name])
     trained = f"{LAYERS}0.fc1.weight"
     assert not torch.equal(after[trained], before[trained].bfloat16().float())
