@@ -7,11 +7,10 @@ import numpy
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.huggingface_models import generated_texts
+from support.huggingface_models import check_symbols, generated_texts
 from support.modern_models import NAMES, make_modern
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.inference.build import build_model
@@ -72,11 +71,7 @@ def imported(tmp_path_factory):
 
 
 def test_symbols_are_fairseqs_and_each_is_a_row_of_the_model(imported):
-    symbols = imported.pack.symbols
-    assert symbols[:4] == ["<s>", "<pad>", "</s>", "<unk>"] and symbols[-1] == "<mask>"
-    assert sorted(imported.rows.tolist()) == list(range(len(imported.tokenizer)))
-    embedding = imported.model.get_input_embeddings().weight
-    assert torch.equal(imported.checkpoint.state[EMBEDDING], embedding[imported.rows])
+    check_symbols(imported)
 
 
 def test_a_text_has_the_ids_hidden_states_and_logits_of_the_model(imported):
