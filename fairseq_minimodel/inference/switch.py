@@ -36,7 +36,7 @@ class SwitchedBody:
             check_fits(body, module)
         self.modules = dict(modules)
         self.task: str | None = None
-        changed = set().union(*(changed_names(module) for module in modules.values()))
+        changed = set().union(*(changed_names(body.state, one) for one in modules.values()))
         self.original = {name: body.state[name].clone() for name in changed}
         self.model = build_model(body, symbols)
 
@@ -46,10 +46,12 @@ class SwitchedBody:
         It is the same object every time: a reference to it does not keep the former task.
         """
         module, model = self.modules[task], self.model
-        before = set() if self.task is None else changed_names(self.modules[self.task])
+        before = set()
+        if self.task is not None:
+            before = changed_names(self.original, self.modules[self.task])
         state, heads = model.state_dict(), {}
         with torch.no_grad():
-            for name in before - changed_names(module):
+            for name in before - changed_names(self.original, module):
                 state[name].copy_(self.original[name])
             for name, tensor in merged_tensors(self.original, module):
                 if is_head(name):

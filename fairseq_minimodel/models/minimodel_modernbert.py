@@ -13,7 +13,6 @@ from ..bodies.architectures import MODERNBERT_SIZES
 from ..bodies.family import MODERNBERT
 from ..bodies.identity import family_mark
 from ..errors import InputError
-from ..modules.method import NONE
 from ..nn.frozen_body import DropoutRates
 from ..nn.lm_head import LMHeadTransform
 from ..nn.modern_body import ModernBody
@@ -124,11 +123,6 @@ class MiniModelModernBert(MiniModelRoberta):
         for name in ("global_every", "local_attention", "global_rope_theta", "local_rope_theta"):
             if not cfg[name] > 0:
                 raise InputError(f"--{name.replace('_', '-')} {cfg[name]}: give more than 0")
-        if cfg.task_module != NONE:
-            raise InputError(
-                f"--task-module {cfg.task_module} is for minimodel_roberta, and {cls.name} has no task "
-                "modules yet: leave it out and fine-tune the body (--freeze language)"
-            )
 
 
 register_sizes(MODERNBERT_SIZES, MODERNBERT.model)

@@ -148,7 +148,7 @@ class MiniModelRoberta(RobertaModel):
         for head in TOKEN_HEADS:
             self.register_module(head, None)
         self.is_restored = False  # whether weights were loaded
-        self.method = find_method(cfg)  # of the task module
+        self.method = find_method(cfg, has_gate=self.is_modern)  # of the task module
 
     @classmethod
     def hub_models(cls) -> dict[str, str]:

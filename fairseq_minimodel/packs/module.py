@@ -148,7 +148,8 @@ def extract(checkpoint: Checkpoint) -> tuple[Description, StateDict]:
             "changed: give fairseq-train --finetune-from-model with a pretrained checkpoint (and in "
             "meta-training --meta-shared module), or use the checkpoint itself as it is"
         )
-    method, heads = find_method(checkpoint.model_config), task_heads(state)
+    method = find_method(checkpoint.model_config, has_gate=checkpoint.family.is_modern)
+    heads = task_heads(state)
     own = {name: tensor for name, tensor in state.items() if _is_own(name, method)}
     packed = method.pack(own, list(changed_layers(method, checkpoint.layers, heads)))
     task = dict(checkpoint.config.get("task", {}))

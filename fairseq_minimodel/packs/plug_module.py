@@ -61,14 +61,15 @@ def merged_tensors(state: StateDict, module: TaskModule) -> Iterator[tuple[str, 
     shapes = {name: base[f"{name}.weight"].shape for name in targets}
     try:
         for name, own in method.unpack(module.tensors, shapes):
-            weight, bias = base[f"{name}.weight"], base[f"{name}.bias"]
+            weight, bias = base[f"{name}.weight"], base.get(f"{name}.bias")
             with torch.device("meta"):  # filled from the module
                 change = method.change(targets[name], *weight.shape)
             load_strictly(change, own, module)
             exact = torch.promote_types(weight.dtype, torch.float32)
             with torch.no_grad():
                 yield f"{name}.weight", change(weight.to(exact)).to(weight.dtype)
-                yield f"{name}.bias", change.change_bias(bias.to(exact)).to(bias.dtype)
+                if bias is not None:
+                    yield f"{name}.bias", change.change_bias(bias.to(exact)).to(bias.dtype)
     except ValueError as error:
         reason = f"does not hold the {', '.join(method.bits)} that {DESCRIPTION} tells of ({error})"
         raise unfit(module.folder / WEIGHTS, reason) from None
@@ -107,10 +108,11 @@ def _with_task(
     return plugged, report
 
 
-def changed_names(module: TaskModule) -> set[str]:
-    """The names of the body's tensors that differ once a module is merged into it."""
+def changed_names(state: StateDict, module: TaskModule) -> set[str]:
+    """The names of a body's tensors that differ once a module is merged into it."""
     layers = changed_layers(module.method, module.description.layers)
-    return {f"{name}.{kind}" for name in layers for kind in ("weight", "bias")} | {
+    weights = {f"{name}.{kind}" for name in layers for kind in ("weight", "bias")}
+    return weights & state.keys() | {
         name for name in module.tensors if is_layer_norm(name) and not is_module_part(name)
     }
 
