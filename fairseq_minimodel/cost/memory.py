@@ -157,12 +157,10 @@ def parameter_count(
         layer = 4 * (d * d + d) + 2 * d * shape.ffn + shape.ffn + d + 2 * 2 * d
         dense, norm = d * d + d, 2 * d
         table, of_middle_head = (positions + SPECIAL_POSITIONS) * d, 0
-    task_head = {
-        "masked_lm": 0,
-        "classification": d * d + d + d * classes + classes,
-        "span": 2 * d + 2,
-        "tags": classes * (d + 1),
-    }[objective]
+    outputs = {"masked_lm": 0, "classification": classes, "span": 2, "tags": classes}[objective]
+    task_head = outputs * (d + 1)
+    if outputs and (shape.modern or objective == "classification"):
+        task_head += dense + norm * shape.modern
     parts = [  # parameters, and whether they are trained
         (shape.vocabulary * d + shape.vocabulary, trained.language),
         (table + norm, trained.positions),

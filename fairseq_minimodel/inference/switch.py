@@ -34,7 +34,7 @@ class SwitchedBody:
         for module in modules.values():
             check_merges(module)
             check_fits(body, module)
-        self.modules = dict(modules)
+        self.modules, self.family = dict(modules), body.family
         self.task: str | None = None
         changed = set().union(*(changed_names(body.state, one) for one in modules.values()))
         self.original = {name: body.state[name].clone() for name in changed}
@@ -53,7 +53,7 @@ class SwitchedBody:
         with torch.no_grad():
             for name in before - changed_names(self.original, module):
                 state[name].copy_(self.original[name])
-            for name, tensor in merged_tensors(self.original, module):
+            for name, tensor in merged_tensors(self.original, module, self.family):
                 if is_head(name):
                     heads[name] = tensor
                 else:
@@ -61,7 +61,7 @@ class SwitchedBody:
         model.classification_heads.clear()
         for head in TOKEN_HEADS:
             setattr(model, head, None)
-        model.args.pooler_activation_fn = module.description.pooler_activation_fn
+        model.args.update(module.description.head_settings)
         for head, outputs in module.description.heads.items():
             if head in TOKEN_HEADS:
                 model.register_token_head(head, outputs)

@@ -56,7 +56,7 @@ from .hub import local_folder
 from .joined import split_joined
 from .lineage import Relative, derived, read_relative
 from .model_vocabulary import Tokens, ordered_symbols, read_tokens, write_vocabulary
-from .modern_settings import read_modern_settings
+from .modern_settings import read_head_settings, read_modern_settings
 from .output_bias import log_frequencies
 from .sentence_transformers import read_sentence_settings
 
@@ -64,7 +64,6 @@ BODY, PACK, CONFIG = "body.pt", "pack", "config.json"
 INPUT = f"input0/{DICTIONARY}"
 WEIGHTS, OLD_WEIGHTS = "model.safetensors", "pytorch_model.bin"
 INDEX = "model.safetensors.index.json"
-PLAIN = ("ForMaskedLM", "Model")  # ends of classes without the head of a task
 IMPORTED = FolderForm(
     "an imported model",
     (BODY, DICTIONARY),
@@ -180,7 +179,6 @@ def read_model(model: Path, like: Path | None = None) -> Imported:
     """
     config = read_record(model / CONFIG, JSON, AGAIN)
     family = _check_config(config, model)
-    _check_head(config, family, model)
     relative = read_relative(like) if like else None
     with waiting(f"reading {model}"):  # weights are read where they are converted
         theirs = _with_present_names(_read_weights(model), family)
@@ -207,7 +205,7 @@ def read_model(model: Path, like: Path | None = None) -> Imported:
     notes += more
     if heads.kind:
         positions = settings["model"]["max_positions"]
-        settings["model"]["pooler_activation_fn"] = family.pooler_activation
+        settings["model"] |= read_head_settings(config, family, model / CONFIG)
         settings["task"] = heads.settings(model / FAST_TOKENIZER_FILE, positions, family)
     body = Checkpoint(model, state, settings, 0, family=family)
     if relative:
@@ -256,19 +254,6 @@ def _check_config(config: JSON, model: Path) -> Family:
     if not 0 < config.get(eps, default) < 1:
         raise InputError(f"{path} has {eps} {config[eps]}, which is not between 0 and 1")
     return family
-
-
-def _check_head(config: JSON, family: Family, model: Path) -> None:
-    """Refuse a model with the head of a task, in families of which no such head can be imported."""
-    classes = config.get("architectures")
-    named = [one for one in classes if type(one) is str] if isinstance(classes, list) else []
-    known = {f"{kind.classes}{end}" for kind in family.model_types.values() for end in PLAIN}
-    other = next((one for one in named if one not in known), None)
-    if not family.classifier_there and other:
-        raise InputError(
-            f"{model / CONFIG} says that the model is a {other}, and of a {family.name} no head of a "
-            f"task can be imported yet: give a {sorted(known)[0]}, and fine-tune its body here"
-        )
 
 
 def _read_weights(model: Path) -> StateDict:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
-from fairseq.models.roberta.model import RobertaClassificationHead
 from fairseq.models.transformer import TransformerEncoder
 from torch import Tensor, nn
 
@@ -104,23 +103,22 @@ def install(model: nn.Module, method: Method, freeze: str) -> None:
             place.register_forward_hook(_apply_by_length if by_length else _apply)
 
 
-def prepare_head(
-    head: RobertaClassificationHead | nn.Linear, method: Method
-) -> RobertaClassificationHead | nn.Linear:
+def prepare_head(head: nn.Module, method: Method) -> nn.Module:
     """A new head of the task as the method wants it: to be trained, or random and changed.
 
     Returns the head; one of a single layer is replaced.
     """
     if not method.changes_heads:
         return head
+    head.requires_grad_(False)
     single = isinstance(head, nn.Linear)
     linears = {"": head} if single else {name: getattr(head, name) for name in HEAD_LAYERS}
     weights = fixed_weights([linear.weight.shape for linear in linears.values()])
     for (name, linear), weight in zip(linears.items(), weights, strict=True):
-        linear.requires_grad_(False)
         with torch.no_grad():
             linear.weight.copy_(weight)
-            linear.bias.zero_()
+            if linear.bias is not None:
+                linear.bias.zero_()
         changed = method.changed(name, linear)
         if single:
             return changed
