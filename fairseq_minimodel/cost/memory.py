@@ -125,6 +125,7 @@ def training_memory(
             sequence_length,
             freeze=freeze,
             mlm_heads=heads,
+            scores_tokens=objective in ("span", "tags"),
             masked_fraction=masked_fraction,
             number=precision.number,
         ),
@@ -182,6 +183,7 @@ def activation_bytes(
     *,
     freeze: str = "none",
     mlm_heads: int = 1,
+    scores_tokens: bool = False,
     masked_fraction: float = 0.15,
     number: int = 2,
     mask: int = 1,
@@ -193,6 +195,7 @@ def activation_bytes(
 
     Args:
         mlm_heads: heads that predict the masked tokens; 0: the head of a task instead.
+        scores_tokens: whether that head scores every token, and so keeps something of each.
         number: bytes of a number, e.
         mask: bytes of an element of a dropout mask: 1 on a GPU, e on CPU.
         fused_attention: attention keeps no scores.
@@ -222,4 +225,6 @@ def activation_bytes(
     size += masked_fraction * tokens * mlm_heads * head
     if mlm_heads == 0:
         size += tokens * e * d
+    if scores_tokens and shape.modern:  # inputs of GELU, LayerNorm and the last linear layer
+        size += tokens * (norm + 2 * e * d)
     return round(size)
