@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..files.atomic import atomic_file
 from ..files.outputs import FileForm
 from ..files.records import shown
-from ..nn.pooling import POOLINGS
+from ..nn.pooling import CLS, MEAN, POOLINGS
 from ..terminal.progress import ProgressFile
 from .architectures import ARCHITECTURES
 from .family import (
@@ -135,6 +135,22 @@ class Checkpoint:
         settings = self.model_config
         is_for_them = settings.get("sentence_pooling") in POOLINGS
         return {name: settings.get(name) for name in SENTENCE_SETTINGS} if is_for_them else {}
+
+    def head_settings(self) -> dict[str, Any]:
+        """The settings that the heads of tasks are made by.
+
+        Raises:
+            InputError: they name a way of pooling that there is not.
+        """
+        defaults = self.family.head_settings
+        found = {name: self.model_config.get(name) or value for name, value in defaults.items()}
+        pooling = found.get("classifier_pooling", CLS)
+        if pooling not in (CLS, MEAN):
+            raise InputError(
+                f"{self.path} does not fit its settings: classifier_pooling is {shown(pooling)}, and "
+                f"it is {CLS} or {MEAN}; {AGAIN}"
+            )
+        return found
 
     def language_side(self) -> LanguageSide:
         """Its language side (the tensors themselves).

@@ -58,17 +58,6 @@ def middle_head(depth: int) -> str:
     return f"{MIDDLE_HEADS}{depth}."
 
 
-def head_modules(head: str) -> tuple[str, ...]:
-    """The linear layers of a task's head, the last of which gives its outputs.
-
-    Args:
-        head: the name of a classification head, or one of `TOKEN_HEADS`.
-    """
-    if head in TOKEN_HEADS:
-        return (head,)
-    return f"{CLASSIFICATION_HEADS}{head}.dense", f"{CLASSIFICATION_HEADS}{head}.out_proj"
-
-
 def is_head(name: str) -> bool:
     """Whether a tensor belongs to a head of a task."""
     return name.startswith(CLASSIFICATION_HEADS) or name.partition(".")[0] in TOKEN_HEADS
@@ -132,7 +121,8 @@ class Family:
     """A kind of model: the names of its tensors and settings, and what is refused.
 
     In shapes, V stands for the vocabulary, P for the rows of positions, d for the width of the model,
-    f for that of its feed-forward blocks and k for that of its keys and values, where it is another.
+    f for that of its feed-forward blocks, k for that of its keys and values, where it is another, and c
+    for the outputs of a task's head.
 
     Attributes:
         name: in words.
@@ -150,9 +140,10 @@ class Family:
             head.
         bias_there: the output bias in Hugging Face's files; "": there is none.
         projection_there: the output projection there; "": it is the token embedding.
-        classifier_there: the linear layers of a classification head (`head_modules`); empty: heads of
-            tasks have another form there, and neither come in nor go out.
-        spans_there, tags_there: the same of the heads of all tokens.
+        classifier, spans, tags: modules of the heads of tasks (`head_modules`), the last of which gives
+            the outputs; their names here begin with that of the head, and are "" for a single layer.
+            Without names there they neither come in nor go out.
+        head_settings: what those heads are made by, by fairseq's names: the defaults.
         tied_there: tensors that some of Hugging Face's versions store twice, and the same ones.
         token_types_there: the embedding of token types, whose first row is added to the positions; "":
             there is none.
@@ -194,9 +185,10 @@ class Family:
     head: tuple[Module, ...]
     bias_there: str
     projection_there: str
-    classifier_there: tuple[str, ...]
-    spans_there: tuple[str, ...]
-    tags_there: tuple[str, ...]
+    classifier: tuple[Module, ...]
+    spans: tuple[Module, ...]
+    tags: tuple[Module, ...]
+    head_settings: Mapping[str, str]
     tied_there: Mapping[str, str]
     token_types_there: str
     has_second_text: bool
@@ -235,6 +227,11 @@ class Family:
     def is_tied(self) -> bool:
         """Whether the output projection is the token embedding."""
         return not self.projection_there
+
+    @property
+    def shares_heads(self) -> bool:
+        """Whether heads of tasks have their form at Hugging Face, so that they come in and go out."""
+        return all(one.there for one in (*self.classifier, *self.spans, *self.tags))
 
     @property
     def has_positions(self) -> bool:
@@ -280,13 +277,24 @@ class Family:
 
     def head_names_there(self, classifier: str) -> dict[str, str]:
         """The same of the heads of tasks; `classifier`: the name of the classification head."""
-        if not self.classifier_there:
-            return {}
-        pairs = zip(head_modules(classifier), self.classifier_there, strict=True)
-        spans = zip(head_modules(SPAN_HEAD), self.spans_there, strict=True)
-        tags = zip(head_modules(TAG_HEAD), self.tags_there, strict=True)
-        modules = [Module(here, there) for here, there in (*pairs, *spans, *tags)]
-        return {one.here: one.there for one in _with_parts(modules)}
+        heads = (classifier, *TOKEN_HEADS)
+        return {one.here: one.there for head in heads for one in self.head_parameters(head)}
+
+    def head_modules(self, head: str) -> tuple[Module, ...]:
+        """The modules of a task's head, the last of which gives its outputs.
+
+        Args:
+            head: the name of a classification head, or one of `TOKEN_HEADS`.
+        """
+        modules = {SPAN_HEAD: self.spans, TAG_HEAD: self.tags}.get(head, self.classifier)
+        start = head if head in TOKEN_HEADS else f"{CLASSIFICATION_HEADS}{head}"
+        return tuple(
+            one._replace(here=f"{start}.{one.here}" if one.here else start) for one in modules
+        )
+
+    def head_parameters(self, head: str) -> Iterator[Parameter]:
+        """All parameters of a task's head; argument as in `head_modules`."""
+        return _with_parts(self.head_modules(head))
 
     def shapes(
         self, layers: Iterable[int], sizes: Mapping[str, int], heads: Iterable[str] = (HEAD,)
@@ -330,6 +338,11 @@ def _layer(*there: str) -> tuple[Module, ...]:
     )
 
 
+def _classifier(dense: str, outputs: str) -> tuple[Module, ...]:
+    """The modules of a classification head, by their names at Hugging Face."""
+    return Module("dense", dense), Module("out_proj", outputs, "cd", "c")
+
+
 # RoBERTa, XLM-R and CamemBERT are one architecture, and have one set of names.
 ROBERTA = Family(
     name="RoBERTa",
@@ -357,9 +370,10 @@ ROBERTA = Family(
     head=(Module("dense", "lm_head.dense"), Module("layer_norm", "lm_head.layer_norm", "d")),
     bias_there="lm_head.bias",
     projection_there="",
-    classifier_there=("classifier.dense", "classifier.out_proj"),
-    spans_there=("qa_outputs",),
-    tags_there=("classifier",),
+    classifier=_classifier("classifier.dense", "classifier.out_proj"),
+    spans=(Module("", "qa_outputs", "cd", "c"),),
+    tags=(Module("", "classifier", "cd", "c"),),
+    head_settings={"pooler_activation_fn": "tanh"},
     tied_there={
         "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
         "lm_head.decoder.bias": "lm_head.bias",
@@ -445,7 +459,7 @@ BERT = replace(
         Module("layer_norm", "cls.predictions.transform.LayerNorm", "d"),
     ),
     bias_there="cls.predictions.bias",
-    classifier_there=("bert.pooler.dense", "classifier"),
+    classifier=_classifier("bert.pooler.dense", "classifier"),
     tied_there={
         "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",
@@ -484,7 +498,7 @@ DISTILBERT = replace(
     layers_there="distilbert.transformer.layer.{}.",
     head=(Module("dense", "vocab_transform"), Module("layer_norm", "vocab_layer_norm", "d")),
     bias_there="vocab_projector.bias",
-    classifier_there=("pre_classifier", "classifier"),
+    classifier=_classifier("pre_classifier", "classifier"),
     tied_there={"vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight"},
     token_types_there="",
     has_second_text=False,
@@ -524,7 +538,7 @@ ELECTRA = replace(
         Module("layer_norm", "generator_predictions.LayerNorm", "d"),
     ),
     bias_there="generator_lm_head.bias",
-    classifier_there=("classifier.dense", "classifier.out_proj"),
+    classifier=_classifier("classifier.dense", "classifier.out_proj"),
     tied_there={"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"},
     token_types_there="electra.embeddings.token_type_embeddings.weight",
     model_types={"electra": ModelType("Electra")},
@@ -533,6 +547,14 @@ ELECTRA = replace(
     embedding_size_there="embedding_size",
     pooler_activation="gelu",
 )
+# One form for all tasks. In Hugging Face's files it stands where the MLM head does, which a model with
+# the head of a task lacks.
+MODERN_HEAD = (
+    Module("dense", "head.dense", "dd", ""),
+    Module("layer_norm", "head.norm", "d", ""),
+    Module("out_proj", "classifier", "cd", "c"),
+)
+HEAD_OF_OUR_OWN = tuple(module._replace(there="") for module in MODERN_HEAD)
 # Warner et al. 2024 (arXiv 2412.13663); mmBERT is the same architecture
 MODERNBERT = replace(
     BERT,
@@ -569,9 +591,10 @@ MODERNBERT = replace(
     layers_there="model.layers.{}.",
     head=(Module("dense", "head.dense", "dd", ""), Module("layer_norm", "head.norm", "d", "")),
     bias_there="decoder.bias",
-    classifier_there=(),
-    spans_there=(),
-    tags_there=(),
+    classifier=MODERN_HEAD,
+    spans=MODERN_HEAD,
+    tags=MODERN_HEAD,
+    head_settings={"pooler_activation_fn": "gelu", "classifier_pooling": "cls"},
     tied_there={"decoder.weight": "model.embeddings.tok_embeddings.weight"},
     token_types_there="",
     has_second_text=False,
@@ -596,6 +619,7 @@ MODERNBERT = replace(
         "tie_word_embeddings": True,
     },
     activation_there="hidden_activation",
+    pooler_activation="gelu",
 )
 # Boizard et al. 2025 (arXiv 2503.05500): the layers are Llama's, without its mask
 EUROBERT = replace(
@@ -623,6 +647,9 @@ EUROBERT = replace(
     head=(),
     bias_there="",
     projection_there="lm_head.weight",
+    classifier=HEAD_OF_OUR_OWN,
+    spans=HEAD_OF_OUR_OWN,
+    tags=HEAD_OF_OUR_OWN,
     tied_there={},
     ignored_there="rotary_emb.",
     model_types={"eurobert": ModelType("EuroBert")},

@@ -26,6 +26,7 @@ class ModelSettings:
     encoder_key_value_heads: int | None = None
     activation_fn: str = "gelu"
     pooler_activation_fn: str | None = None
+    classifier_pooling: str | None = None
     layer_norm_eps: float = LAYER_NORM_EPS
     max_positions: int | None = None
     global_rope_theta: float | None = None

@@ -19,7 +19,6 @@ from .family import (
     TOKEN_HEADS,
     VERSION,
     Family,
-    head_modules,
 )
 from .identity import IDENTIFIERS, family_of_state, is_identifier
 from .language_side import StateDict
@@ -80,7 +79,7 @@ def check_state(path: Path, state: StateDict, family: Family) -> None:
     required = [name for name in shapes if name not in (OUTPUT_PROJECTION, OUTPUT_BIAS)]
     check_presence(path, state, required, family)
     check_shapes(path, state, shapes)
-    check_presence(path, state, _missing_of_tasks(state), family)
+    check_presence(path, state, _missing_of_tasks(state, family), family)
 
 
 def sizes_of_state(state: StateDict, family: Family) -> dict[str, int]:
@@ -112,12 +111,12 @@ def checked_family(path: Path, state: StateDict) -> Family:
     return family
 
 
-def _missing_of_tasks(state: StateDict) -> Iterator[str]:
+def _missing_of_tasks(state: StateDict, family: Family) -> Iterator[str]:
     """What heads of tasks lack. fairseq would fill it with whatever it has drawn (RobertaModel,
     `upgrade_state_dict_named`). Of weights that a task module computes, the parts are there."""
     found = {match[1] for name in state if (match := CLASSIFICATION_HEAD.match(name))}
     for head in (*found, *TOKEN_HEADS):
-        names = [f"{module}.{part}" for module in head_modules(head) for part in ("weight", "bias")]
+        names = [one.here for one in family.head_parameters(head)]
         there = {one for one in names if any(f"{name}.".startswith(f"{one}.") for name in state)}
         if there:
             yield from (name for name in names if name not in there)

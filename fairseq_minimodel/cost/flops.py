@@ -11,6 +11,7 @@ the tokens of a sequence (padding included, because it is computed), the forward
     span extraction, per token     2 * 2 d             scores of the span's start and of its end
     a sentence vector              nothing             a mean, or one of the hidden states
     tagging, per token             2 tags d            scores of the tags
+    the same over a ModernBERT   + 2 d^2               a dense layer before either
 
 A feed-forward with a gate (`Shape.modern`) has 2 d f more; with k the width of keys and values, where
 it is less than d, the projections cost 2 (2 d^2 + 2 d k); and where the output projection is not tied,
@@ -204,16 +205,18 @@ def token_flops(
     """FLOPs of scoring every token, over `tokens` tokens in sequences of `sequence_length`.
 
     The head is one projection from every token: to two scores, for the start and the end of a span
-    (Devlin et al. 2019, arXiv 1810.04805, section 4.2), or to one for each tag (section 5.3); it is
-    trained whatever is frozen. `total` is fine-tuning, `forward` evaluation. Arguments and errors as in
-    `masked_lm_flops`.
+    (Devlin et al. 2019, arXiv 1810.04805, section 4.2), or to one for each tag (section 5.3); over a
+    ModernBERT after a dense layer. It is trained whatever is frozen. `total` is fine-tuning, `forward`
+    evaluation. Arguments and errors as in `masked_lm_flops`.
     """
     if outputs < 1:
         raise InputError(f"{outputs} outputs: a head needs at least 1")
     trained = Trained.parse(freeze, shape.layers)
     flops = _body(shape, tokens, sequence_length, trained)
     below = trained.input_of_head_needs_gradient(shape.layers, shape.modern)
-    return flops + _linear(tokens, shape.width, outputs, below, True)
+    if shape.modern:
+        flops += _linear(tokens, shape.width, shape.width, below, True)
+    return flops + _linear(tokens, shape.width, outputs, below or shape.modern, True)
 
 
 span_flops = partial(token_flops, outputs=2)

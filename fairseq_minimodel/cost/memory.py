@@ -127,6 +127,7 @@ def training_memory(
             sequence_length,
             freeze=freeze,
             mlm_heads=heads,
+            scores_tokens=objective in ("span", "tags"),
             masked_fraction=masked_fraction,
             number=precision.number,
         ),
@@ -160,12 +161,10 @@ def parameter_count(
         layer = 4 * (d * d + d) + 2 * d * shape.ffn + shape.ffn + d + 2 * 2 * d
         dense, norm = d * d + d, 2 * d
         table, of_middle_head = (positions + SPECIAL_POSITIONS) * d, 0
-    task_head = {
-        "masked_lm": 0,
-        "classification": d * d + d + d * classes + classes,
-        "span": 2 * d + 2,
-        "tags": classes * (d + 1),
-    }[objective]
+    outputs = {"masked_lm": 0, "classification": classes, "span": 2, "tags": classes}[objective]
+    task_head = outputs * (d + 1)
+    if outputs and (shape.modern or objective == "classification"):
+        task_head += dense + norm * shape.modern
     if shape.tied:
         language, before, head = shape.vocabulary * (d + 1), table + norm, dense + norm
     else:
@@ -192,6 +191,7 @@ def activation_bytes(
     *,
     freeze: str = "none",
     mlm_heads: int = 1,
+    scores_tokens: bool = False,
     masked_fraction: float = 0.15,
     number: int = 2,
     mask: int = 1,
@@ -203,6 +203,7 @@ def activation_bytes(
 
     Args:
         mlm_heads: heads that predict the masked tokens; 0: the head of a task instead.
+        scores_tokens: whether that head scores every token, and so keeps something of each.
         number: bytes of a number, e.
         mask: bytes of an element of a dropout mask: 1 on a GPU, e on CPU.
         fused_attention: attention keeps no scores.
@@ -234,4 +235,6 @@ def activation_bytes(
     size += masked_fraction * tokens * mlm_heads * head
     if mlm_heads == 0:
         size += tokens * e * d
+    if scores_tokens and shape.modern:  # inputs of GELU, LayerNorm and the last linear layer
+        size += tokens * (norm + 2 * e * d)
     return round(size)

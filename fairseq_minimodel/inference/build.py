@@ -42,7 +42,7 @@ def build_model(
     middle_heads = head_layers(checkpoint)[:-1]
     config.auxiliary_head_layers = ",".join(map(str, middle_heads))
     config.load_checkpoint_heads = True
-    config.pooler_activation_fn = checkpoint.model_config.get("pooler_activation_fn") or "tanh"
+    config.update(checkpoint.head_settings())
     task = SimpleNamespace(source_dictionary=dictionary_of(symbols))
     # a task module that is named, but not in the checkpoint, is as at the start of training
     is_complete = config.task_module == NONE or TASK_BODY in checkpoint.state

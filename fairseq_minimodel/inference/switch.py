@@ -34,9 +34,9 @@ class SwitchedBody:
         for module in modules.values():
             check_merges(module)
             check_fits(body, module)
-        self.modules = dict(modules)
+        self.modules, self.family = dict(modules), body.family
         self.task: str | None = None
-        changed = set().union(*(changed_names(module) for module in modules.values()))
+        changed = set().union(*(changed_names(body.state, one) for one in modules.values()))
         self.original = {name: body.state[name].clone() for name in changed}
         self.model = build_model(body, symbols)
 
@@ -46,12 +46,14 @@ class SwitchedBody:
         It is the same object every time: a reference to it does not keep the former task.
         """
         module, model = self.modules[task], self.model
-        before = set() if self.task is None else changed_names(self.modules[self.task])
+        before = set()
+        if self.task is not None:
+            before = changed_names(self.original, self.modules[self.task])
         state, heads = model.state_dict(), {}
         with torch.no_grad():
-            for name in before - changed_names(module):
+            for name in before - changed_names(self.original, module):
                 state[name].copy_(self.original[name])
-            for name, tensor in merged_tensors(self.original, module):
+            for name, tensor in merged_tensors(self.original, module, self.family):
                 if is_head(name):
                     heads[name] = tensor
                 else:
@@ -59,7 +61,7 @@ class SwitchedBody:
         model.classification_heads.clear()
         for head in TOKEN_HEADS:
             setattr(model, head, None)
-        model.args.pooler_activation_fn = module.description.pooler_activation_fn
+        model.args.update(module.description.head_settings)
         for head, outputs in module.description.heads.items():
             if head in TOKEN_HEADS:
                 model.register_token_head(head, outputs)

@@ -324,7 +324,8 @@ def _find(checkpoint: Checkpoint, *names: str) -> str | None:
 def _task(checkpoint: Checkpoint, warnings: list[str]) -> list[Fact]:
     """The task module and the heads of a task, where there are any."""
     facts = []
-    heads, method = task_heads(checkpoint.state), find_method(checkpoint.model_config)
+    heads, is_modern = task_heads(checkpoint.state), checkpoint.family.is_modern
+    method = find_method(checkpoint.model_config, has_gate=is_modern)
     if method.name != NONE:
         body = decode(checkpoint.state[TASK_BODY]) if TASK_BODY in checkpoint.state else None
         facts.append(Fact("task module", {**method.settings(), "body": body}))

@@ -17,7 +17,6 @@ from ..bodies.checkpoint import Checkpoint, read_checkpoint
 from ..bodies.cost import training_cost
 from ..bodies.family import (
     BERT,
-    CLASSIFICATION_HEAD,
     EMBEDDING,
     OUTPUT_BIAS,
     POSITION_OFFSET,
@@ -25,7 +24,6 @@ from ..bodies.family import (
     ROBERTA,
     SECOND_TEXT,
     Family,
-    head_modules,
 )
 from ..bodies.identity import lineage_of
 from ..bodies.language_side import StateDict
@@ -34,7 +32,7 @@ from ..errors import InputError
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm, check_folder
 from ..files.records import shown
-from ..kinds import CLASSIFICATION, LABELS
+from ..kinds import CLASSIFICATION, CLASSIFICATION_HEADS, LABELS, MASKED
 from ..kinds.classification import head_name
 from ..kinds.registry import KINDS
 from ..modules.method import is_module_part
@@ -198,15 +196,16 @@ def _form(checkpoint: Checkpoint) -> Family:
     eps, default = family.layer_norm_eps
     fits = _pooler(checkpoint) in (None, family.pooler_activation)
     fits = fits and (eps or body["layer_norm_eps"] == default)
-    is_alone = family is ROBERTA or not family.classifier_there
+    is_alone = family is ROBERTA or family.is_modern
     return family if fits or is_alone else BERT
 
 
 def _pooler(checkpoint: Checkpoint) -> str | None:
-    """The activation of the classification head; None: there is none."""
-    if not any(CLASSIFICATION_HEAD.match(name) for name in checkpoint.state):
+    """The activation of the heads of tasks; None: there are none, or they have none."""
+    heads = task_heads(checkpoint.state)
+    if not any(len(checkpoint.family.head_modules(head)) > 1 for head in heads):
         return None
-    return checkpoint.model_config.get("pooler_activation_fn") or "tanh"
+    return checkpoint.head_settings()["pooler_activation_fn"]
 
 
 def _check(checkpoint: Checkpoint, body: Path, family: Family) -> None:
@@ -216,11 +215,18 @@ def _check(checkpoint: Checkpoint, body: Path, family: Family) -> None:
             f"{body} has a task module inside, which the library's {family.name} has not: give the "
             "body that it was trained over, and a module that merges with --module"
         )
-    if not family.classifier_there and (heads := task_heads(checkpoint.state)):
+    heads = task_heads(checkpoint.state)
+    if heads and not family.shares_heads:
         raise InputError(
             f"{body} has the head of a task ({', '.join(heads)}), and a {family.name} with one cannot "
             "be exported yet: export the body that it was fine-tuned from, or use this one here "
             "(evaluate, load)"
+        )
+    if family.is_modern and len(heads) > 1:
+        raise InputError(
+            f"{body} has the heads of several tasks ({', '.join(heads)}), and the library's "
+            f"{family.name} has one: fine-tune the body for each task in a run of its own, and export "
+            "what each has written"
         )
     activation = checkpoint.body_settings()["activation_fn"]
     heads = [("activation_fn", activation, family.fixed[family.activation_there], "MLM")]
@@ -250,7 +256,7 @@ def _classes(
         return head, []
     rows = width = checkpoint.state[EMBEDDING].size(1)
     if kind.name == CLASSIFICATION:
-        rows = checkpoint.state[f"{head_modules(head)[0]}.weight"].size(0)
+        rows = checkpoint.state[f"{CLASSIFICATION_HEADS}{head}.dense.weight"].size(0)
     if rows != width:
         raise InputError(
             f"the classification head of {body} is {rows} wide and the body {width}, which the "
@@ -284,6 +290,8 @@ def _converted(checkpoint: Checkpoint, head: str, more: int, family: Family) -> 
         for here, there in names.items()
         if here in state
     }
+    if family.is_modern and task_heads(checkpoint.state):  # which stands where the MLM head would
+        del theirs[family.bias_there]
     theirs = join(theirs, family)
     if not family.token_types_there:
         return theirs
@@ -310,6 +318,8 @@ def _config(
         for kind in KINDS.values()
         if kind.architecture and kind.has_head(checkpoint.state, task)
     ]
+    if family.is_modern and len(tasks) > 1:
+        tasks.remove(KINDS[MASKED].architecture)
     rates = {
         theirs: default if model.get(ours) is None else float(model[ours])
         for ours, (theirs, default) in family.rates.items()
@@ -325,7 +335,7 @@ def _config(
         **rates,
         family.activation_there: family.fixed[family.activation_there],
         **({eps: body["layer_norm_eps"]} if eps else {}),
-        **modern_config(body, family),
+        **modern_config(body | checkpoint.head_settings(), family),
         **({embedding: body["encoder_embed_dim"]} if embedding else {}),
         family.dimensions["V"]: vocabulary,
         family.dimensions["P"]: body["max_positions"] + family.position_offset,
@@ -333,7 +343,7 @@ def _config(
         "bos_token_id": BOS,
         "pad_token_id": PAD,
         "eos_token_id": EOS,
-        **({} if family.classifier_there else {"cls_token_id": BOS, "sep_token_id": EOS}),
+        **({"cls_token_id": BOS, "sep_token_id": EOS} if family.is_modern else {}),
         **({} if family.is_tied else {"mask_token_id": language.symbols.index(MASK_SYMBOL)}),
         **(labels if classes else {}),
     }

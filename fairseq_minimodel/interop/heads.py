@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..bodies.family import SPAN_HEAD, TAG_HEAD, Family, head_modules
+from ..bodies.family import SPAN_HEAD, TAG_HEAD, Family
 from ..bodies.language_side import StateDict
 from ..bodies.weights import AGAIN, check_weights
 from ..errors import InputError
@@ -18,11 +18,12 @@ from ..vocabulary.tokenizers import BOS, EOS
 from .added_tokens import read_settings
 
 JSON = Mapping[str, object]
-# Of each kind, as `head_modules` takes it.
+# Of each kind, as `Family.head_modules` takes it.
 HEADS = {SPAN: SPAN_HEAD, CLASSIFICATION: DEFAULT_HEAD, TAGS: TAG_HEAD}
 CLASSES = {SPAN: 2}  # outputs: a first and a last token; those of others are free
 ONE_LABEL = "single_label_classification"  # the `problem_type` of one label for each text
 SEPARATORS = {"BertProcessing": 1, "RobertaProcessing": 2}  # between two texts, by the step's name
+MASKED_LM = "ForMaskedLM"
 UNTRAINED = ("", "ForPreTraining")  # ends of classes without the head of a task
 NAMED_BY_TENSORS = [KINDS[name].architecture for name in (SPAN, CLASSIFICATION)]
 
@@ -78,6 +79,8 @@ def take_heads(theirs: StateDict, config: JSON, family: Family, model: Path) -> 
     ends = ["".join(one.partition("For")[1:]) for one in classes]
     state: StateDict = {}
     kinds, labels, notes = {}, [], []
+    shared = _names_shared_with_mlm(family)
+    by_tensors = [] if shared else NAMED_BY_TENSORS
     for kind in (KINDS[name] for name in HEADS):
         names = _names(kind, family)
         lost = [there for there in names.values() if there not in theirs]
@@ -87,9 +90,9 @@ def take_heads(theirs: StateDict, config: JSON, family: Family, model: Path) -> 
                 f"weights lack {lost[0]}; {AGAIN}"
             )
         # in some families tags have the name of a part of another head: config.json must tell
-        if lost or not names or kind.architecture not in (ends or NAMED_BY_TENSORS):
+        if lost or kind.architecture not in (ends or by_tensors):
             continue
-        outputs = _check_shapes(theirs, kind, names, config[family.dimensions["d"]], model)
+        outputs = _check_shapes(theirs, kind, family, config[family.dimensions["d"]], model)
         if kind.name == CLASSIFICATION and (reason := _other_task(config, outputs)):
             notes.append(f"its classification head is left out, as {reason}")
             continue
@@ -103,28 +106,33 @@ def take_heads(theirs: StateDict, config: JSON, family: Family, model: Path) -> 
         for name, end in zip(classes, ends, strict=True)
         if end not in known and end not in UNTRAINED
     ]
+    if family.bias_there not in theirs and MASKED_LM not in ends:  # what is left is of no MLM head
+        for there in shared:
+            theirs.pop(there, None)
     first = next((kinds[end] for end in [*ends, *kinds] if end in kinds), None)
     return Heads(state, first, labels, notes)
 
 
 def _names(kind: Kind, family: Family) -> dict[str, str]:
     """The tensors of the head of a kind: their names here to those there."""
-    names = family.head_names_there(DEFAULT_HEAD)
-    modules = head_modules(HEADS[kind.name])
-    return {here: there for here, there in names.items() if here.rpartition(".")[0] in modules}
+    return {one.here: one.there for one in family.head_parameters(HEADS[kind.name])}
 
 
-def _check_shapes(
-    theirs: StateDict, kind: Kind, names: Mapping[str, str], width: int, model: Path
-) -> int:
+def _names_shared_with_mlm(family: Family) -> set[str]:
+    """The names there that heads of tasks and the MLM head have in common."""
+    of_tasks = set(family.head_names_there(DEFAULT_HEAD).values())
+    return of_tasks & set(family.names_there([]).values())
+
+
+def _check_shapes(theirs: StateDict, kind: Kind, family: Family, width: int, model: Path) -> int:
     """The number of outputs of a head. Refuses tensors that are not those of one."""
-    last = kind.head({})
-    tensors = {there: theirs[there] for there in names.values()}
+    parameters = list(family.head_parameters(HEADS[kind.name]))
+    tensors = {one.there: theirs[one.there] for one in parameters}
     check_weights(model, tensors, AGAIN, finite=False)
-    outputs = (*tensors[names[last]].shape, 0)[0]
-    for here, there in names.items():
-        rows = outputs if here.rpartition(".")[0] == last.rpartition(".")[0] else width
-        expected = (rows, width) if here.endswith("weight") else (rows,)
+    outputs = next((*tensors[one.there].shape, 0)[0] for one in parameters if one.shape == "cd")
+    sizes = {"d": width, "c": outputs}
+    for one in parameters:
+        there, expected = one.there, tuple(sizes[letter] for letter in one.shape)
         if tuple(tensors[there].shape) != expected or outputs != CLASSES.get(kind.name, outputs):
             raise InputError(
                 f"{there} of {model} has the shape {tuple(tensors[there].shape)}, which is not that of "

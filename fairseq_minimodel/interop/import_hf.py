@@ -56,7 +56,7 @@ from .hub import local_folder
 from .joined import split_joined
 from .lineage import Relative, derived, read_relative
 from .model_vocabulary import Tokens, ordered_symbols, read_tokens, write_vocabulary
-from .modern_settings import read_modern_settings
+from .modern_settings import read_head_settings, read_modern_settings
 from .output_bias import log_frequencies
 from .sentence_transformers import read_sentence_settings
 
@@ -213,7 +213,7 @@ def read_model(model: Path, like: Path | None = None) -> Imported:
     notes += more
     if heads.kind:
         positions = settings["model"]["max_positions"]
-        settings["model"]["pooler_activation_fn"] = family.pooler_activation
+        settings["model"] |= read_head_settings(config, family, model / CONFIG)
         settings["task"] = heads.settings(model / FAST_TOKENIZER_FILE, positions, family)
     body = Checkpoint(model, state, settings, 0, family=family)
     if relative:
@@ -275,7 +275,7 @@ def _check_head(config: JSON, family: Family, model: Path) -> None:
     named = [one for one in classes if type(one) is str] if isinstance(classes, list) else []
     known = {f"{kind.classes}{end}" for kind in family.model_types.values() for end in PLAIN}
     other = next((one for one in named if one not in known), None)
-    if not family.classifier_there and other:
+    if not family.shares_heads and other:
         raise InputError(
             f"{model / CONFIG} says that the model is a {other}, and of a {family.name} no head of a "
             f"task can be imported yet: give a {sorted(known)[0]}, and fine-tune its body here"

@@ -8,8 +8,10 @@ from pathlib import Path
 from ..bodies.family import Family
 from ..errors import InputError
 from ..files.records import shown
+from ..nn.pooling import CLS, MEAN
 
 GLOBAL, LOCAL = "full_attention", "sliding_attention"  # the types of a layer there
+POOLING = "classifier_pooling"
 # Names of version 4, which version 5 still reads, by ours.
 NAMES = {
     "global_rope_theta": "global_rope_theta",
@@ -69,9 +71,31 @@ def read_modern_settings(
     return found
 
 
+def read_head_settings(
+    config: Mapping[str, object], family: Family, path: Path
+) -> dict[str, object]:
+    """The settings of the heads of tasks by fairseq's names, from config.json.
+
+    Arguments as in `read_modern_settings`.
+
+    Raises:
+        InputError: a classification head pools in a way that there is not.
+    """
+    found = {**family.head_settings, "pooler_activation_fn": family.pooler_activation}
+    if POOLING in found:
+        found[POOLING] = config.get(POOLING, found[POOLING])
+        if found[POOLING] not in (CLS, MEAN):
+            raise _unknown(
+                path, family, f"{POOLING} {shown(found[POOLING])}", f"{CLS!r} or {MEAN!r}"
+            )
+    return found
+
+
 def modern_config(settings: Mapping[str, object], family: Family) -> dict[str, object]:
-    """These settings in the form that all versions read, from those of a body."""
-    return {NAMES[name]: settings[name] for name in family.settings}
+    """These settings in the form that all versions read, from those of a body and of its heads."""
+    found = {NAMES[name]: settings[name] for name in family.settings}
+    pools = family.shares_heads and POOLING in family.head_settings
+    return found | ({POOLING: settings[POOLING]} if pools else {})
 
 
 def _distance(types: object, layers: int, path: Path, family: Family) -> int:

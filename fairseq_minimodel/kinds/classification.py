@@ -244,7 +244,7 @@ KIND = Kind(
         "sentence_prediction": "fairseq-minimodel evaluate --body {} --test PACK TEST.tsv",
         "meta_sentence_prediction": "",
     },
-    head=lambda task: f"{CLASSIFICATION_HEADS}{head_name(task)}.out_proj.weight",
+    head=lambda task: f"{CLASSIFICATION_HEADS}{head_name(task)}",
     trained="was fine-tuned to classify",
     method="predict",
     loss_unit="bits per example",

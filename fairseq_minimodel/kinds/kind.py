@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ..errors import InputError
+from . import output_weight
 from .batches import Batches
 from .windows import AligningVocabulary
 
@@ -106,7 +107,7 @@ class Kind:
         name: as `fairseq_minimodel.load(...).task` and the rows of scores have it.
         tasks: of fairseq, whose checkpoints are of this kind; for each the command after training ({}:
             the checkpoint), "" for none.
-        head: the name of a tensor that only a body of this kind has, from the task's settings.
+        head: the name of a module that only a body of this kind has, from the task's settings.
         trained: what such a body was trained for, in words.
         method: of `LanguageModel`, to ask it by.
         loss_unit: of the loss in the training log.
@@ -161,7 +162,7 @@ class Kind:
 
     def has_head(self, state: Mapping[str, Tensor], task: Mapping[str, Any]) -> bool:
         """Whether the state of a checkpoint has the head of this kind, by the task's settings."""
-        return self.head is not None and self.head(task) in state
+        return self.head is not None and output_weight(self.head(task), state) in state
 
 
 def share(value: float) -> str:

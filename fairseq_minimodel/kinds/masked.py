@@ -19,7 +19,7 @@ from .masking import Masking
 
 MOST_LOGITS = 1 << 25  # computed at a time; a vocabulary may have 250,000 symbols
 DIGITS = 6  # of probabilities in JSON, behind the point
-HEAD = "encoder.lm_head.weight"
+HEAD = "encoder.lm_head"
 PACK = "fairseq-minimodel pack --checkpoint {} --language LANGUAGE --output packs/LANGUAGE"
 
 

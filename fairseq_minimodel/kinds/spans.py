@@ -290,7 +290,7 @@ def _solver(name: str, body: Body, record: Path | None, options: Options) -> Ans
 KIND = Kind(
     name=SPAN,
     tasks={"span_qa": "fairseq-minimodel evaluate --body {} --test PACK TEST.json"},
-    head=lambda task: f"{SPAN_HEAD}.weight",
+    head=lambda task: SPAN_HEAD,
     trained="was fine-tuned to answer questions",
     method="answer",
     loss_unit="bits per window",

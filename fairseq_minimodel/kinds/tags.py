@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from . import LABELS, TAG_HEAD, TAGS, UNKNOWN_TAGS
+from . import LABELS, TAG_HEAD, TAGS, UNKNOWN_TAGS, output_weight
 from .batches import Batches
 from .classification import read_labels
 from .kind import Body, Kind, Metric, Options, Row, Speaker, share, shares
@@ -141,7 +141,8 @@ class Tagger:
                 f"{name} was not fine-tuned to tag: train it with the task tagging first"
             )
         self.longest = body.body_settings()["max_positions"]
-        self.classes = read_labels(labels, body.state[f"{TAG_HEAD}.weight"].size(0), name)
+        outputs = body.state[output_weight(TAG_HEAD, body.state)].size(0)
+        self.classes = read_labels(labels, outputs, name)
         self.has_entities = are_entities(self.classes)
         self.known = {type_of(tag) if self.has_entities else tag for tag in self.classes}
         if unknown == AS_OUTSIDE and not self.has_entities:
@@ -355,7 +356,7 @@ def _cell(*keys: str) -> Callable[[Row], str | None]:
 KIND = Kind(
     name=TAGS,
     tasks={"tagging": "fairseq-minimodel evaluate --body {} --test PACK TEST.conllu"},
-    head=lambda task: f"{TAG_HEAD}.weight",
+    head=lambda task: TAG_HEAD,
     trained="was fine-tuned to tag words",
     method="tag",
     loss_unit="bits per word",

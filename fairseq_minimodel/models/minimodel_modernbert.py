@@ -7,22 +7,29 @@ from dataclasses import dataclass
 from typing import Optional
 
 from fairseq import utils
+from fairseq.dataclass import ChoiceEnum
 from fairseq.models import register_model
 from fairseq.models.roberta.model import RobertaLMHead
+from fairseq.modules.transformer_sentence_encoder import init_bert_params
 from omegaconf import DictConfig
 from torch import Tensor, nn, tensor
 
 from ..bodies.architectures import MODERNBERT_SIZES
-from ..bodies.family import MODERNBERT, Family
+from ..bodies.family import CLASSIFICATION_HEADS, HEAD, MODERNBERT, TOKEN_HEADS, Family
 from ..bodies.identity import family_mark
+from ..bodies.language_side import StateDict
 from ..errors import InputError
-from ..modules.method import NONE
+from ..kinds import output_weight
 from ..nn.frozen_body import DropoutRates
 from ..nn.lm_head import LMHeadTransform
 from ..nn.modern_body import ModernBody, Sizes
+from ..nn.pooling import CLS, MEAN, pool
+from ..nn.task_head import TaskHead
+from . import with_module
 from .encoder import MiniModelEncoder
 from .frozen_encoder import FrozenModernEncoder, activation_of
 from .minimodel_roberta import (
+    ACTIVATIONS,
     MiniModelRoberta,
     MiniModelRobertaConfig,
     option,
@@ -30,6 +37,7 @@ from .minimodel_roberta import (
 )
 
 DEFAULTS = MODERNBERT.settings
+CLASSIFIER_POOLING = ChoiceEnum((CLS, MEAN))
 
 
 @dataclass
@@ -42,6 +50,12 @@ class ModernConfig(MiniModelRobertaConfig):
     )
     dropout: float = option(0.0, "dropout probability")
     attention_dropout: float = option(0.0, "dropout probability of attention weights")
+    pooler_activation_fn: ACTIVATIONS = option("gelu", "activation function of the heads of tasks")
+    pooler_dropout: float = option(0.0, "dropout probability in the heads of tasks")
+    classifier_pooling: CLASSIFIER_POOLING = option(
+        "cls",
+        "what a classification head reads: cls, the last hidden state of <s>; mean, that of all tokens",
+    )
 
 
 @dataclass
@@ -135,6 +149,40 @@ class MiniModelModern(MiniModelRoberta):
     encoder_class: type[ModernEncoder] = ModernEncoder
     is_modern = True
 
+    def register_classification_head(
+        self, name: str, num_classes: int, inner_dim: int | None = None, **unused: object
+    ) -> None:
+        """Add the family's head, as the task module wants it; `inner_dim` is the model's width."""
+        head = self.build_token_head(num_classes)
+        self.classification_heads[name] = with_module.prepare_head(head, self.method)
+
+    def build_token_head(self, outputs: int) -> TaskHead:
+        cfg = self.args
+        activation = utils.get_activation_fn(cfg.pooler_activation_fn)
+        sizes = cfg.encoder_embed_dim, outputs, activation, cfg.layer_norm_eps, cfg.pooler_dropout
+        return TaskHead(*sizes).apply(init_bert_params)
+
+    def classify(self, head: str, features: Tensor, tokens: Tensor) -> Tensor:
+        real = tokens.ne(self.encoder.dictionary.pad())
+        pooled = pool(features, real, str(self.args.classifier_pooling))
+        return self.classification_heads[head](pooled)
+
+    def upgrade_state_dict_named(self, state_dict: StateDict, name: str) -> None:
+        """As in `MiniModelRoberta`; below its outputs a new head starts as the MLM head is.
+
+        So it does in transformers, where both have one name.
+        """
+        heads = {one: getattr(self, one) for one in TOKEN_HEADS}
+        for one, head in self.classification_heads.items():
+            heads[f"{CLASSIFICATION_HEADS}{one}"] = head
+        for place, head in heads.items():
+            is_new = output_weight(place, state_dict) not in state_dict
+            if head is not None and is_new and not self.method.changes_heads:
+                for part in ("dense.weight", "layer_norm.weight"):
+                    if f"{HEAD}{part}" in state_dict:
+                        head.get_parameter(part).data.copy_(state_dict[f"{HEAD}{part}"])
+        super().upgrade_state_dict_named(state_dict, name)
+
     @classmethod
     def check(cls, cfg: DictConfig) -> None:
         super().check(cfg)
@@ -147,11 +195,6 @@ class MiniModelModern(MiniModelRoberta):
         for name in cls.encoder_class.model_family.settings:
             if not cfg[name] > 0:
                 raise InputError(f"--{name.replace('_', '-')} {cfg[name]}: give more than 0")
-        if cfg.task_module != NONE:
-            raise InputError(
-                f"--task-module {cfg.task_module} is for minimodel_roberta, and {cls.name} has no task "
-                "modules yet: leave it out and fine-tune the body (--freeze language)"
-            )
 
 
 @register_model(MODERNBERT.model, dataclass=MiniModelModernBertConfig)

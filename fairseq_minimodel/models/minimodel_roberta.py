@@ -149,7 +149,7 @@ class MiniModelRoberta(KeepsFrozenWeights, RobertaModel):
         for head in TOKEN_HEADS:
             self.register_module(head, None)
         self.is_restored = False  # whether weights were loaded
-        self.method = find_method(cfg)  # of the task module
+        self.method = find_method(cfg, has_gate=self.is_modern)  # of the task module
 
     @classmethod
     def hub_models(cls) -> dict[str, str]:
@@ -232,15 +232,27 @@ class MiniModelRoberta(KeepsFrozenWeights, RobertaModel):
             record_flops(flops.total, src_tokens.device)
         reads_pairs = token_head == SPAN_HEAD or classification_head_name is not None
         kwargs.setdefault("pairs", reads_pairs)
+        has_head = token_head is not None or classification_head_name is not None
         output, extra = super().forward(
             src_tokens,
-            features_only or token_head is not None,
+            features_only or has_head,
             return_all_hiddens,
-            classification_head_name,
             masked_tokens=masked_tokens,
             **kwargs,
         )
-        return (getattr(self, token_head)(output) if token_head else output), extra
+        if token_head:
+            output = getattr(self, token_head)(output)
+        elif classification_head_name is not None:
+            output = self.classify(classification_head_name, output, src_tokens)
+        return output, extra
+
+    def classify(self, head: str, features: Tensor, tokens: Tensor) -> Tensor:
+        """The logits of a classification head, batch x classes.
+
+        Args:
+            features: the last hidden states, batch x length x width; tokens: ids, batch x length.
+        """
+        return self.classification_heads[head](features)
 
     def register_classification_head(self, name: str, *args: object, **kwargs: object) -> None:
         """Add fairseq's head, as the task module wants it."""
@@ -255,11 +267,16 @@ class MiniModelRoberta(KeepsFrozenWeights, RobertaModel):
         self.register_token_head(SPAN_HEAD, 2)
 
     def register_token_head(self, name: str, outputs: int) -> None:
-        """Add one of the `TOKEN_HEADS`, a linear layer on each token's hidden state, if need be."""
+        """Add one of the `TOKEN_HEADS`, which scores each token's hidden state, if need be."""
         if getattr(self, name) is None:
-            head = nn.Linear(self.args.encoder_embed_dim, outputs)
-            init_bert_params(head)
+            head = self.build_token_head(outputs)
             setattr(self, name, with_module.prepare_head(head, self.method))
+
+    def build_token_head(self, outputs: int) -> nn.Module:
+        """A new head of all tokens."""
+        head = nn.Linear(self.args.encoder_embed_dim, outputs)
+        init_bert_params(head)
+        return head
 
     def _flops(
         self,

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
-from fairseq.models.roberta.model import RobertaClassificationHead
 from fairseq.models.transformer import TransformerEncoder
 from torch import Tensor, nn
 
@@ -68,7 +67,7 @@ def install(model: nn.Module, method: Method, freeze: str) -> None:
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(method.trains_layer_norms and is_layer_norm(name))
     encoder: TransformerEncoder = model.encoder.sentence_encoder
-    width = encoder.layers[0].embed_dim
+    width = encoder.embed_tokens.embedding_dim
     for name, buffer in (
         (TASK_BODY, encode(NO_BODY)),
         (TASK_SETTINGS, encode_settings(method, encoder.num_layers)),
@@ -87,34 +86,39 @@ def install(model: nn.Module, method: Method, freeze: str) -> None:
         for target in method.targets():
             parent, _, name = PATHS[target].rpartition(".")
             parent = layer.get_submodule(parent)
+            if not hasattr(parent, name):
+                raise InputError(
+                    f"--module-targets {','.join(method.targets())}: the layers of {model.name} have "
+                    f"no {target}; leave it out"
+                )
             changed = method.changed(target, getattr(parent, name))
             setattr(parent, name, changed)
-            if changed.task_weight.reads_input:
+            if changed.task_weight.reads_input and not model.is_modern:
                 # fairseq then calls the projections, in the place of taking their weights away
                 layer.self_attn._set_skip_embed_dim_check()
         for name in method.outputs:
             place = layer.get_submodule(name)
             place.add_module(OUTPUT, method.output_part(width, shared))
-            place.register_forward_hook(_apply)
+            by_length = model.is_modern and isinstance(shared, Structure)
+            place.register_forward_hook(_apply_by_length if by_length else _apply)
 
 
-def prepare_head(
-    head: RobertaClassificationHead | nn.Linear, method: Method
-) -> RobertaClassificationHead | nn.Linear:
+def prepare_head(head: nn.Module, method: Method) -> nn.Module:
     """A new head of the task as the method wants it: to be trained, or random and changed.
 
     Returns the head; one of a single layer is replaced.
     """
     if not method.changes_heads:
         return head
+    head.requires_grad_(False)
     single = isinstance(head, nn.Linear)
     linears = {"": head} if single else {name: getattr(head, name) for name in HEAD_LAYERS}
     weights = fixed_weights([linear.weight.shape for linear in linears.values()])
     for (name, linear), weight in zip(linears.items(), weights, strict=True):
-        linear.requires_grad_(False)
         with torch.no_grad():
             linear.weight.copy_(weight)
-            linear.bias.zero_()
+            if linear.bias is not None:
+                linear.bias.zero_()
         changed = method.changed(name, linear)
         if single:
             return changed
@@ -207,10 +211,15 @@ def _apply(module: nn.Module, inputs: tuple, output: Tensor | tuple) -> Tensor |
     return (part(output[0]), *output[1:]) if isinstance(output, tuple) else part(output)
 
 
-def _lay_out(layer: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+def _apply_by_length(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+    """To batches first, in the layers of a ModernBERT, what takes length x batch x width: cells."""
+    return getattr(module, OUTPUT)(output.transpose(0, 1)).transpose(0, 1)
+
+
+def _lay_out(layer: nn.Module, inputs: tuple) -> tuple:
     # fairseq hands the first layer a transposed view. By weights without a gradient PyTorch multiplies
     # that in batches, over a copy of the weights for each.
-    return (inputs[0].contiguous(),)
+    return (inputs[0].contiguous(), *inputs[1:])
 
 
 def _begin_structure(encoder: nn.Module, inputs: tuple) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from .effective_weight import Change
-from .method import PATHS, WEIGHT, WeightMethod, setting
+from .method import ALL_TARGETS, WEIGHT, WeightMethod, setting
 
 LOWEST_SCORE = -0.02  # -s of the paper's initial distribution
 FIXED_SEED = 1
@@ -124,7 +124,7 @@ class Mask(WeightMethod):
     source = "[Zhao et al. 2020](https://arxiv.org/abs/2004.12406)"
     trains_layer_norms = False
     changes_heads = True
-    default_targets = tuple(PATHS)
+    default_targets = ALL_TARGETS
     bits = ("masks",)
 
     mask_sparsity: float = setting(

@@ -21,10 +21,12 @@ WEIGHT, OUTPUT, SHARED = "task_weight", "task_output", "task_shared"
 
 NONE = "none"
 ATTENTION, FEED_FORWARD = "self_attn", "fc2"  # after which something can be applied
+GATE = "gate"  # of a feed-forward with one, a ModernBERT's
 PATHS = {  # of the linear layers of a transformer layer, by their names in --module-targets
     **{name: f"{ATTENTION}.{name}" for name in ("q_proj", "k_proj", "v_proj", "out_proj")},
-    **{name: name for name in ("fc1", "fc2")},
+    **{name: name for name in ("fc1", GATE, "fc2")},
 }
+ALL_TARGETS = tuple(name for name in PATHS if name != GATE)  # where there is no gate
 
 
 def setting(
@@ -74,7 +76,8 @@ class Method:
     # trained.
     changes_heads: ClassVar[bool] = False
     has_structure: ClassVar[bool] = False  # chosen for the task (`tams.py`)
-    default_targets: ClassVar[tuple[str, ...]] = ()  # names in PATHS of computed weights
+    # Names in PATHS of computed weights; a gate goes with fc1 (`over_gates`).
+    default_targets: ClassVar[tuple[str, ...]] = ()
     outputs: ClassVar[tuple[str, ...]] = ()  # ATTENTION, FEED_FORWARD: what it is applied after
     bits: ClassVar[tuple[str, ...]] = ()  # names of saved tensors that are bytes and no weights
 
@@ -167,6 +170,10 @@ class Method:
         """The linear layers of a transformer layer whose weights are computed: names in `PATHS`."""
         return [name for name in PATHS if name in self.default_targets]
 
+    def over_gates(self) -> "Method":
+        """The method as it is over feed-forwards with a gate."""
+        return self
+
     def changed(self, target: str, linear: nn.Linear) -> EffectiveLinear:
         """The linear layer with its change; arguments and errors as in `change`."""
         change = self.change(target, linear.out_features, linear.in_features)
@@ -174,7 +181,7 @@ class Method:
 
     def count_parameters(self, layers: int, width: int, ffn: int) -> int:
         """How many parameters a module adds to a body of these sizes, without heads and LayerNorms."""
-        shapes = {"fc1": (ffn, width), "fc2": (width, ffn)}
+        shapes = {"fc1": (ffn, width), GATE: (ffn, width), "fc2": (width, ffn)}
         with torch.device("meta"):  # sizes alone
             shared = self.shared_part(width)
             parts = [
@@ -191,7 +198,8 @@ class WeightMethod(Method):
 
     module_targets: str = setting(
         "",
-        f"weights that are changed in each layer, of {', '.join(PATHS)}, separated by commas",
+        f"weights that are changed in each layer, of {', '.join(PATHS)}, separated by commas; a "
+        f"{GATE} is in minimodel_modernbert alone, where it goes with fc1 by default",
         own_default=lambda method: ",".join(method.default_targets),
     )
 
@@ -204,6 +212,13 @@ class WeightMethod(Method):
                 f"{', '.join(PATHS)}"
             )
         return [name for name in PATHS if name in (named or self.default_targets)]
+
+    def over_gates(self) -> "WeightMethod":
+        """With the gate among the targets, where they are left to the default and fc1 is one."""
+        if self.module_targets or "fc1" not in self.default_targets:
+            return self
+        targets = [name for name in PATHS if name in (*self.default_targets, GATE)]
+        return dataclasses.replace(self, module_targets=",".join(targets))
 
     def resolved(self, layers: int) -> dict[str, object]:
         return {**super().resolved(layers), "module_targets": ",".join(self.targets())}

@@ -21,11 +21,14 @@ METHODS: dict[str, type[Method]] = {
 }  # fmt: skip
 
 
-def find_method(settings: Mapping[str, object]) -> Method:
+def find_method(settings: Mapping[str, object], *, has_gate: bool = False) -> Method:
     """The method that a model's settings name, with its own settings among them.
 
     Without a name it is `Method`, which does nothing. Settings that are absent or None have their
     defaults.
+
+    Args:
+        has_gate: whether the model's feed-forwards have a gate.
 
     Raises:
         InputError: there is no such method, or one of its settings is out of its range.
@@ -38,7 +41,8 @@ def find_method(settings: Mapping[str, object]) -> Method:
         for field in dataclasses.fields(kinds[name])
         if settings.get(field.name) is not None
     }
-    return kinds[name](**given)
+    method = kinds[name](**given)
+    return method.over_gates() if has_gate else method
 
 
 def with_saved_targets(settings: Mapping[str, object], tensors: Iterable[str]) -> dict[str, object]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .effective_weight import Change
 from .low_rank import Bilinear, Kronecker, LowRankMethod, uniform
-from .method import PATHS, DividedMethod, setting
+from .method import ALL_TARGETS, DividedMethod, setting
 
 BILINEAR, KRONECKER, DYNAMIC = FORMS = ("bilinear", "kronecker", "dynamic")
 
@@ -68,7 +68,7 @@ class TARP(DividedMethod, LowRankMethod):
     name = "tarp"
     trained = "a factor and a summand of low rank for each weight"
     source = "[Hou et al. 2022](https://arxiv.org/abs/2207.03509)"
-    default_targets = tuple(PATHS)  # attention and feed-forward (section 3.1)
+    default_targets = ALL_TARGETS  # attention and feed-forward (section 3.1)
 
     tarp_form: str = setting(
         DYNAMIC,

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from .dropout import add_dropout, dropout
 from .frozen_body import Affine, DropoutRates, Grid, attend
-from .modern_body import Sizes, rotary_angles, turn
+from .modern_body import Reach, Sizes, reaches, turn
 
 
 @dataclass(frozen=True)
@@ -102,72 +102,63 @@ class FrozenModernBody:
         self, rows: Tensor, real: Tensor, wanted: Tensor, rates: DropoutRates
     ) -> Tensor:
         """The last hidden states of the wanted positions; arguments as in `FrozenBody`."""
-        tokens = _Tokens(Grid.of(real), real.nonzero()[:, 1])
-        chosen = wanted[real]
-        last = _Tokens(Grid.of(wanted), tokens.places[chosen])
+        sizes, grid = self.sizes, Grid.of(real)
+        both = reaches(sizes, real[:, : grid.length])
+        everywhere, around = (_Listed.of(one, real[:, : grid.length], grid) for one in both)
+        chosen, is_local = wanted[real], not sizes.is_global(len(self.layers) - 1)
+        last = _Listed.of(both[is_local], wanted[:, : grid.length], Grid.of(wanted))
         x = self._norm(self.embedding_norm, rows.to(self.final_norm.weight.dtype))
         x = dropout(x, rates.hidden)
         width = x.shape[1]
-        keys = width * self.sizes.key_value_heads // self.sizes.heads
+        keys = width * sizes.key_value_heads // sizes.heads
         for number, layer in enumerate(self.layers):
+            at = everywhere if sizes.is_global(number) else around
             normed = self._norm(layer.attention_norm, x)
             if number + 1 < len(self.layers):
-                queries = tokens
+                queries = at
                 joined = layer.query_key_value.linear(normed)
                 query, key, value = joined.split([width, keys, keys], dim=-1)
             else:
                 queries, weight = last, layer.query_key_value.weight
                 key, value = functional.linear(normed, weight[width:]).chunk(2, dim=-1)
                 query, x = functional.linear(normed[chosen], weight[:width]), x[chosen]
-            attended = self._attend(number, query, queries, key, value, tokens, rates)
+            attended = attend(
+                queries.rotate(query, sizes.heads), at.rotate(key, sizes.key_value_heads), value,
+                queries.grid, at.grid, sizes.heads, queries.hidden, rates.attention,
+            )  # fmt: skip
             x = add_dropout(x, layer.attention_output.linear(attended), rates.hidden)
             inner, gate = layer.ffn_input.linear(self._norm(layer.ffn_norm, x)).chunk(2, dim=-1)
             inner = dropout(self.activation(inner) * gate, rates.activation)
             x = add_dropout(x, layer.ffn_output.linear(inner), rates.hidden)
         return self._norm(self.final_norm, x)
 
-    def _attend(
-        self,
-        number: int,
-        query: Tensor,
-        queries: "_Tokens",
-        key: Tensor,
-        value: Tensor,
-        keys: "_Tokens",
-        rates: DropoutRates,
-    ) -> Tensor:
-        """Attention of the layer of this number, with queries and keys rotated."""
-        sizes, is_global = self.sizes, self.sizes.is_global(number)
-        theta = sizes.global_theta if is_global else sizes.local_theta
-        query = queries.rotate(query, theta, sizes.heads)
-        key = keys.rotate(key, theta, sizes.key_value_heads)
-        hidden = keys.grid.gaps
-        if not is_global and keys.grid.length > sizes.window // 2 + 1:
-            far = queries.far(keys.grid.length, sizes.window // 2)
-            hidden = far if hidden is None else far | hidden
-        grids = queries.grid, keys.grid
-        return attend(query, key, value, *grids, sizes.heads, hidden, rates.attention)
-
 
 @dataclass(frozen=True)
-class _Tokens:
-    """Where the tokens of a list stand: in a rectangle, and, counted from 0, in their sequences."""
+class _Listed:
+    """The `Reach` of the tokens of a list.
+
+    Attributes:
+        grid: where they stand in a rectangle.
+        cosine, sine: of their angles, tokens x 1 x width of a head.
+        hidden: true where there is no attention, sequences x 1 x tokens x length; None: nowhere.
+    """
 
     grid: Grid
-    places: Tensor
+    cosine: Tensor
+    sine: Tensor
+    hidden: Tensor | None
 
-    def rotate(self, x: Tensor, theta: float, heads: int) -> Tensor:
+    @classmethod
+    def of(cls, reach: Reach, chosen: Tensor, grid: Grid) -> "_Listed":
+        """Of the chosen tokens of a batch (batch x length), which the grid is of."""
+        hidden = None
+        if reach.mask is not None:
+            rows = (~reach.mask).expand(len(chosen), 1, -1, -1)[:, 0][chosen]
+            # Where no token stands nothing is hidden: over nothing, softmax is not a number.
+            hidden = grid.spread(rows).unsqueeze(1)
+        places = chosen.nonzero()[:, 1]
+        return cls(grid, reach.cosine[places, None], reach.sine[places, None], hidden)
+
+    def rotate(self, x: Tensor, heads: int) -> Tensor:
         """Queries or keys, tokens x width, turned by their positions."""
-        x = x.unflatten(-1, (heads, -1))
-        angles = rotary_angles(self.places, theta, x.shape[-1]).unsqueeze(1)
-        return turn(x, angles.cos(), angles.sin()).flatten(1)
-
-    def far(self, length: int, distance: int) -> Tensor:
-        """Which keys, at the positions 0 to `length`, are too far: sequences x 1 x tokens x length.
-
-        Where no token stands, they are counted from 0, so that some are near: over nothing, softmax is
-        not a number.
-        """
-        places = self.grid.spread(self.places.unsqueeze(1))
-        far = (places - torch.arange(length, device=places.device)).abs() > distance
-        return far.unsqueeze(1)
+        return turn(x.unflatten(-1, (heads, -1)), self.cosine, self.sine).flatten(1)

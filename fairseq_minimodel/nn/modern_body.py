@@ -98,6 +98,19 @@ class Reach:
         return turn(x, self.cosine, self.sine)
 
 
+def reaches(sizes: Sizes, real: Tensor) -> tuple[Reach, Reach]:
+    """What the tokens of a batch reach in layers that attend to all tokens, and in the others.
+
+    Args:
+        real: batch x length, false at padding.
+    """
+    head_width = sizes.width // sizes.heads
+    everywhere = Reach.of(real, None, sizes.global_theta, head_width)
+    if sizes.window is None:
+        return everywhere, everywhere
+    return everywhere, Reach.of(real, sizes.window, sizes.local_theta, head_width)
+
+
 def rotary_angles(places: Tensor, theta: float, head_width: int) -> Tensor:
     """The angles of RoPE at some positions, positions x width of a head, in float32.
 
@@ -209,11 +222,7 @@ class ModernBody(nn.Module):
             token_embeddings: read in the place of the model's own (batch x length x width).
         """
         sizes, rates = self.sizes, self.rates if self.training else DropoutRates()
-        real, head_width = tokens.ne(self.padding_idx), sizes.width // sizes.heads
-        everywhere = Reach.of(real, None, sizes.global_theta, head_width)
-        around = everywhere
-        if sizes.window is not None:
-            around = Reach.of(real, sizes.window, sizes.local_theta, head_width)
+        everywhere, around = reaches(sizes, tokens.ne(self.padding_idx))
         x = self.embed_tokens(tokens) if token_embeddings is None else token_embeddings
         x = x if self.layernorm_embedding is None else self.layernorm_embedding(x)
         x = dropout(x, rates.hidden)

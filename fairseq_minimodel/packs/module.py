@@ -25,8 +25,9 @@ from ..bodies.family import (
     EMBEDDING_NORM,
     ENCODER,
     LAYERS,
+    ROBERTA,
     TASK_BODY,
-    head_modules,
+    Family,
     is_head,
 )
 from ..bodies.identity import decode, lineage_of
@@ -38,7 +39,7 @@ from ..errors import InputError
 from ..files.atomic import atomic_folder
 from ..files.outputs import FolderForm
 from ..files.records import parse_json, read_record, record, shown
-from ..kinds import CLASSIFICATION_HEADS, LABELS, TOKEN_HEADS
+from ..kinds import CLASSIFICATION_HEADS, LABELS, TOKEN_HEADS, output_weight
 from ..kinds.classification import read_labels
 from ..kinds.registry import RECORDS, kind_of
 from ..modules.mask import fixed_weights
@@ -68,7 +69,8 @@ class Description:
         layers, width: of that body.
         parameters: how many the module has; of masks, their elements.
         heads: number of outputs of each of the task's heads.
-        pooler_activation_fn: of classification heads.
+        pooler_activation_fn: of classification heads; classifier_pooling: what they read, where that
+            is a setting.
         task: settings of fairseq's task, without its folders.
         updates: optimiser steps of the training.
         versions: of the software that made it.
@@ -89,6 +91,15 @@ class Description:
     versions: dict[str, str] = field(default_factory=dict)
     tensors: dict[str, list[int]] = field(default_factory=dict)
     format: int = 1
+    classifier_pooling: str | None = None
+
+    @property
+    def head_settings(self) -> dict[str, str]:
+        """Those that the heads are made by (`Checkpoint.head_settings`)."""
+        found = {
+            name: getattr(self, name) for name in ("pooler_activation_fn", "classifier_pooling")
+        }
+        return {name: value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -148,9 +159,11 @@ def extract(checkpoint: Checkpoint) -> tuple[Description, StateDict]:
             "changed: give fairseq-train --finetune-from-model with a pretrained checkpoint (and in "
             "meta-training --meta-shared module), or use the checkpoint itself as it is"
         )
-    method, heads = find_method(checkpoint.model_config), task_heads(state)
+    method = find_method(checkpoint.model_config, has_gate=checkpoint.family.is_modern)
+    heads = task_heads(state)
     own = {name: tensor for name, tensor in state.items() if _is_own(name, method)}
-    packed = method.pack(own, list(changed_layers(method, checkpoint.layers, heads)))
+    changed = changed_layers(method, checkpoint.layers, heads, checkpoint.family)
+    packed, settings = method.pack(own, list(changed)), checkpoint.head_settings()
     task = dict(checkpoint.config.get("task", {}))
     task.pop("data", None)
     description = Description(
@@ -161,23 +174,25 @@ def extract(checkpoint: Checkpoint) -> tuple[Description, StateDict]:
         width=checkpoint.body_settings()["encoder_embed_dim"],
         parameters=sum(tensor.numel() for tensor in own.values()),
         heads=heads,
-        pooler_activation_fn=checkpoint.model_config.get("pooler_activation_fn") or "tanh",
+        pooler_activation_fn=settings["pooler_activation_fn"],
+        classifier_pooling=settings.get("classifier_pooling"),
         task=task,
         updates=checkpoint.updates,
         versions={"fairseq_minimodel": __version__, "torch": torch.__version__},
         tensors=_shapes(packed),
         format=FORMAT,
     )
-    if method.changes_heads and not _has_fixed_heads(state, description):
+    if method.changes_heads and not _has_fixed_heads(checkpoint, description):
         description = replace(description, format=1)
     return description, packed
 
 
-def _has_fixed_heads(state: StateDict, description: Description) -> bool:
+def _has_fixed_heads(checkpoint: Checkpoint, description: Description) -> bool:
     """Whether the heads are those that the format says; a run of version 0.1.0 drew others."""
+    state = checkpoint.state
     return all(
         torch.allclose(state[name].float(), tensor, atol=1e-3)  # it may be in half precision
-        for name, tensor in fixed_heads(description).items()
+        for name, tensor in fixed_heads(description, checkpoint.family).items()
         if name.endswith(".weight")
     )
 
@@ -312,8 +327,8 @@ def _shapes(tensors: StateDict) -> dict[str, list[int]]:
 
 
 def _check_labels(path: str | Path, description: Description, owner: Path) -> None:
-    tensor = kind_of({"task": description.task}).head(description.task)
-    head = tensor.removeprefix(CLASSIFICATION_HEADS).partition(".")[0]
+    name = kind_of({"task": description.task}).head(description.task)
+    head = name.removeprefix(CLASSIFICATION_HEADS)
     if head not in description.heads:
         raise unfit(owner, f"has no head {shown(head)}, which its settings name")
     read_labels(path, description.heads[head], str(owner))
@@ -354,11 +369,14 @@ def load_strictly(part: nn.Module, tensors: StateDict, module: TaskModule) -> No
         raise unfit(module.folder / WEIGHTS, reason) from None
 
 
-def changed_layers(method: Method, layers: int, heads: Iterable[str] = ()) -> dict[str, str]:
+def changed_layers(
+    method: Method, layers: int, heads: Iterable[str] = (), family: Family = ROBERTA
+) -> dict[str, str]:
     """The linear layers whose weights a method computes, in a body of so many layers, in order.
 
     Args:
         heads: of the task; they come last, where the method changes them.
+        family: of the body; it says what heads are made of.
 
     Returns: their names in a state dict, with the target that each is (`Method.change`).
     """
@@ -368,22 +386,26 @@ def changed_layers(method: Method, layers: int, heads: Iterable[str] = ()) -> di
         for target in method.targets()
     }
     for head in heads if method.changes_heads else ():
-        names = head_modules(head)
+        names = [one.here for one in family.head_modules(head) if len(one.weight) == 2]
         found |= {name: name.rpartition(".")[2] if "." in name else "" for name in names}
     return found
 
 
-def fixed_heads(description: Description) -> StateDict:
+def fixed_heads(description: Description, family: Family) -> StateDict:
     """The random heads that go with a method that changes them, under their names in a state dict."""
     heads: StateDict = {}
     for head, outputs in description.heads.items():
-        *inner, last = head_modules(head)
-        rows = {**dict.fromkeys(inner, description.width), last: outputs}
-        shapes = [(count, description.width) for count in rows.values()]
-        drawn = fixed_weights(shapes, uniform=description.format == 1)
-        for name, weight in zip(rows, drawn, strict=True):
-            heads[f"{name}.weight"] = weight
-            heads[f"{name}.bias"] = torch.zeros(len(weight))
+        sizes = {"d": description.width, "c": outputs}
+        shapes = {
+            one.here: tuple(sizes[letter] for letter in one.shape)
+            for one in family.head_parameters(head)
+        }
+        matrices = [shape for shape in shapes.values() if len(shape) == 2]
+        drawn = iter(fixed_weights(matrices, uniform=description.format == 1))
+        for name, shape in shapes.items():
+            is_bias = name.endswith("bias")
+            plain = torch.zeros(shape) if is_bias else torch.ones(shape)  # of a LayerNorm
+            heads[name] = next(drawn) if len(shape) == 2 else plain
     return heads
 
 
@@ -402,6 +424,7 @@ def task_heads(state: StateDict) -> dict[str, int]:
     for name in state:
         if (match := CLASSIFICATION_HEAD.match(name)) and name.endswith(".out_proj.weight"):
             heads[match[1]] = state[name].size(0)
-        elif name.removesuffix(".weight") in TOKEN_HEADS:
-            heads[name.removesuffix(".weight")] = state[name].size(0)
+        head = name.partition(".")[0]
+        if head in TOKEN_HEADS and name == output_weight(head, state):
+            heads[head] = state[name].size(0)
     return heads

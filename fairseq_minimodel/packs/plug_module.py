@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..bodies.checkpoint import Checkpoint
-from ..bodies.family import EMBEDDING, TASK_BODY, is_head
+from ..bodies.family import EMBEDDING, TASK_BODY, Family, is_head
 from ..bodies.identity import encode, lineage_of
 from ..bodies.language_side import StateDict
 from ..bodies.surgery import SurgeryReport
@@ -47,31 +47,39 @@ def merge_module(checkpoint: Checkpoint, module: TaskModule) -> tuple[Checkpoint
     """
     check_merges(module)
     check_fits(checkpoint, module)
-    return _with_task(checkpoint, module, dict(merged_tensors(checkpoint.state, module)), {})
+    tensors = merged_tensors(checkpoint.state, module, checkpoint.family)
+    return _with_task(checkpoint, module, dict(tensors), {})
 
 
-def merged_tensors(state: StateDict, module: TaskModule) -> Iterator[tuple[str, Tensor]]:
+def merged_tensors(
+    state: StateDict, module: TaskModule, family: Family
+) -> Iterator[tuple[str, Tensor]]:
     """The tensors, with their names, that differ from the body's once a module is merged into it.
 
     Weights of the body in the type that the body has; heads in float32. One at a time.
     """
     description, method = module.description, module.method
-    base = state | fixed_heads(description) if method.changes_heads else state
-    targets = changed_layers(method, description.layers, description.heads)
+    fixed = fixed_heads(description, family) if method.changes_heads else {}
+    targets = changed_layers(method, description.layers, description.heads, family)
+    base = state | fixed
     shapes = {name: base[f"{name}.weight"].shape for name in targets}
     try:
         for name, own in method.unpack(module.tensors, shapes):
-            weight, bias = base[f"{name}.weight"], base[f"{name}.bias"]
+            weight, bias = base[f"{name}.weight"], base.get(f"{name}.bias")
             with torch.device("meta"):  # filled from the module
                 change = method.change(targets[name], *weight.shape)
             load_strictly(change, own, module)
             exact = torch.promote_types(weight.dtype, torch.float32)
             with torch.no_grad():
                 yield f"{name}.weight", change(weight.to(exact)).to(weight.dtype)
-                yield f"{name}.bias", change.change_bias(bias.to(exact)).to(bias.dtype)
+                if bias is not None:
+                    yield f"{name}.bias", change.change_bias(bias.to(exact)).to(bias.dtype)
     except ValueError as error:
         reason = f"does not hold the {', '.join(method.bits)} that {DESCRIPTION} tells of ({error})"
         raise unfit(module.folder / WEIGHTS, reason) from None
+    for name, tensor in fixed.items():
+        if name.rpartition(".")[0] not in targets:  # a LayerNorm's
+            yield name, tensor
     for name, tensor in module.tensors.items():
         if not is_module_part(name) and name not in method.bits:
             yield name, tensor
@@ -95,7 +103,7 @@ def _with_task(
         **checkpoint.body_settings(),
         "task_module": NONE,
         "freeze": "none",
-        "pooler_activation_fn": module.description.pooler_activation_fn,
+        **module.description.head_settings,
         **settings,
     }
     plugged = checkpoint.replaced({**kept, **made}, _name=checkpoint.family.model, **config)
@@ -107,10 +115,11 @@ def _with_task(
     return plugged, report
 
 
-def changed_names(module: TaskModule) -> set[str]:
-    """The names of the body's tensors that differ once a module is merged into it."""
+def changed_names(state: StateDict, module: TaskModule) -> set[str]:
+    """The names of a body's tensors that differ once a module is merged into it."""
     layers = changed_layers(module.method, module.description.layers)
-    return {f"{name}.{kind}" for name in layers for kind in ("weight", "bias")} | {
+    weights = {f"{name}.{kind}" for name in layers for kind in ("weight", "bias")}
+    return weights & state.keys() | {
         name for name in module.tensors if is_layer_norm(name) and not is_module_part(name)
     }
 

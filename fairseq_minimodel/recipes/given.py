@@ -19,6 +19,7 @@ from ..files.records import read_json
 from ..files.text import TextFile
 from ..interop.hub import local_folder
 from ..interop.import_hf import AGAIN, BODY, CONFIG, PACK, WEIGHTS, sizes_of
+from ..interop.modern_settings import read_modern_settings
 from .options import AdaptOptions
 
 HEADS = ("ForMaskedLM", "ForPreTraining")  # of config.json, where the weights are not at hand
@@ -35,6 +36,7 @@ class Model:
 
     Attributes:
         body: the checkpoint, where it is one already; pack: that of its language, where it has one.
+        architecture: the model of this package that it is, for --arch.
         shape: its sizes.
         settings: of the body, by fairseq's names of its options.
         has_head: whether it has an MLM head that was trained.
@@ -42,6 +44,7 @@ class Model:
 
     body: Path | None
     pack: Path | None
+    architecture: str
     shape: Shape
     settings: Mapping[str, object]
     has_head: bool
@@ -63,7 +66,8 @@ def _of_checkpoint(path: Path, pack: Path | None) -> Model:
     gain = body.state.get(f"{HEAD}layer_norm.weight")
     # of a head that import-hf has made and nobody has trained, all are exactly 1
     has_head = gain is not None and bool((gain != 1).any())
-    return Model(path, pack, shape_of(body), body.body_settings(), has_head)
+    sizes = shape_of(body)
+    return Model(path, pack, body.family.model, sizes, body.body_settings(), has_head)
 
 
 def _of_config(path: Path) -> Model:
@@ -79,7 +83,9 @@ def _of_config(path: Path) -> Model:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error!r}); {AGAIN}") from None
     names = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")
-    shape = Shape(*(settings[f"encoder_{name}"] for name in names), vocabulary)
+    sizes = (settings[f"encoder_{name}"] for name in names)
+    shape = Shape(*sizes, vocabulary, modern=family.is_modern)
+    settings |= read_modern_settings(config, family, shape.layers, path)
     weights = path.with_name(WEIGHTS)
     if weights.is_file():
         with open_safetensors(weights, AGAIN) as tensors:
@@ -88,11 +94,11 @@ def _of_config(path: Path) -> Model:
         classes = config.get("architectures")
         classes = classes if isinstance(classes, list) else []
         has_head = any(str(one).endswith(HEADS) for one in classes)
-    return Model(None, None, shape, settings, has_head)
+    return Model(None, None, family.model, shape, settings, has_head)
 
 
 def _check_family(path: Path, family: Family) -> None:
-    if family.is_modern:
+    if not family.is_tied:
         raise InputError(
             f"{path} is a {family.name}, which adapt cannot take yet: take the steps one by one "
             "(import-hf; prepare; fairseq-train --task language_adaptation --arch "

@@ -99,6 +99,11 @@ class Commands:
         # What MiniPost keeps of the model, and puts on top.
         layers = model.shape.layers
         self.depth, self.new = (max(1, layers // 2), 1) if layers <= 6 else (layers // 3, 2)
+        # A ModernBERT of this depth is to end on a layer that attends to all tokens, if it has one.
+        every = model.settings.get("global_every", 1)
+        tops = range(self.new, layers - self.depth + 1)
+        ends = [new for new in tops if (self.depth + new) % every == 1 % every]
+        self.new = next(iter(ends), self.new)
         self.mini = replace(model.shape, layers=self.depth + self.new)
         self.held_out, self.pairs = 0, options.parallel
         if material.pairs >= FEWEST_PAIRS:
@@ -282,7 +287,7 @@ class Commands:
         update = OVERHEAD + flops / self.machine.rate
         often = max(1, min(updates, round(SECONDS_BETWEEN_CHECKPOINTS / update)))
         command = [
-            TRAIN, data, "--user-dir", PACKAGE, *words, "--arch", "minimodel_roberta",
+            TRAIN, data, "--user-dir", PACKAGE, *words, "--arch", self.model.architecture,
             "--dropout", 0, "--attention-dropout", 0,
             "--batch-size", sequences, "--required-batch-size-multiple", 1,
             "--optimizer", "fused_adam", "--adam-betas", "(0.9,0.98)", "--lr", rate,

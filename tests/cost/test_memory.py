@@ -120,16 +120,16 @@ def test_parameters_gradients_and_optimiser_to_the_byte(name, freeze, auxiliary,
     assert ours.optimiser == bytes_of(kept)
 
 
-@pytest.mark.parametrize("objective", ["classification", "span"])
-def test_parameters_of_a_task_head(objective):
-    shape = SHAPES["wide"]
+@pytest.mark.parametrize("objective", ["classification", "span", "tags"])
+@pytest.mark.parametrize("name", ["wide", "modern, wide"])
+def test_parameters_of_a_task_head(name, objective):
+    shape = SHAPES[name]
     model = build_model(shape, LENGTH, "language")
     if objective == "classification":
         model.register_classification_head("topic", num_classes=5)
-        head = []
     else:
-        head = torch.nn.Linear(shape.width, 2).parameters()
-    everything = [*model.parameters(), *head]
+        model.register_token_head(f"{objective.rstrip('s')}_head", 2 if objective == "span" else 5)
+    everything = list(model.parameters())
     trained = sum(p.numel() for p in everything if p.requires_grad)
     frozen = sum(p.numel() for p in everything) - trained
     assert (trained, frozen) == parameter_count(
@@ -244,18 +244,21 @@ def test_activations_of_fine_tuning(name, objective):
     shape = SHAPES[name]
     model = training_model(shape, "language", attention_dropout=0.0)
     model.register_classification_head("topic", num_classes=5)
-    model.span = torch.nn.Linear(shape.width, 2)
+    model.register_span_head()
     tokens, _ = random_batch(shape, 3, LENGTH)
 
     def forward():
-        head = "topic" if objective == "classification" else None
-        features = model(tokens, features_only=True, classification_head_name=head)[0]
-        return features.sum() if head else model.span(features).sum()
+        if objective == "classification":
+            return model(tokens, classification_head_name="topic")[0].sum()
+        return model(tokens, span_scores=True)[0].sum()
 
     kept = kept_bytes(model, forward)
 
     mask = mask_bytes(shape, 4)
-    ours = activation_bytes(shape, 3, LENGTH, freeze="language", mlm_heads=0, number=4, mask=mask)
+    ours = activation_bytes(
+        shape, 3, LENGTH, freeze="language", mlm_heads=0, scores_tokens=objective == "span",
+        number=4, mask=mask,
+    )  # fmt: skip
     assert ours == pytest.approx(kept, rel=TOLERANCE)
 
 

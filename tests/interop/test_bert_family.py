@@ -16,6 +16,7 @@ from support.bert_models import CLASSES, make_bert, write_vocabulary
 from support.huggingface_models import (
     HARD,
     LANGUAGES,
+    check_symbols,
     generated_texts,
     make_model,
     sampled,
@@ -23,7 +24,7 @@ from support.huggingface_models import (
 )
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_BIAS, POSITIONS, SECOND_TEXT
+from fairseq_minimodel.bodies.family import OUTPUT_BIAS, POSITIONS, SECOND_TEXT
 from fairseq_minimodel.bodies.fit import check_fits
 from fairseq_minimodel.bodies.language_side import LanguageSide
 from fairseq_minimodel.bodies.surgery import extend, truncate
@@ -82,11 +83,7 @@ def hidden_states(model, ids, **options):
 
 
 def test_symbols_are_fairseqs_and_each_is_a_row_of_the_model(imported):
-    symbols = imported.pack.symbols
-    assert symbols[:4] == ["<s>", "<pad>", "</s>", "<unk>"] and symbols[-1] == "<mask>"
-    assert sorted(imported.rows.tolist()) == list(range(len(imported.tokenizer)))
-    embedding = imported.model.get_input_embeddings().weight
-    assert torch.equal(imported.checkpoint.state[EMBEDDING], embedding[imported.rows])
+    check_symbols(imported)
 
 
 def test_logits_hidden_states_and_ids_are_the_models_own(imported):

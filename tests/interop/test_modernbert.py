@@ -7,11 +7,10 @@ import numpy
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.huggingface_models import generated_texts
+from support.huggingface_models import check_symbols, generated_texts
 from support.modern_models import NAMES, make_modern
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.inference.build import build_model
@@ -79,11 +78,7 @@ def imported(tmp_path_factory):
 
 
 def test_symbols_are_fairseqs_and_each_is_a_row_of_the_model(imported):
-    symbols = imported.pack.symbols
-    assert symbols[:4] == ["<s>", "<pad>", "</s>", "<unk>"] and symbols[-1] == "<mask>"
-    assert sorted(imported.rows.tolist()) == list(range(len(imported.tokenizer)))
-    embedding = imported.model.get_input_embeddings().weight
-    assert torch.equal(imported.checkpoint.state[EMBEDDING], embedding[imported.rows])
+    check_symbols(imported)
 
 
 def test_a_text_has_the_ids_hidden_states_and_logits_of_the_model(imported):
@@ -188,7 +183,7 @@ def changed(folder, **settings):
         ({"hidden_size": 64}, "they do not belong together"),
         (
             {"architectures": ["ModernBertForSequenceClassification"]},
-            "no head of a task can be imported yet: give a ModernBertForMaskedLM",
+            "says that the model is a ModernBertForSequenceClassification, and its weights lack",
         ),
     ],
 )
@@ -275,17 +270,6 @@ def test_an_export_comes_in_again_as_the_same_body(imported, exported, tmp_path)
     assert again.body_settings() == imported.checkpoint.body_settings()
     weights = [name for name in again.state if name not in ("encoder.lineage",)]
     assert all(torch.equal(again.state[name], imported.checkpoint.state[name]) for name in weights)
-
-
-def test_a_body_with_the_head_of_a_task_is_not_exported_yet(imported, tmp_path, capsys):
-    head = {"span_head.weight": torch.ones(2, 32), "span_head.bias": torch.zeros(2)}
-    tuned = imported.checkpoint.replaced(imported.checkpoint.state | head)
-    write_checkpoint(tmp_path / "tuned.pt", tuned)
-    arguments = ["--body", tmp_path / "tuned.pt", "--pack", imported.folder / "body/pack"]
-    assert main(["export-hf", *map(str, [*arguments, "--output", tmp_path / "hf"])]) == 2
-    error = capsys.readouterr().err
-    assert f"{tmp_path / 'tuned.pt'} has the head of a task (span_head), and a ModernBERT" in error
-    assert "export the body that it was fine-tuned from" in error
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,6 @@ def test_a_model_of_16_bits_computes_nearly_the_same():
         ({"encoder_attention_heads": 16}, "attention heads of an odd width"),
         ({"global_every": 0}, "--global-every 0: give more than 0"),
         ({"local_rope_theta": -1.0}, "--local-rope-theta -1.0: give more than 0"),
-        ({"task_module": "lora"}, "minimodel_modernbert has no task modules yet: leave it out"),
         ({"auxiliary_head_layers": "5"}, "auxiliary heads after layers 1 to 4"),
     ],
 )

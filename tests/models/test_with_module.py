@@ -6,7 +6,9 @@ import re
 import pytest
 import torch
 from fairseq.models.roberta.model import RobertaModel
-from models.test_minimodel_roberta import SIZES, make_model, random_tokens, trainable
+from models import test_minimodel_modernbert as modern
+from models import test_minimodel_roberta as roberta
+from models.test_minimodel_roberta import SIZES, random_tokens, trainable
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -35,8 +37,32 @@ CASES = {
     "kronecker": {"task_module": "tarp", "tarp_form": "kronecker", "module_targets": ALL},
     "dynamic": {"task_module": "tarp", "tarp_form": "dynamic", "module_targets": ALL},
 }
-TRAIN_NORMS = set(CASES) - {"mask", "lora"}
-EXACT_START = {"lora", "bilinear", "kronecker", "dynamic"}
+MODERN = "modern "
+# of a ModernBERT the weights are those of the default: with the gate
+CASES |= {
+    MODERN + name: {key: value for key, value in one.items() if value != ALL} | {"is_modern": True}
+    for name, one in CASES.items()
+}
+
+
+def of(*names):
+    """Cases of both families by their names."""
+    return {f"{prefix}{name}" for name in names for prefix in ("", MODERN)}
+
+
+TRAIN_NORMS = set(CASES) - of("mask", "lora")
+EXACT_START = of("lora", "bilinear", "kronecker", "dynamic")
+
+
+def make_model(is_modern=False, **settings):
+    if not is_modern:
+        return roberta.make_model(**settings)
+    return modern.make_model(**{**SIZES, **settings}).train()
+
+
+def family(case):
+    """The settings of a plain model of the family of a case."""
+    return {"is_modern": case.startswith(MODERN)}
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -84,15 +110,16 @@ def test_roberta_base_has_the_parameter_counts_of_the_paper(kind, parameters, mo
 
 @pytest.mark.parametrize("case", CASES)
 def test_only_the_module_its_norms_and_its_head_are_trained(case):
-    plain, model = make_classifier(), make_classifier(**CASES[case])
+    plain, model = make_classifier(**family(case)), make_classifier(**CASES[case])
     trained, names = trainable(model), {name for name, _ in plain.named_parameters()}
     parts = {name for name, _ in model.named_parameters() if is_module_part(name)}
     norms = {name for name in names if is_layer_norm(name)}
     heads = {name for name in names if name.startswith("classification_heads.")}
     assert parts and not parts & names
-    assert len(norms) == 2 * (1 + 2 * 4) and len(heads) == 4
+    assert len(norms) == (1 + 1 + 2 * 4 - 1 if case.startswith(MODERN) else 2 * (1 + 2 * 4))
+    assert len(heads) == 4
     expected = parts | (norms if case in TRAIN_NORMS else set())
-    assert trained == (expected if case == "mask" else expected | heads)
+    assert trained == (expected if case in of("mask") else expected | heads)
     # the body's names are those of a plain model, and it loads from there and back
     state = model.state_dict()
     rest = {name for name in state if not is_module_part(name)} - {TASK_BODY, TASK_SETTINGS}
@@ -101,7 +128,8 @@ def test_only_the_module_its_norms_and_its_head_are_trained(case):
 
 @pytest.mark.parametrize("case", sorted(EXACT_START))
 def test_a_plain_body_in_it_gives_the_plain_models_output_to_the_bit(case):
-    plain, model = make_classifier().eval(), make_classifier(**CASES[case]).eval()
+    plain, model = make_classifier(**family(case)), make_classifier(**CASES[case])
+    plain, model = plain.eval(), model.eval()
     if case == "dynamic":  # both by the path of attention on which the projections are called
         for layer in plain.encoder.sentence_encoder.layers:
             layer.self_attn._set_skip_embed_dim_check()
@@ -112,9 +140,10 @@ def test_a_plain_body_in_it_gives_the_plain_models_output_to_the_bit(case):
     assert torch.equal(logits, plain(tokens, classification_head_name=HEAD)[0])
 
 
-def test_a_plain_adapter_starts_as_the_identity_too():
+@pytest.mark.parametrize("case", sorted(of("adapter")))
+def test_a_plain_adapter_starts_as_the_identity_too(case):
     """Its additions of zeros change how tensors lie in memory, and so roundings."""
-    plain, model = make_classifier().eval(), make_classifier(**CASES["adapter"]).eval()
+    plain, model = make_classifier(**family(case)).eval(), make_classifier(**CASES[case]).eval()
     model.load_state_dict(plain.state_dict())
     tokens = random_tokens(12, 7)
     torch.testing.assert_close(model(tokens)[0], plain(tokens)[0], rtol=1e-5, atol=1e-6)
@@ -159,13 +188,15 @@ def test_every_layer_that_is_asked_for_has_its_effect(case):
         for name, module in model.named_modules()
         if name.endswith((".task_weight", ".task_output"))
     }
-    weights = {"mask": 6, "lora": 2, "adapter": 2, "compacter": 2, "compacter++": 1}
-    assert len(modules) == 3 * weights.get(case, 6) + 2 * (case == "mask")
+    parts = {"lora": 2, "adapter": 2, "compacter": 2, "compacter++": 1}
+    every = 7 if case.startswith(MODERN) else 6
+    number = parts.get(case.removeprefix(MODERN), every)
+    assert len(modules) == 3 * number + 2 * (case in of("mask"))
     for name, module in modules.items():
         before = model(tokens, classification_head_name=HEAD)[0]
         with torch.no_grad():
             for parameter in module.parameters():
-                torch.nn.init.normal_(parameter)
+                torch.nn.init.normal_(parameter, std=0.3)
         assert not torch.equal(model(tokens, classification_head_name=HEAD)[0], before), name
 
 
@@ -214,7 +245,7 @@ def test_the_head_under_masks_is_random_and_stays_whatever_the_body_brings():
 def test_it_goes_with_spans_and_with_language_modelling(case):
     model = make_model(**CASES[case], auxiliary_head_layers="2").train()
     model.register_span_head()
-    model.load_state_dict(make_model(auxiliary_head_layers="2").state_dict())
+    model.load_state_dict(make_model(**family(case), auxiliary_head_layers="2").state_dict())
     tokens = random_tokens(12, 7)
     model(tokens, span_scores=True)[0].square().sum().backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
@@ -233,7 +264,8 @@ def test_it_goes_with_spans_and_with_language_modelling(case):
 def test_the_log_charges_the_body(case):
     """By what training computes; what the module computes itself, in small layers, comes on top."""
     sizes = {"encoder_embed_dim": 64, "encoder_ffn_embed_dim": 256}
-    settings = {**CASES[case], "module_targets": ALL, "module_rank": 1}
+    targets = ALL + ",gate" * case.startswith(MODERN)
+    settings = {**CASES[case], "module_targets": targets, "module_rank": 1}
     if "module_reduction" in settings:
         settings["module_reduction"] = 16
     model, tokens = make_classifier(**sizes, **settings).train(), random_tokens(24, 24, 24, 24)
@@ -353,6 +385,10 @@ def test_a_checkpoint_with_a_module_does_not_fit_a_model_without_or_of_other_sha
         ({"task_module": "lora", "module_layers": "4-3"}, "the layers 1 to 4"),
         ({"task_module": "lora", "module_layers": "top"}, "not a list of layers"),
         ({"task_module": "tarp", "module_targets": "fc3"}, "there is no fc3"),
+        (
+            {"task_module": "tarp", "module_targets": "q_proj,gate"},
+            "minimodel_roberta have no gate",
+        ),
         ({"task_module": "lora", "module_rank": 0}, "--module-rank 0 is out of its range"),
         ({"task_module": "mask", "mask_sparsity": 1.0}, "--mask-sparsity 1.0 is out of"),
         ({"task_module": "adapter", "module_reduction": 3}, "--module-reduction 3 does not divide"),
@@ -375,3 +411,67 @@ def test_a_method_says_how_many_parameters_it_adds(case):
     model = make_model(**CASES[case], module_layers="2-3")
     parts = {name: one for name, one in model.named_parameters() if is_module_part(name)}
     assert model.method.count_parameters(4, 16, 32) == sum(one.numel() for one in parts.values())
+
+
+@pytest.mark.parametrize("case", sorted(one for one in CASES if one.startswith(MODERN)))
+def test_a_modernbert_gets_as_many_parameters_as_the_formulas_say(case):
+    """d = 16, f = 32, 4 layers; of attention 4 weights d x d; of the rest 2 f x d, 1 d x f."""
+    d, f, rank = 16, 32, {"module_rank": 3} if case not in of("lora") else {}
+    model = make_model(**{**CASES[case], **rank})
+    added = {name: one for name, one in model.named_parameters() if is_module_part(name)}
+    outputs, inputs = 4 * d + f + f + d, 4 * d + d + d + f  # summed over the weights of a layer
+    sides, squares, r = outputs + inputs, 4 * d * d + 3 * d * f, 3
+    n, narrow = 4, d // 2  # of compacter
+    hypercomplex = 2 * (d + narrow) + narrow + d
+    expected = {
+        "adapter": 4 * 2 * (2 * d * 4 + 4 + d),
+        "compacter": 4 * 2 * hypercomplex + n**3,
+        "compacter++": 4 * hypercomplex + n**3,
+        "mask": 4 * squares,
+        "lora": 4 * 2 * 2 * (d + d),  # rank 2, of queries and values
+        "bilinear": 4 * 2 * r * sides,
+        "kronecker": 4 * 2 * (7 * n**3 + r * sides),
+        "dynamic": 4 * (r * sides + r * inputs + r * r * inputs + r * outputs),
+    }[case.removeprefix(MODERN)]
+    assert sum(one.numel() for one in added.values()) == expected
+    assert count(model, norms=True) == (d * (1 + 1 + 2 * 4 - 1) if case in TRAIN_NORMS else 0)
+
+
+@pytest.mark.parametrize("case", ["adapter", "compacter", "kronecker", "mask"])
+def test_a_layer_of_a_modernbert_computes_the_formula(case):
+    """x + A(attention(norm x)), then x + A(W2 (gelu(W1 x) * V x)): A the adapter, W as it counts."""
+    model = make_model(**CASES[MODERN + case]).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if is_module_part(name) and "scores" not in name:
+                parameter.normal_(std=0.3)
+    layer = model.encoder.sentence_encoder.layers[1]
+    got = {}
+    layer.register_forward_hook(lambda _, inputs, output: got.update(x=inputs[0], y=output))
+    layer.self_attn.out_proj.register_forward_pre_hook(
+        lambda _, inputs: got.update(mixed=inputs[0])
+    )
+    tokens = random_tokens(12)
+    with torch.inference_mode():
+        model(tokens)
+        weights = {}
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "gate", "fc2"):
+            part = layer.self_attn if "proj" in name else layer
+            linear = getattr(part, name)
+            weights[name] = linear.weight
+            if hasattr(linear, "task_weight"):
+                assert not torch.equal(weights[name], linear.kept_weight)
+
+        def adapted(place, x):
+            return place.task_output(x) if hasattr(place, "task_output") else x
+
+        def norm(x, module):
+            x = x - x.mean(-1, keepdim=True)
+            return x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt() * module.weight
+
+        x = got["x"]
+        x = x + adapted(layer.self_attn, got["mixed"] @ weights["out_proj"].T)
+        normed = norm(x, layer.final_layer_norm)
+        inner = torch.nn.functional.gelu(normed @ weights["fc1"].T) * (normed @ weights["gate"].T)
+        x = x + adapted(layer.fc2, inner @ weights["fc2"].T)
+        torch.testing.assert_close(got["y"], x, rtol=1e-5, atol=1e-5)

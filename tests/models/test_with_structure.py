@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from models import test_minimodel_modernbert as modern
 from models.test_minimodel_roberta import make_model, random_tokens, trainable
 
 from fairseq_minimodel.errors import InputError
@@ -13,6 +14,7 @@ from fairseq_minimodel.modules.tams import Cell
 from fairseq_minimodel.packs.module import is_layer_norm
 
 KINDS = ("tams", "tarp+tams")
+MODERN = {"max_positions": 24, "encoder_layers": 4, "encoder_ffn_embed_dim": 32}
 EMBEDDING = "encoder.sentence_encoder.task_shared.embedding"
 
 
@@ -43,6 +45,26 @@ def test_the_start_is_the_plain_model(kind, training):
     model.load_state_dict(plain.state_dict())
     tokens = random_tokens(12, 7)
     torch.testing.assert_close(model(tokens)[0], plain(tokens)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_start_over_a_modernbert_is_the_plain_model(kind):
+    plain, model = modern.make_model(**MODERN), make_modern(kind)
+    model.load_state_dict(plain.state_dict())
+    tokens = random_tokens(12, 7)
+    torch.testing.assert_close(model(tokens)[0], plain(tokens)[0], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(with_effect(model)(tokens)[0], plain(tokens)[0], rtol=0.1)
+
+
+@pytest.mark.parametrize("width", [4, 8])
+def test_cells_over_a_modernbert_have_as_many_parameters_as_the_formula_says(width):
+    """A cell: 2 projections down, 1 up; 9 edges of a linear, a gated and 2 convolutional layers."""
+    model = modern.make_model(task_module="tams", structure_width=width, **MODERN)
+    parts = [one for name, one in model.named_parameters() if is_module_part(name)]
+    edge = (1 + 2 + 3 + 5) * width**2 + (1 + 2 + 1 + 1) * width
+    cell = 2 * (16 * width + width) + (16 * width + 16) + 9 * edge
+    controller = 16 * 128 + 128 + 128 * 54 + 54
+    assert sum(one.numel() for one in parts) == 4 * cell + controller
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -134,8 +156,14 @@ def test_the_controller_learns_through_the_choice():
         assert parameter.grad.any(), name
 
 
+def make_modern(kind):
+    return modern.make_model(task_module=kind, structure_width=8, **MODERN)
+
+
+@pytest.mark.parametrize("make", [make, make_modern])
 @pytest.mark.parametrize("kind", KINDS)
-def test_padding_changes_nothing(kind):
+def test_padding_changes_nothing(make, kind):
+    """Nor does a neighbour: convolutions run over the places of a text."""
     model = with_effect(make(kind)).eval().double()  # large weights let roundings grow
     structure_of(model).embedding.normal_()
     tokens = random_tokens(12, 7)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from fairseq_minimodel.bodies.family import ROBERTA
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.modules.mask import fixed_weights
 from fairseq_minimodel.packs.module import fixed_heads, load_module, structure_of
@@ -131,7 +132,7 @@ def test_masks_bring_the_head_of_their_format(folder):
     drawn = []
     for form in ({}, {"format": 2}):
         (folder / "module.json").write_text(json.dumps({**description, **form}))
-        heads = fixed_heads(load_module(folder).description)
+        heads = fixed_heads(load_module(folder).description, ROBERTA)
         drawn.append(heads["classification_heads.sentence_classification_head.dense.weight"])
     assert torch.equal(drawn[0], fixed_weights([(4, 4)], uniform=True)[0])
     assert torch.equal(drawn[1], fixed_weights([(4, 4)])[0])

@@ -8,16 +8,23 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import fairseq_minimodel
+from fairseq_minimodel.bodies.checkpoint import read_checkpoint
+from fairseq_minimodel.bodies.language_side import is_language_side
 from fairseq_minimodel.cli import build_parser, main
 from fairseq_minimodel.cost.flops import Shape, masked_lm_flops
 from fairseq_minimodel.errors import InputError
+from fairseq_minimodel.interop.sentence_transformers import write_sentence_settings
 from fairseq_minimodel.recipes import adapt as verb
+from fairseq_minimodel.recipes import plan as planning
 from fairseq_minimodel.recipes import run as runner
+from fairseq_minimodel.recipes import steps
 from fairseq_minimodel.recipes.adapt import adapt
 from fairseq_minimodel.recipes.given import Machine, Material, Model, read_model
 from fairseq_minimodel.recipes.options import AdaptOptions
@@ -33,7 +40,7 @@ TEXT = 5e6
 
 
 def model(has_head=True):
-    return Model(None, None, SHAPE, SETTINGS, has_head)
+    return Model(None, None, "minimodel_roberta", SHAPE, SETTINGS, has_head)
 
 
 def options(**changes):
@@ -186,6 +193,24 @@ def test_every_command_of_a_plan_is_one(has_head):
             assert words[0] == "fairseq-train"
 
 
+@pytest.mark.parametrize(
+    ("layers", "every", "top"), [(22, 3, 10), (5, 3, 4), (22, 1, 9), (2, 3, 2)]
+)
+def test_a_modernbert_is_trained_as_one_up_to_a_layer_that_attends_to_all(layers, every, top):
+    shape = replace(SHAPE, layers=layers, modern=True)
+    settings = {**SETTINGS, "local_attention": 64, "global_every": every}
+    modern = Model(None, None, "minimodel_modernbert", shape, settings, True)
+    given = options(method="minipost", source_text=[Path("en.txt")], budget="10h")
+    plan = make_plan(given, modern, material(source_text=TEXT), MACHINE)
+    lines = {step.name: step.line for step in plan.steps}
+    depth = layers // 2 if layers <= 6 else layers // 3
+    assert f" --depth {depth} --new-layers {top - depth} " in lines["extend"]
+    assert f" --encoder-layers {top} " in lines["post"]
+    assert f" --local-attention 64 --global-every {every} " in lines["post"]
+    for name in ("post", "trained"):
+        assert " --arch minimodel_modernbert " in lines[name]
+
+
 # ---- a tiny model and text
 
 
@@ -193,6 +218,7 @@ def test_every_command_of_a_plan_is_one(has_head):
 def given(tmp_path_factory):
     """A folder with a tiny RoBERTa, text in its language and another, and pairs of lines."""
     from support.huggingface_models import make_model
+    from support.modern_models import make_modern
 
     pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("given")
@@ -205,6 +231,12 @@ def given(tmp_path_factory):
         (folder / "table.csv").write_text("id,text\n1,Ein Satz\n2,Noch einer\n")
         if name == "en":
             make_model(folder / "tiny", "roberta fast", lines, size=400)
+            make_modern(
+                folder / "modern", lines, size=400, max_position_embeddings=32,
+                global_attn_every_n_layers=2, local_rope_theta=500.0,
+            )  # fmt: skip
+            vectors = {"sentence_pooling": "mean", "sentence_normalise": True}
+            write_sentence_settings(folder / "modern", {**vectors, "sentence_length": 32}, 32, 32)
     return folder
 
 
@@ -229,6 +261,11 @@ def test_what_a_model_is_told_by_its_files(given, joint_checkpoint):
     tiny = read_model(str(given / "tiny"))
     assert tiny.has_head and tiny.shape.layers == 3 and tiny.shape.width == 32
     assert tiny.settings["max_positions"] == 64 and tiny.settings["layer_norm_eps"] == 1e-5
+    modern = read_model(str(given / "modern"))
+    assert modern.architecture == "minimodel_modernbert" and modern.has_head
+    assert modern.shape.modern and modern.shape.layers == 5
+    assert modern.settings["max_positions"] == 32 and modern.settings["global_every"] == 2
+    assert modern.settings["local_rope_theta"] == 500 and modern.settings["local_attention"] == 8
     body = read_model(str(joint_checkpoint))
     assert body.body == joint_checkpoint and body.has_head and body.shape.layers == 3
 
@@ -470,3 +507,43 @@ def test_a_tiny_model_in_another_language(given, tmp_path, capfd):
     trained = fairseq_minimodel.load(adapted.body, adapted.pack)
     assert tokenizer.convert_ids_to_tokens(ids[0])[1:-1] == trained.tokenize([sentence])[0]
     assert loaded(ids).logits.shape == (1, ids.size(1), len(tokenizer))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["standard", "minipost", "sentence-vectors"])
+def test_a_tiny_modernbert_in_another_language(how, given, tmp_path, monkeypatch):
+    """What is trained is the language side, over a body that stays as it is by bits."""
+    for name, value in (("MOST_EPOCHS", 1), ("FEWEST_UPDATES", 5)):
+        monkeypatch.setattr(planning, name, value)
+    monkeypatch.setattr(steps, "LONGEST", 1_000)  # how busy the machine is changes nothing
+    kind = {"kind": how, "method": "auto"} if how == "sentence-vectors" else {"method": how}
+    wanted = arguments(
+        given, tmp_path / "out", model=str(given / "modern"), source_text=given / "en.txt",
+        budget="1h", **kind,
+    )  # fmt: skip
+    adapted = fairseq_minimodel.adapt(**wanted)
+    packs = [row["pack"] for row in adapted.scores if row["kind"] == "retrieval"]
+    assert [Path(pack).name for pack in packs] == ["de-start", "de"]
+    start, trained = (
+        read_checkpoint(tmp_path / "out" / name).state
+        for name in ("started/model.pt", "trained/checkpoint_last.pt")
+    )
+    assert start.keys() == trained.keys()
+    for name, tensor in trained.items():
+        learns = is_language_side(name) and not (how == "sentence-vectors" and "bias" in name)
+        assert torch.equal(tensor, start[name]) != learns, name
+    if how == "minipost":  # what was put on top is of step 1b alone
+        bottom, body = read_checkpoint(tmp_path / "out/post/checkpoint_last.pt"), adapted.body
+        for name, tensor in read_checkpoint(body).state.items():
+            if ".layers.0." in name or ".layers.1." in name:
+                assert torch.equal(bottom.state[name], tensor), name
+    from transformers import AutoModel, AutoTokenizer
+
+    [folder] = adapted.models
+    sentence = (given / "de.txt").read_text().split("\n")[0]
+    ids = AutoTokenizer.from_pretrained(folder)(sentence, return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        hidden = AutoModel.from_pretrained(folder)(ids).last_hidden_state
+    ours = fairseq_minimodel.load(adapted.body, adapted.pack)
+    expected = torch.nn.functional.normalize(hidden.mean(1)).numpy()
+    assert ours.encode([sentence]) == pytest.approx(expected, abs=1e-5)

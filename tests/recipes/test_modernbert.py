@@ -10,8 +10,14 @@ from conftest import LENGTH, OPTIMISER, USER_DIR, run, state_of, train, write_co
 import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
 from fairseq_minimodel.bodies.language_side import EMBEDDING, is_language_side
+from fairseq_minimodel.bodies.training_files import symbols_of
+from fairseq_minimodel.cli import main
 from fairseq_minimodel.inference.build import build_model
+from fairseq_minimodel.inference.switch import SwitchedBody
+from fairseq_minimodel.modules.method import is_module_part
+from fairseq_minimodel.packs.module import is_head, is_layer_norm, load_module
 from fairseq_minimodel.packs.pack import load_pack
+from fairseq_minimodel.packs.plug_module import merge_module, plug_module
 
 ARCH = ["--arch", "minimodel_modernbert"]
 MODEL = [
@@ -248,6 +254,24 @@ def test_it_is_scored_and_loaded_in_another_language(classifier, pack, tmp_path)
     assert row["accuracy"] == pytest.approx(hits / 24), row
 
 
+def test_it_goes_to_the_library_in_another_language(classifier, pack, tmp_path):
+    """With the same scores, as a classifier and nothing else."""
+    transformers = pytest.importorskip("transformers")
+    verb("export-hf", "--body", classifier, "--pack", pack, "--output", tmp_path / "hf")
+    kind = transformers.AutoModelForSequenceClassification
+    model, info = kind.from_pretrained(tmp_path / "hf", output_loading_info=True)
+    assert not any(info.values()) and list(model.config.id2label.values()) == [
+        "same", "other", "neither",
+    ]  # fmt: skip
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    ours = fairseq_minimodel.load(classifier, languages=pack)
+    pairs = [("wort1 wort2", "wort3"), ("wort9", "wort5 wort6 wort7")]
+    for pair, found in zip(pairs, ours.predict(pairs), strict=True):
+        with torch.inference_mode():
+            shares = model.eval()(**tokenizer(*pair, return_tensors="pt")).logits[0].softmax(-1)
+        assert list(found.probabilities.values()) == pytest.approx(shares.tolist(), abs=1e-5)
+
+
 def test_words_are_predicted_and_perplexity_is_measured_in_another_language(joint, pack, tmp_path):
     model = fairseq_minimodel.load(joint, languages=pack)
     [[found]] = model.fill_mask(["wort1 <mask> wort3"], top=80)
@@ -258,7 +282,79 @@ def test_words_are_predicted_and_perplexity_is_measured_in_another_language(join
     assert "bits" in said
 
 
-def test_what_does_not_go_yet_is_one_sentence(joint, source_data, tmp_path):
+# ---- task modules
+
+MODULES = {
+    "compacter": ["--module-reduction", "2"],
+    "lora": ["--module-rank", "2"],
+    "mask": ["--module-layers", "2-3", "--weight-decay", "0"],
+    "tarp": ["--tarp-form", "kronecker"],
+    "tarp+tams": ["--structure-width", "8"],
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_task_module_is_trained_over_a_body_that_stays_by_bits(
+    name, joint, pair_data, pack, tmp_path
+):
+    """It computes the same from its folder: in the body, merged, switched to, and by `evaluate`."""
+    train(
+        pair_data, tmp_path / "run", "--task", "sentence_prediction", "--criterion",
+        "sentence_prediction", *MODEL, "--num-classes", "3", "--init-token", "0", "--task-module",
+        name, *MODULES[name], "--finetune-from-model", joint, "--save-interval-updates", "2",
+        "--disable-validation",
+    )  # fmt: skip
+    before = state_of(joint)
+    halfway = state_of(tmp_path / "run/checkpoint_1_2.pt")
+    last = tmp_path / "run/checkpoint_last.pt"
+    for part, tensor in state_of(last).items():
+        is_same = torch.equal(tensor, halfway[part])
+        if is_layer_norm(part) and name not in ("mask", "lora"):
+            assert not is_same and not torch.equal(tensor, before[part]), part
+        elif part in before:
+            assert torch.equal(tensor, before[part]), part
+        elif is_head(part) and not is_module_part(part):
+            assert is_same == (name == "mask"), part
+        elif is_module_part(part) and "task_shared" not in part and ".edges." not in part:
+            assert not is_same, part
+    changed = {part for part in state_of(last) if ".task_weight." in part and ".gate." in part}
+    assert bool(changed) == (name in ("mask", "tarp", "tarp+tams"))
+
+    folder = tmp_path / "module"
+    assert main(["module", "--checkpoint", str(last), "--output", str(folder)]) == 0
+    body, module, trained = read_checkpoint(joint), load_module(folder), read_checkpoint(last)
+    symbols, tokens = symbols_of(body), torch.tensor([[0, 9, 12, 30, 2], [0, 11, 2, 1, 1]])
+
+    def logits(model):
+        head = {"classification_head_name": "sentence_classification_head"}
+        with torch.inference_mode():
+            return model(tokens, **head)[0]
+
+    models = [build_model(plug_module(body, module)[0], symbols)]
+    if module.method.why_not_merged is None:
+        models.append(build_model(merge_module(body, module)[0], symbols))
+        models.append(SwitchedBody(body, symbols, {"pairs": module}).switch("pairs"))
+    expected = logits(build_model(trained, symbols))
+    for model in models:
+        torch.testing.assert_close(logits(model), expected, rtol=1e-5, atol=1e-6)
+    plain = {
+        **trained.state,
+        **{part: one for part, one in before.items() if part in trained.state},
+    }
+    plain = {part: one for part, one in plain.items() if "task_" not in part}
+    plain = trained.replaced(plain, task_module="none")
+    if name != "mask":  # whose head is another
+        assert not torch.allclose(logits(build_model(plain, symbols)), expected, atol=1e-6)
+
+    test = write_pairs(tmp_path / "test.tsv", [f"wort{index}" for index in range(70)], 4, 24)
+    options = ["--text-columns", "premise", "hypothesis", "--json", str(tmp_path / "scores")]
+    for words in (["--body", str(joint), "--module", str(folder)], ["--body", str(last)]):
+        assert main(["evaluate", *words, "--test", str(pack), str(test), *options]) == 0
+    saved, whole = json.loads((tmp_path / "scores").read_text())
+    assert saved["examples"] == 24 and saved["accuracy"] == whole["accuracy"]
+
+
+def test_what_does_not_go_is_one_sentence(joint, source_data, tmp_path):
     fairseq = [
         "fairseq-train",
         source_data,
@@ -276,10 +372,6 @@ def test_what_does_not_go_yet_is_one_sentence(joint, source_data, tmp_path):
     adapting = [*fairseq, "--task", "language_adaptation", *LENGTH, "--base-checkpoint", joint]
     refused([*adapting, *other], *words)
     refused([*tuning, *MODEL, "--local-attention", "16"], str(joint), "give --local-attention 8")
-    refused([*tuning, *MODEL, "--task-module", "lora"], "has no task modules yet: leave it out")
-    (tmp_path / "text").write_text("a\n")
-    options = ["--language", "de", "--text", tmp_path / "text", "--output", tmp_path / "out"]
-    refused(["fairseq-minimodel", "adapt", "--model", joint, *options], "adapt cannot take yet")
 
 
 def test_a_roberta_is_refused_by_a_run_of_modernbert(joint_checkpoint, source_data, tmp_path):

@@ -13,6 +13,8 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 import sentencepiece
 import torch
 
+from fairseq_minimodel.bodies.family import EMBEDDING
+
 LANGUAGES = ("ar", "de", "el", "en", "hi", "ru", "sw", "tr", "vi")
 SIZES = {
     "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48,
@@ -142,3 +144,17 @@ def _byte_level(folder, texts, size, fast):
         (folder / "vocab.json").unlink(missing_ok=True)
         (folder / "merges.txt").unlink(missing_ok=True)
     return tokenizer
+
+
+def check_symbols(imported):
+    """The symbols of an imported model are fairseq's, and each is a row of the model.
+
+    Args:
+        imported: with model and tokenizer, as the library has them; pack and checkpoint, ours; rows,
+            theirs of ours.
+    """
+    symbols = imported.pack.symbols
+    assert symbols[:4] == ["<s>", "<pad>", "</s>", "<unk>"] and symbols[-1] == "<mask>"
+    assert sorted(imported.rows.tolist()) == list(range(len(imported.tokenizer)))
+    embedding = imported.model.get_input_embeddings().weight
+    assert torch.equal(imported.checkpoint.state[EMBEDDING], embedding[imported.rows])
