@@ -254,24 +254,6 @@ def test_it_is_scored_and_loaded_in_another_language(classifier, pack, tmp_path)
     assert row["accuracy"] == pytest.approx(hits / 24), row
 
 
-def test_it_goes_to_the_library_in_another_language(classifier, pack, tmp_path):
-    """With the same scores, as a classifier and nothing else."""
-    transformers = pytest.importorskip("transformers")
-    verb("export-hf", "--body", classifier, "--pack", pack, "--output", tmp_path / "hf")
-    kind = transformers.AutoModelForSequenceClassification
-    model, info = kind.from_pretrained(tmp_path / "hf", output_loading_info=True)
-    assert not any(info.values()) and list(model.config.id2label.values()) == [
-        "same", "other", "neither",
-    ]  # fmt: skip
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
-    ours = fairseq_minimodel.load(classifier, languages=pack)
-    pairs = [("wort1 wort2", "wort3"), ("wort9", "wort5 wort6 wort7")]
-    for pair, found in zip(pairs, ours.predict(pairs), strict=True):
-        with torch.inference_mode():
-            shares = model.eval()(**tokenizer(*pair, return_tensors="pt")).logits[0].softmax(-1)
-        assert list(found.probabilities.values()) == pytest.approx(shares.tolist(), abs=1e-5)
-
-
 def test_words_are_predicted_and_perplexity_is_measured_in_another_language(joint, pack, tmp_path):
     model = fairseq_minimodel.load(joint, languages=pack)
     [[found]] = model.fill_mask(["wort1 <mask> wort3"], top=80)
