@@ -81,7 +81,14 @@ class Aligned(Rule):
         means = self.weights[self.found] @ self.pair.rows.numpy()
         rows[self.found] = torch.from_numpy(means.astype(np.float32))
         others = [row for row in missing if row not in found]
-        return self.fallback.fill(rows, others, replace(report, aligned=len(found)))
+        report = replace(report, aligned=len(found))
+        try:
+            return self.fallback.fill(rows, others, report)
+        except InputError as error:  # no row that is known is in the text
+            logger.info("rows without a translation are the mean of all: %s", error)
+            mean = Mean(self.pair, self.generator)
+            rows[others] = mean.make_rows()[others]
+            return mean.fill(rows, others, report)
 
 
 def align(translations: Translations, shape: tuple[int, int]) -> scipy.sparse.csr_array:

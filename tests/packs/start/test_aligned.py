@@ -136,6 +136,18 @@ def test_without_a_text_the_other_rows_are_the_mean(pair):
     assert (report.copied, report.aligned, report.combined, report.drawn) == (2, 1, 8, 0)
 
 
+def test_where_the_text_has_no_known_row_the_others_are_the_mean(pair):
+    counts = counts_for(("▁e3", "▁f0", 3.0))
+    vectors = TokenVectors(torch.randn(3, 4), TARGET[5:8], "T")  # neither aligned nor copied
+    generator = torch.Generator().manual_seed(1)
+    side, report = Aligned(pair, generator, counts, Focus(pair, generator, vectors)).start()
+    rows = torch.cat([side.embedding, side.bias[:, None]], dim=1)
+    for symbol in ("▁f1", "▁f8"):
+        torch.testing.assert_close(rows[TARGET.index(symbol)], pair.rows.mean(0))
+    assert torch.equal(rows[TARGET.index("▁f0")], pair.rows[SOURCE.index("▁e3")])
+    assert (report.copied, report.aligned, report.combined, report.drawn) == (2, 1, 8, 0)
+
+
 def test_the_verb_names_the_rules_that_there_are():
     assert tuple(RULES) == NAMES
 
