@@ -65,5 +65,9 @@ def device() -> str | None:
     return option(None, "of PyTorch (default: a GPU if there is one)")
 
 
+def bfloat16() -> bool:
+    return option(False, "weights and computation in bfloat16", name="bf16")
+
+
 def max_tokens() -> int:
     return option(8192, "tokens per batch, padding included", at_least=1)

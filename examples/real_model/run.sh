@@ -145,7 +145,7 @@ score() { # score TASK LANGUAGE COLUMNS PACK...: of each seed the body, in the s
     done
     # shellcheck disable=SC2086
     fairseq-minimodel evaluate --body "$OUT/$1:$seed/checkpoint_last.pt" "${packs[@]}" \
-      --text-columns $3 --label-column label --json "$OUT/scores/$1:$seed:$2.json"
+      --text-columns $3 --label-column label --bf16 --json "$OUT/scores/$1:$seed:$2.json"
   done
 }
 packs_of() { # packs_of LANGUAGE: its starts, and what was trained
@@ -155,7 +155,7 @@ retrieve() { # retrieve LANGUAGE
   local pack packs=()
   while read -r pack; do packs+=(--pack "$pack"); done < <(packs_of "$1")
   fairseq-minimodel retrieve --body "$body" --source-pack "$english" "${packs[@]}" --layer 6 \
-    --data "$DATA/parallel/tatoeba" --json "$OUT/scores/tatoeba:$1.json"
+    --data "$DATA/parallel/tatoeba" --bf16 --json "$OUT/scores/tatoeba:$1.json"
 }
 perplexity() { # perplexity LANGUAGE: in the full model, under the head that Standard trained
   local pack packs=()
@@ -163,7 +163,7 @@ perplexity() { # perplexity LANGUAGE: in the full model, under the head that Sta
     packs+=(--pack "$pack" "$OUT/tests/sib200-$1.jsonl")
   done < <(packs_of "$1")
   fairseq-minimodel perplexity --body "$OUT/head:standard/checkpoint_last.pt" "${packs[@]}" \
-    --json "$OUT/scores/perplexity:$1.json"
+    --bf16 --json "$OUT/scores/perplexity:$1.json"
 }
 
 is_compared() { [[ " $COMPARED " = *" $1 "* ]]; }

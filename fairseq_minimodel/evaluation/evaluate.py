@@ -145,6 +145,7 @@ def evaluate(
     mix_steps: int = 10,
     mix_batch: int = 32,
     centroids: tuple[Path, Path] | None = None,
+    bfloat16: bool = False,
     **options: Any,
 ) -> list[Row]:
     """Score fine-tuned bodies in the languages of packs, and print a table.
@@ -167,6 +168,7 @@ def evaluate(
         languages: codes to take; None: of every pack.
         max_tokens: tokens per batch, padding included.
         device: of PyTorch; None: a GPU if there is one.
+        bfloat16: compute in bfloat16, which moves a score a little, and which its row says.
         output: where to write the scores as JSON; None: nowhere.
         mix: packs that are mixed with that of each test, or modules that are mixed with each of
             `modules`, for classification (`kinds/mixture.py`).
@@ -189,7 +191,7 @@ def evaluate(
     """
     if output:
         check_file(output, SCORES)
-    batches = Batches(max_tokens, ready_device(device))
+    batches = Batches(max_tokens, ready_device(device), bfloat16=bfloat16)
     subjects = list(_subjects(bodies, modules))
     trained = _kind(subjects)
     kind = _kind_of_centroids(trained, subjects) if centroids else trained
@@ -215,7 +217,7 @@ def evaluate(
             settings = [split, sorted(options.items()), solver.settings]
             if mixed:
                 files, settings = (*files, *mixed.files), [*settings, mixed.mixing]
-            key = _key(files, *settings)
+            key = _key(files, *settings, *batches.rounding)
             if key in done:
                 logger.info("%s: %s is there already", output, language)
                 rows.append(done[key])
@@ -229,7 +231,7 @@ def evaluate(
             if labelled:
                 row["centroids"] = {"pack": str(labelled.pack.folder), "data": labelled.name}
             row["unfit_body"] = any(pack is one for one in unfit)
-            rows.append(row | {"left_out": case.left_out, "inputs": key})
+            rows.append(row | batches.rounding | {"left_out": case.left_out, "inputs": key})
             if output:
                 _write_row(output, rows[-1])
     title = split if benchmark is None else f"{benchmark} {split}"
@@ -242,6 +244,8 @@ def evaluate(
     how = [_weights(row) for row in rows if "mixture" in row]
     if labelled:
         how.append(f"by the nearest centroid of {len(labelled.rows)} examples of {labelled.name}")
+    if bfloat16:
+        how.append("computed in bfloat16")
     print("\n".join([table, *notes_of(kind, rows, [*left_out, *how])]))
     return rows
 

@@ -7,7 +7,7 @@ from ..corpus.options import ANSWERED, LABELLED, TAGGED, bad_offsets
 from ..inference.options import mix, mix_batch, mix_steps
 from ..kinds import SIMILARITIES, UNKNOWN_TAGS
 from ..kinds.window_options import MAX_ANSWER, recorded_window
-from ..options import REQUIRED, body, device, json_file, labels, max_tokens, option
+from ..options import REQUIRED, bfloat16, body, device, json_file, labels, max_tokens, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,7 @@ class EvaluateOptions:
     bad_offsets: str = bad_offsets()
     max_tokens: int = max_tokens()
     device: str | None = device()
+    bfloat16: bool = bfloat16()
     output: Path | None = json_file()
 
 
@@ -115,6 +116,7 @@ class RetrieveOptions:
     neighbours: int = option(10, "of CSLS", at_least=1)
     max_tokens: int = max_tokens()
     device: str | None = device()
+    bfloat16: bool = bfloat16()
     output: Path | None = json_file()
 
 
@@ -135,4 +137,5 @@ class PerplexityOptions:
     seed: int = option(1, "of the masks", at_least=0)
     max_tokens: int = max_tokens()
     device: str | None = device()
+    bfloat16: bool = bfloat16()
     output: Path | None = json_file()

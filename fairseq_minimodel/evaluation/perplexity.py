@@ -38,6 +38,7 @@ def perplexity(
     device: str | None = None,
     output: str | Path | None = None,
     field: str = PerplexityOptions.field,
+    bfloat16: bool = False,
 ) -> list[Row]:
     """MLM loss and perplexity of a body in the language of each pack; print a table.
 
@@ -54,7 +55,7 @@ def perplexity(
         raise InputError(f"--seed {seed}: give 0 or more")
     if output:
         check_file(output, SCORES, body, *(text for _, text in tests))
-    batches = Batches(max_tokens, ready_device(device))
+    batches = Batches(max_tokens, ready_device(device), bfloat16=bfloat16)
     checkpoint = read_checkpoint(body)
     if depth is not None:
         checkpoint, _ = truncate(checkpoint, depth)
@@ -68,7 +69,7 @@ def perplexity(
         lines, language = read_lines(text, field), pack.description.language
         facts = solver.score(speaker_of(checkpoint, pack, batches), lines, str(text))
         row = row_of(KIND, facts, language, str(pack.folder), str(text))
-        rows.append(row | {"depth": checkpoint.layers})
+        rows.append(row | {"depth": checkpoint.layers} | batches.rounding)
     print(score_table(KIND, rows))
     if output:
         write_json(output, rows, SCORES)

@@ -47,6 +47,7 @@ def retrieve(
     device: str | None = None,
     output: str | Path | None = None,
     parallel: tuple[str | Path, str | Path] | None = None,
+    bfloat16: bool = False,
 ) -> list[Row]:
     """Find translations by a body's hidden states in the language of each pack; print a table.
 
@@ -62,7 +63,7 @@ def retrieve(
     """
     if output:
         check_file(output, SCORES, body)
-    batches = Batches(max_tokens, ready_device(device))
+    batches = Batches(max_tokens, ready_device(device), bfloat16=bfloat16)
     checkpoint = read_checkpoint(body)
     layer, longest = vectors_of(checkpoint, layer)
     source, targets = load_pack(source_pack), [load_pack(pack) for pack in packs]
@@ -98,7 +99,8 @@ def retrieve(
             truncated=cut + also,
             accuracies=compare(own, other, similarities, neighbours),
         )
-        rows.append(row_of(KIND, facts, language, str(pack.folder), ", ".join(split.files)))
+        row = row_of(KIND, facts, language, str(pack.folder), ", ".join(split.files))
+        rows.append(row | batches.rounding)
     print(_table(rows))
     if output:
         write_json(output, rows, SCORES)

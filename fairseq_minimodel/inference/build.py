@@ -15,6 +15,7 @@ from ..bodies.identity import encode
 from ..bodies.language_side import LanguageSide
 from ..bodies.surgery import head_layers
 from ..errors import InputError
+from ..kinds.batches import Batches
 from ..models.config import dictionary_of, model_class
 from ..models.minimodel_roberta import MiniModelRoberta
 from ..modules.method import NONE
@@ -25,7 +26,7 @@ from ..vocabulary.symbols import fingerprint
 
 
 def build_model(
-    checkpoint: Checkpoint, symbols: Sequence[str], device: str = "cpu"
+    checkpoint: Checkpoint, symbols: Sequence[str], batches: Batches | None = None
 ) -> MiniModelRoberta:
     """The checkpoint's model in evaluation mode, with its classification heads and its task module.
 
@@ -33,7 +34,7 @@ def build_model(
 
     Args:
         symbols: the vocabulary, one symbol for each row of the embedding.
-        device: of PyTorch, where the model is to be.
+        batches: where it computes, and how exactly; None: on the CPU, in float32.
     """
     kind = model_class(checkpoint.family)
     config = OmegaConf.structured(kind.config_class)
@@ -56,7 +57,9 @@ def build_model(
             f"{checkpoint.path} is not a complete {kind.name} ({reason}): it is damaged, or of "
             f"another form of {checkpoint.family.name}"
         ) from None
-    return model.to(device).eval()
+    if batches:
+        model.to(batches.device, torch.bfloat16 if batches.bfloat16 else torch.float32)
+    return model.eval()
 
 
 _RANDOM = (

@@ -94,8 +94,8 @@ def load(
         name = f"{body} with {module}"
     if languages is not None:
         unfit_packs(checkpoint, list(spoken.values()))
-    batches = Batches(max_tokens, device, quiet=True)
-    return LanguageModel(name, checkpoint, spoken, labels, folder, bfloat16, batches)
+    batches = Batches(max_tokens, device, quiet=True, bfloat16=bfloat16)
+    return LanguageModel(name, checkpoint, spoken, labels, folder, batches)
 
 
 class LanguageModel:
@@ -121,7 +121,6 @@ class LanguageModel:
         languages: Mapping[str, LanguagePack | _Inside],
         labels: str | Path | None,
         module: Path | None,
-        bfloat16: bool,
         batches: Batches,
     ) -> None:
         """Arguments and errors as in `load`, which reads the files."""
@@ -132,7 +131,7 @@ class LanguageModel:
         if self.kind.record == LABELS:
             self._labelling = solver_of(name, checkpoint, {"labels": labels}, module)
             self.classes = self._labelling.classes
-        self._languages = dict(_plugged(checkpoint, languages, bfloat16, batches))
+        self._languages = dict(_plugged(checkpoint, languages, batches))
         self.languages = tuple(self._languages)
         self.language = self.languages[0]
         # What is known of the body; its weights are in the models.
@@ -388,7 +387,6 @@ def _inside(checkpoint: Checkpoint) -> _Inside:
 def _plugged(
     checkpoint: Checkpoint,
     languages: Mapping[str, LanguagePack | _Inside],
-    bfloat16: bool,
     batches: Batches,
 ) -> Iterator[tuple[str, Speaker]]:
     """The languages over one body: each in a model of its own, whose body is that of the first."""
@@ -398,9 +396,7 @@ def _plugged(
         plugged = checkpoint if inside else plug(checkpoint, language)[0]
         side = plugged.language_side()  # refuses a body without an MLM head
         if first is None:
-            model = first = build_model(plugged, language.symbols, batches.device)
-            if bfloat16:
-                first.bfloat16()
+            model = first = build_model(plugged, language.symbols, batches)
         else:
             model = in_another_language(first, side, language.symbols)
         vocabulary = AligningVocabulary(language.tokenizer, language.dictionary)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..kinds.window_options import MAX_ANSWER, recorded_window
-from ..options import body, device, labels, module, option
+from ..options import bfloat16, body, device, labels, module, option
 
 
 def mix(first: str) -> list[Path] | None:
@@ -77,4 +77,4 @@ class PredictOptions:
         at_least=1,
     )
     device: str | None = device()
-    bfloat16: bool = option(False, "weights and computation in bfloat16", name="bf16")
+    bfloat16: bool = bfloat16()

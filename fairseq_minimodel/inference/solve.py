@@ -39,6 +39,6 @@ def speaker_of(checkpoint: Checkpoint, pack: LanguagePack, batches: Batches) -> 
     Raises:
         InputError: the pack does not fit the body.
     """
-    model = build_model(plug(checkpoint, pack)[0], pack.symbols, batches.device)
+    model = build_model(plug(checkpoint, pack)[0], pack.symbols, batches)
     vocabulary = AligningVocabulary(pack.tokenizer, pack.dictionary)
     return Speaker(model, vocabulary, pack.symbols, batches)

@@ -38,17 +38,24 @@ def padded_batches(
 
 @dataclass(frozen=True)
 class Batches:
-    """How much is computed at a time, and where.
+    """How much is computed at a time, where, and how exactly.
 
     Attributes:
         max_tokens: see `padded_batches`.
         device: of PyTorch.
         quiet: show no progress.
+        bfloat16: weights and computation in bfloat16, not in float32.
     """
 
     max_tokens: int
     device: str = "cpu"
     quiet: bool = False
+    bfloat16: bool = False
+
+    @property
+    def rounding(self) -> dict[str, bool]:
+        """What a row of scores says of that: nothing where they are exact."""
+        return {"bfloat16": True} if self.bfloat16 else {}
 
     def compute(
         self,
