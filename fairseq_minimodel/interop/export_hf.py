@@ -229,11 +229,11 @@ def _check(checkpoint: Checkpoint, body: Path, family: Family) -> None:
             "what each has written"
         )
     activation = checkpoint.body_settings()["activation_fn"]
-    heads = [("activation_fn", activation, family.fixed[family.activation_there], "MLM")]
+    activations = [("activation_fn", activation, family.fixed[family.activation_there], "MLM")]
     if pooler := _pooler(checkpoint):
         only = family.pooler_activation
-        heads.append(("pooler_activation_fn", pooler, only, "classification"))
-    for setting, found, only, head in heads:
+        activations.append(("pooler_activation_fn", pooler, only, "classification"))
+    for setting, found, only, head in activations:
         if found != only:
             raise InputError(
                 f"{body} has {setting} {found}, and the {head} head of the library's {family.name} has "

@@ -167,6 +167,15 @@ def test_knowing_nothing_costs_the_logarithm_of_the_vocabulary(
     assert f"{source['bits']:.3f} (" in printed and "6.022 (6.022 to 6.022)" in printed
 
 
+def test_in_bfloat16_the_loss_is_close_and_the_row_says_so(
+    joint_checkpoint, packs, text, tmp_path, capsys
+):
+    arguments = "--body", joint_checkpoint, "--pack", packs / "source", text
+    (exact,), (rounded,) = measure(tmp_path, *arguments), measure(tmp_path, *arguments, "--bf16")
+    assert 0 < abs(rounded["bits"] - exact["bits"]) < 0.05
+    assert rounded["bfloat16"] and "bfloat16" not in exact
+
+
 def test_the_loss_is_fairseqs_within_sampling_error(
     joint_checkpoint, source_data, packs, text, tmp_path
 ):

@@ -175,6 +175,16 @@ def test_the_same_language_twice_is_found_and_another_is_not(
     assert row.count("100.0 (95.4 to 100.0)") == 4 and "1.25" in row
 
 
+def test_in_bfloat16_the_row_says_so(joint_checkpoint, packs, tatoeba, tmp_path):
+    code = main(
+        ["retrieve", "--body", str(joint_checkpoint), "--source-pack", str(packs / "en"), "--bf16",
+         "--pack", str(packs / "de"), "--data", str(tatoeba), f"--json={tmp_path / 'scores.json'}"]
+    )  # fmt: skip
+    (row,) = json.loads((tmp_path / "scores.json").read_text())
+    assert code == 0 and row["bfloat16"]
+    assert row["accuracies"]["cosine"][TO_ENGLISH]["value"] == 1  # the same language twice
+
+
 def test_each_language_has_english_sentences_of_its_own(joint_checkpoint, packs, tatoeba, tmp_path):
     german, turkish = packs / "de", tmp_path / "tr"
     pack = load_pack(german)

@@ -99,6 +99,18 @@ def test_what_is_there_is_not_computed_again(folder, fine_tuned, tmp_path):  # n
     assert json.loads(output.read_text())[0]["accuracy"] == right
 
 
+def test_scores_in_bfloat16_are_others_and_say_so(folder, fine_tuned, tmp_path):  # noqa: F811
+    more = ["--json", tmp_path / "scores.json"]
+    assert "bfloat16" not in evaluate(folder, fine_tuned, more=more).stdout
+    exact = json.loads((tmp_path / "scores.json").read_text())
+    assert "computed in bfloat16" in evaluate(folder, fine_tuned, more=[*more, "--bf16"]).stdout
+    rounded = json.loads((tmp_path / "scores.json").read_text())  # in the place of the others
+    for one, other in zip(exact, rounded, strict=True):
+        assert "bfloat16" not in one and other.pop("bfloat16")
+        assert one.pop("inputs") != other.pop("inputs")
+        assert abs(one["correct"] - other["correct"]) <= 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

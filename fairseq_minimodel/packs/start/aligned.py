@@ -65,8 +65,7 @@ class Aligned(Rule):
         try:
             fallback = Focus.for_run(pair, run)
         except InputError as error:  # there is no text, or too little
-            logger.info("rows without a translation are the mean of all: %s", error)
-            fallback = Mean(pair, run.generator)
+            fallback = _mean(pair, run.generator, error)
         return cls(pair, run.generator, counts, fallback)
 
     def make_rows(self) -> Tensor:
@@ -85,10 +84,15 @@ class Aligned(Rule):
         try:
             return self.fallback.fill(rows, others, report)
         except InputError as error:  # no row that is known is in the text
-            logger.info("rows without a translation are the mean of all: %s", error)
-            mean = Mean(self.pair, self.generator)
+            mean = _mean(self.pair, self.generator, error)
             rows[others] = mean.make_rows()[others]
             return mean.fill(rows, others, report)
+
+
+def _mean(pair: Pair, generator: torch.Generator, reason: InputError) -> Mean:
+    """The rule of rows without a translation where no other can be; the log says why."""
+    logger.info("rows without a translation are the mean of all: %s", reason)
+    return Mean(pair, generator)
 
 
 def align(translations: Translations, shape: tuple[int, int]) -> scipy.sparse.csr_array:
