@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .dropout import add_dropout, dropout
+from .local_attention import Blocks
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ def attend(
     heads: int,
     hidden: Tensor | None,
     rate: float,
+    blocks: Blocks | None = None,
 ) -> Tensor:
     """Dot-product attention within each sequence; lists of tokens in, a list out.
 
@@ -188,6 +190,8 @@ def attend(
         hidden: true where there is no attention, broadcast to sequences x heads x queries x keys; None:
             nowhere.
         rate: of dropout on the weights.
+        blocks: in which it is computed, and which say where there is attention; the queries are those
+            of all tokens then. None: in one piece.
     """
 
     width = query.shape[1] // heads
@@ -201,6 +205,8 @@ def attend(
 
     q = split_heads(queries.spread(query))
     k, v = (split_heads(keys.spread(tensor)) for tensor in (key, value))
+    if blocks:
+        q, k, v, hidden = blocks.split(q), blocks.around(k), blocks.around(v), ~blocks.mask
     if q.device.type == "cpu":
         # With dropout PyTorch's own falls back to these products, with two copies more; without,
         # it is as fast in float32 and three times slower in bfloat16.
@@ -211,6 +217,8 @@ def attend(
     else:
         mask = None if hidden is None else ~hidden
         mixed = functional.scaled_dot_product_attention(q, k, v, mask, dropout_p=rate, scale=1.0)
+    if blocks:
+        mixed = blocks.join(mixed)
     return queries.collect(mixed.transpose(1, 2).flatten(2))
 
 

@@ -4,7 +4,7 @@ As `frozen_body.py` has it of RoBERTa's.
 
 The mathematics is that of `modern_body.py`; what is not computed is the same as there: gradients of
 frozen weights, anything for padding but attention scores, and, in the last layer, anything but keys and
-values for positions that are not predicted. Scores outside of a window are computed and masked.
+values for positions that are not predicted.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from .dropout import add_dropout, dropout
 from .frozen_body import Affine, DropoutRates, Grid, attend
+from .local_attention import Blocks
 from .modern_body import Reach, Sizes, reaches, turn
 
 
@@ -104,7 +105,9 @@ class FrozenModernBody:
         """The last hidden states of the wanted positions; arguments as in `FrozenBody`."""
         sizes, grid = self.sizes, Grid.of(real)
         both = reaches(sizes, real[:, : grid.length])
-        everywhere, around = (_Listed.of(one, real[:, : grid.length], grid) for one in both)
+        everywhere, around = (
+            _Listed.of(one, real[:, : grid.length], grid, one.blocks) for one in both
+        )
         chosen, is_local = wanted[real], not sizes.is_global(len(self.layers) - 1)
         last = _Listed.of(both[is_local], wanted[:, : grid.length], Grid.of(wanted))
         x = self._norm(self.embedding_norm, rows.to(self.final_norm.weight.dtype))
@@ -125,6 +128,7 @@ class FrozenModernBody:
             attended = attend(
                 queries.rotate(query, sizes.heads), at.rotate(key, sizes.key_value_heads), value,
                 queries.grid, at.grid, sizes.heads, queries.hidden, rates.attention,
+                queries.blocks,
             )  # fmt: skip
             x = add_dropout(x, layer.attention_output.linear(attended), rates.hidden)
             inner, gate = layer.ffn_input.linear(self._norm(layer.ffn_norm, x)).chunk(2, dim=-1)
@@ -140,24 +144,29 @@ class _Listed:
     Attributes:
         grid: where they stand in a rectangle.
         cosine, sine: of their angles, tokens x 1 x width of a head.
-        hidden: true where there is no attention, sequences x 1 x tokens x length; None: nowhere.
+        hidden: true where there is no attention, sequences x 1 x tokens x length; None: nowhere, or
+            the blocks say it.
+        blocks: in which attention is computed; None: in one piece.
     """
 
     grid: Grid
     cosine: Tensor
     sine: Tensor
     hidden: Tensor | None
+    blocks: Blocks | None
 
     @classmethod
-    def of(cls, reach: Reach, chosen: Tensor, grid: Grid) -> "_Listed":
+    def of(
+        cls, reach: Reach, chosen: Tensor, grid: Grid, blocks: Blocks | None = None
+    ) -> "_Listed":
         """Of the chosen tokens of a batch (batch x length), which the grid is of."""
         hidden = None
-        if reach.mask is not None:
+        if not blocks and reach.mask is not None:
             rows = (~reach.mask).expand(len(chosen), 1, -1, -1)[:, 0][chosen]
             # Where no token stands nothing is hidden: over nothing, softmax is not a number.
             hidden = grid.spread(rows).unsqueeze(1)
         places = chosen.nonzero()[:, 1]
-        return cls(grid, reach.cosine[places, None], reach.sine[places, None], hidden)
+        return cls(grid, reach.cosine[places, None], reach.sine[places, None], hidden, blocks)
 
     def rotate(self, x: Tensor, heads: int) -> Tensor:
         """Queries or keys, tokens x width, turned by their positions."""

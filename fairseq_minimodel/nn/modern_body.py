@@ -14,6 +14,7 @@ may share one of keys and values (Ainslie et al. 2023, arXiv 2305.13245).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,9 @@ from torch.nn import functional
 
 from .dropout import add_dropout, dropout
 from .frozen_body import DropoutRates
+from .local_attention import Blocks
+
+SHORT = 4  # times as far as a window reaches to one side
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,13 @@ class Reach:
     """What a token of a batch attends to, and where the tokens stand.
 
     Attributes:
-        mask: true where there is attention, broadcast to batch x heads x queries x keys; None: all.
+        real: batch x length, false at padding.
+        side: how far a token attends to either side; None: to all.
         cosine, sine: of the angles of RoPE, length x width of a head, in float32.
     """
 
-    mask: Tensor | None
+    real: Tensor
+    side: int | None
     cosine: Tensor
     sine: Tensor
 
@@ -81,17 +87,30 @@ class Reach:
             real: batch x length, false at padding.
             window: as in `Sizes`; None: no window.
         """
-        length, device = real.size(1), real.device
-        places = torch.arange(length, device=device)
-        distances = (places[:, None] - places).abs()
-        mask = None if real.all() else real[:, None, None, :]
-        if window is not None and length > window // 2 + 1:
-            near = distances <= window // 2
-            mask = near if mask is None else mask & near
-        if mask is not None:  # padding attends to itself: over nothing, softmax is not a number
-            mask = mask | (distances == 0)
+        places = torch.arange(real.size(1), device=real.device)
         angles = rotary_angles(places, theta, head_width)
-        return cls(mask, angles.cos(), angles.sin())
+        side = None if window is None or len(places) <= window // 2 + 1 else window // 2
+        return cls(real, side, angles.cos(), angles.sin())
+
+    @cached_property
+    def mask(self) -> Tensor | None:
+        """True where there is attention, broadcast to batch x heads x queries x keys; None: all."""
+        mask = None if self.real.all() else self.real[:, None, None, :]
+        if mask is None and self.side is None:
+            return None
+        places = torch.arange(self.real.size(1), device=self.real.device)
+        distances = (places[:, None] - places).abs()
+        if self.side is not None:
+            near = distances <= self.side
+            mask = near if mask is None else mask & near
+        return mask | (distances == 0)  # padding: over nothing, softmax is not a number
+
+    @cached_property
+    def blocks(self) -> Blocks | None:
+        """In which attention is computed; None: in one piece, which is quicker for short sequences."""
+        if not self.side or self.real.size(1) <= SHORT * self.side:
+            return None
+        return Blocks.of(self.real, self.side)
 
     def rotate(self, x: Tensor) -> Tensor:
         """Queries or keys, batch x heads x length x width of a head, turned by their positions."""
@@ -152,9 +171,14 @@ class SelfAttention(nn.Module):
         )
         query, key = reach.rotate(query), reach.rotate(key)
         key, value = (share_heads(one, self.group) for one in (key, value))
+        blocks = reach.blocks
+        if blocks:
+            query, key, value = blocks.split(query), blocks.around(key), blocks.around(value)
         mixed = functional.scaled_dot_product_attention(
-            query, key, value, reach.mask, dropout_p=rate
+            query, key, value, blocks.mask if blocks else reach.mask, dropout_p=rate
         )
+        if blocks:
+            mixed = blocks.join(mixed)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
