@@ -55,16 +55,9 @@ def flops(
 
 
 def _named_shape(arch: str, vocabulary: int) -> Shape:
-    names = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")
-    sizes = ARCHITECTURES[arch]
     family = next(one for one in FAMILIES if one.model == model_of(arch))
-    return Shape(
-        *(sizes[f"encoder_{name}"] for name in names),
-        vocabulary,
-        modern=family.is_modern,
-        key_value_heads=sizes.get("encoder_key_value_heads"),
-        tied=family.is_tied,
-    )
+    settings = {**family.settings, **ARCHITECTURES[arch]}
+    return Shape.of(settings, vocabulary, modern=family.is_modern, tied=family.is_tied)
 
 
 def _shape_of_body(body: Path) -> Shape:

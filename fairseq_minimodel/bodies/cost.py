@@ -58,17 +58,9 @@ def cost_of_log(log: TrainingLog) -> TrainingCost:
 
 def shape_of(checkpoint: Checkpoint) -> Shape:
     """The sizes of a checkpoint's model that decide about its cost."""
-    body = checkpoint.body_settings()
-    return Shape(
-        layers=body["encoder_layers"],
-        width=body["encoder_embed_dim"],
-        ffn=body["encoder_ffn_embed_dim"],
-        heads=body["encoder_attention_heads"],
-        vocabulary=language_side_of(checkpoint.state).vocabulary_size,
-        modern=checkpoint.family.is_modern,
-        key_value_heads=body.get("encoder_key_value_heads"),
-        tied=checkpoint.family.is_tied,
-    )
+    family, settings = checkpoint.family, checkpoint.body_settings()
+    vocabulary = language_side_of(checkpoint.state).vocabulary_size
+    return Shape.of(settings, vocabulary, modern=family.is_modern, tied=family.is_tied)
 
 
 def _masked_lm_flops(checkpoint: Checkpoint, tokens: int) -> float | None:

@@ -15,7 +15,8 @@ the tokens of a sequence (padding included, because it is computed), the forward
 
 A feed-forward with a gate (`Shape.modern`) has 2 d f more; with k the width of keys and values, where
 it is less than d, the projections cost 2 (2 d^2 + 2 d k); and where the output projection is not tied,
-an MLM head is 2 d V alone.
+an MLM head is 2 d V alone. In layers that attend to w tokens on each side, T is 3 w where the sequence
+is longer than 4 w: so `nn/local_attention.py` computes.
 
 A product y = x W costs the same again in the backward pass for the gradient of x, if something
 below needs it, and once more for the gradient of W, if W is trained. Attention has no weights, so
@@ -28,9 +29,11 @@ computes twice, such as the scores in the backward pass of flash attention.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from ..errors import InputError
 from .freezing import BODY, BOTTOM, LANGUAGE, parse_freeze
@@ -49,11 +52,12 @@ class Shape:
         heads: attention heads. They split the width, so the count does not depend on them.
         vocabulary: rows of the token embedding matrix V, special tokens included.
         modern: layers as ModernBERT's: a feed-forward with a gate, which is one product more; no
-            biases; no table of positions. Layers that attend to a window count as the others do, as
-            their products are computed in full and masked.
+            biases; no table of positions.
         key_value_heads: those of keys and values, which the heads share evenly; None: as many.
         tied: the output projection is the token embeddings, behind a dense layer; else it is a matrix
             of its own and the whole MLM head (EuroBERT's), and the embeddings have no norm.
+        window, global_every: the layers 1, n + 1, 2 n + 1, ... attend to all tokens, the others to a
+            window of so many.
 
     Raises:
         InputError: a size is below 1 or absurdly large, or the heads do not divide the width.
@@ -67,6 +71,26 @@ class Shape:
     modern: bool = False
     key_value_heads: int | None = None
     tied: bool = True
+    window: int | None = None
+    global_every: int = 1
+
+    @classmethod
+    def of(
+        cls, settings: Mapping[str, Any], vocabulary: int, *, modern: bool, tied: bool
+    ) -> "Shape":
+        """Of a model with these settings, by the names that its options have."""
+        return cls(
+            settings["encoder_layers"],
+            settings["encoder_embed_dim"],
+            settings["encoder_ffn_embed_dim"],
+            settings["encoder_attention_heads"],
+            vocabulary,
+            modern,
+            settings.get("encoder_key_value_heads"),
+            tied,
+            settings.get("local_attention"),
+            settings.get("global_every") or 1,
+        )
 
     def __post_init__(self):
         for name, size in dataclasses.asdict(self).items():
@@ -87,6 +111,18 @@ class Shape:
     def keys(self) -> int:
         """The width of keys and of values, k."""
         return self.width * (self.key_value_heads or self.heads) // self.heads
+
+    def attended(self, layer: int, length: float, in_blocks: bool = True) -> float:
+        """How many scores are computed for each token of a sequence in a layer, from 1.
+
+        Args:
+            length: of the sequence.
+            in_blocks: whether the layer computes all its tokens, which local attention needs.
+        """
+        side = self.window // 2 if self.window and (layer - 1) % self.global_every else 0
+        if not side or length <= 4 * side or not in_blocks:
+            return length
+        return math.ceil(length / side) * side / length * 3 * side  # the last block is filled up
 
     def truncate(self, depth: int) -> "Shape":
         """The mini-model: the bottom `depth` layers, everything else the same."""
@@ -312,7 +348,8 @@ def _body(
         inside = trained.output_needs_gradient(layer)
         flops += _linear(outputs, d, d, below, is_trained)  # query
         flops += _linear(tokens, d, 2 * shape.keys, below, is_trained)  # key, value
-        flops += _attention(outputs, sequence_length, d, inside)
+        keys = shape.attended(layer, sequence_length, outputs == tokens)
+        flops += _attention(outputs, keys, d, inside)
         flops += _linear(outputs, d, d, inside, is_trained)  # attention output
         flops += _linear(outputs, d, shape.ffn * (1 + shape.modern), inside, is_trained)
         flops += _linear(outputs, shape.ffn, d, inside, is_trained)
@@ -326,7 +363,7 @@ def _linear(
     return Flops(product, product * input_gradient, product * weight_gradient)
 
 
-def _attention(tokens: float, sequence_length: float, width: int, gradient: bool) -> Flops:
+def _attention(tokens: float, keys: float, width: int, gradient: bool) -> Flops:
     # Queries x keys and weights x values; either factor of both needs its gradient.
-    products = 2 * 2.0 * tokens * sequence_length * width
+    products = 2 * 2.0 * tokens * keys * width
     return Flops(products, 2 * products * gradient, 0.0)

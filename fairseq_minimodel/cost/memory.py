@@ -213,19 +213,24 @@ def activation_bytes(
     trained, d, e = Trained.parse(freeze, shape.layers), shape.width, number
     tokens = sequences * sequence_length
     norm = e * d + (STATISTICS if shape.tied else STATISTICS // 2)  # an RMSNorm has no mean
-    inputs = e * (2 * d + shape.ffn)
-    if fused_attention:
-        attention = 4 * e * d + 4 * shape.heads
-    else:
-        attention = 3 * e * d + shape.heads * sequence_length * (2 * e + mask)
-        inputs += e * d
+    inputs = e * (2 * d + shape.ffn + (not fused_attention) * d)
     activation = 4 if shape.tied else e  # GELU; SiLU
-    passed = attention + 2 * norm + 2 * mask * d + (activation + 2 * e * shape.modern) * shape.ffn
+    passed = 2 * norm + 2 * mask * d + (activation + 2 * e * shape.modern) * shape.ffn
+
+    def attention(layer: int) -> float:
+        """Queries, keys and values, and what was made of them; where there are blocks, their mask."""
+        scores = shape.attended(layer, sequence_length)
+        in_blocks = scores != sequence_length
+        kept = e * d * (7 if in_blocks else 3)
+        if fused_attention:
+            return kept + e * (d + in_blocks * scores) + 4 * shape.heads
+        return kept + shape.heads * scores * (2 * e + mask)
 
     size = tokens * (norm * shape.tied + mask * d) if trained.embeddings else 0
     for layer in range(1, shape.layers + 1):
         if trained.output_needs_gradient(layer):
-            size += tokens * (passed + inputs * trained.is_trained(layer))
+            kept = passed + attention(layer) + inputs * trained.is_trained(layer)
+            size += tokens * kept
     if shape.modern:
         last = trained.input_of_head_needs_gradient(shape.layers, True)
         moved = last - shape.tied * trained.output_needs_gradient(1)

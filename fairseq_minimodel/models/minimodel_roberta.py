@@ -293,16 +293,9 @@ class MiniModelRoberta(KeepsFrozenWeights, RobertaModel):
         gradients are computed, although nothing but the change is trained, and so they count.
         """
         cfg, positions, length = self.args, src_tokens.numel(), src_tokens.shape[1]
-        shape = Shape(
-            cfg.encoder_layers,
-            cfg.encoder_embed_dim,
-            cfg.encoder_ffn_embed_dim,
-            cfg.encoder_attention_heads,
-            len(self.encoder.dictionary),
-            modern=self.is_modern,
-            key_value_heads=getattr(cfg, "encoder_key_value_heads", None),
-            tied=self.encoder.lm_head.weight is self.encoder.sentence_encoder.embed_tokens.weight,
-        )
+        tied = self.encoder.lm_head.weight is self.encoder.sentence_encoder.embed_tokens.weight
+        vocabulary = len(self.encoder.dictionary)
+        shape = Shape.of(cfg, vocabulary, modern=self.is_modern, tied=tied)
         frozen = {"freeze": cfg.freeze if self.method.name == NONE else self.method.charged_as}
         if classification_head is not None:
             classes = self.classification_heads[classification_head].out_proj.out_features

@@ -1,8 +1,8 @@
-"""Attention to the tokens around each alone, in time and memory that grow with the length, not its square.
+"""Attention to the tokens around each alone: its time and memory grow with the length, not its square.
 
 A sequence is cut into blocks as long as the window reaches to one side; the tokens of a block attend to
-those of three: the block before, their own, and the next (Beltagy et al. 2020, arXiv 2004.05150, section
-3.1, has the pattern).
+those of three: the block before, their own, and the next (Beltagy et al. 2020, arXiv 2004.05150,
+section 3.1, has the pattern).
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,9 @@ class Blocks:
         return cls(side, real.size(1), (near | (distances == 0)).flatten(0, 1).unsqueeze(1))
 
     def split(self, x: Tensor) -> Tensor:
-        """Queries, sequences x heads x length x width, to (sequences x blocks) x heads x side x width."""
+        """Queries, sequences x heads x length x width, to those of a block each: (sequences x blocks) x
+        heads x side x width.
+        """
         x = functional.pad(x, (0, 0, 0, _missing(self.length, self.side)))
         return x.unflatten(2, (-1, self.side)).transpose(1, 2).flatten(0, 1)
 

@@ -35,6 +35,12 @@ SHAPES = {
     "wide": (Shape(3, 128, 16, 2, 24), 3, 20),
     "single token": (Shape(3, 64, 1, 2, 24), 4, 1),
     "modern, long sequence": (Shape(3, 16, 8, 4, 24, modern=True), 2, 300),
+    "modern, windows": (Shape(3, 16, 8, 4, 24, modern=True, window=9, global_every=2), 2, 310),
+    "modern, as long as one piece": (
+        Shape(3, 16, 8, 4, 24, True, window=150, global_every=3),
+        2,
+        300,
+    ),
     "modern, large feed-forward": (Shape(4, 16, 512, 2, 24, modern=True), 3, 20),
     "untied, long sequence": (Shape(3, 16, 8, 4, 24, True, 2, tied=False), 2, 300),
     "untied, large vocabulary": (Shape(3, 16, 32, 2, 1000, True, 1, tied=False), 2, 40),
@@ -64,6 +70,8 @@ def build_model(
         dictionary.add_symbol(f"w{index}")
     kind = MiniModelModernBert if shape.modern else MiniModelRoberta
     own = {}
+    if shape.modern:
+        own = {"local_attention": shape.window or 128, "global_every": shape.global_every}
     if not shape.tied:
         kind, own = MiniModelEuroBert, {"encoder_key_value_heads": shape.key_value_heads}
     config = kind.config_class(

@@ -35,6 +35,7 @@ SHAPES = {
     "wide": Shape(8, 128, 16, 2, 24),
     "modern, large feed-forward": Shape(8, 16, 512, 2, 24, modern=True),
     "modern, wide": Shape(8, 128, 16, 2, 24, modern=True),
+    "modern, windows": Shape(8, 128, 16, 2, 24, modern=True, window=8, global_every=2),
     "untied, large feed-forward": Shape(8, 16, 512, 4, 24, True, 2, tied=False),
     "untied, wide": Shape(8, 128, 16, 2, 24, True, 1, tied=False),
     "untied, large vocabulary": Shape(8, 16, 32, 4, 4000, True, 2, tied=False),
