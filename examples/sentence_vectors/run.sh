@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sentence vectors of all-MiniLM-L6-v2 in new languages (docs/sentence_vectors.md): from several numbers
-# of pairs and from a word list, over three seeds; scored by retrieval (Tatoeba) and topics (SIB-200).
+# of pairs and from a word list, over three seeds; scored by retrieval (Tatoeba), topics (SIB-200) and,
+# where STS names a folder of similarity.py, similarity.
 #   DATA=FOLDER examples/sentence_vectors/run.sh        FOLDER as docs/results.md says
 #   DATA=FOLDER examples/sentence_vectors/run.sh '*:sw'    the steps of these names; --list shows all
 #   SMOKE=1 DATA=... MODEL=... examples/sentence_vectors/run.sh     a few updates, to see that it runs
@@ -12,6 +13,7 @@ MODEL=${MODEL:-} # a folder of sentence-transformers; empty: downloaded
 OUT=${OUT:-outputs/sentence_vectors} LANGUAGES=${LANGUAGES:-de el sw tr vi ar} SEEDS=${SEEDS:-1 2 3}
 PAIRS=${PAIRS:-500 2000 10000 30000} # as many of them as a language has
 NTREX=${NTREX:-train} # among the pairs; test: left out and scored, in languages with others (sw, de)
+STS=${STS:-} # a folder of similarity.py; empty: similarity is not scored
 VOCABULARY=8000 BATCH=64 EPOCHS=3 RATE=0.003 CONTRASTIVE=1
 WORDS=10000 # entries of a word list to train on at most, from all over it; the start has all of them
 if [ -n "${SMOKE:-}" ]; then OUT=${OUT%-smoke}-smoke VOCABULARY=300 BATCH=8 EPOCHS=1 PAIRS=40; fi
@@ -84,7 +86,7 @@ retrieve() { # retrieve LANGUAGE NAME OPTIONS...: of all its packs on the data o
   local pack packs=()
   for pack in "$OUT/packs/$1"/*; do packs+=(--pack "$pack"); done
   fairseq-minimodel retrieve --body "$body" --source-pack "$english" "${packs[@]}" \
-    --json "$OUT/scores/$2:$1.json" "${@:3}"
+    --bf16 --json "$OUT/scores/$2:$1.json" "${@:3}"
 }
 sib200() { # sib200 LANGUAGE SPLIT
   fairseq-minimodel export-benchmark --benchmark sib200 --data "$DATA/topic/sib200" \
@@ -97,7 +99,14 @@ topics() { # topics LANGUAGE: the same sentences are in all languages, so that o
   sib200 en dev
   sib200 "$1" dev
   fairseq-minimodel evaluate --body "$body" --centroids "$english" "$OUT/topics/en-train.jsonl" \
-    "${tests[@]}" --json "$OUT/scores/topics:$1.json"
+    "${tests[@]}" --bf16 --json "$OUT/scores/topics:$1.json"
+}
+similarity() { # similarity LANGUAGE: of pairs of sentences
+  local pack tests=()
+  if [ -e "$STS/en.jsonl" ]; then tests=(--test "$english" "$STS/en.jsonl"); fi
+  for pack in "$OUT/packs/$1"/*; do tests+=(--test "$pack" "$STS/$1.jsonl"); done
+  fairseq-minimodel evaluate --body "$body" "${tests[@]}" --text-columns text1 text2 \
+    --label-column score --bf16 --json "$OUT/scores/similarity:$1.json"
 }
 
 for language in $LANGUAGES; do
@@ -126,6 +135,9 @@ for language in $LANGUAGES; do
     run "ntrex:$language" retrieve "$language" ntrex --parallel "${FILES[@]}"
   fi
   run "topics:$language" topics "$language"
+  if [ -n "$STS" ] && [ -e "$STS/$language.jsonl" ]; then
+    run "similarity:$language" similarity "$language"
+  fi
   show "table:$language" tail -n 100 "$OUT/logs/retrieve:$language.log" "$OUT/logs/topics:$language.log"
 done
 end

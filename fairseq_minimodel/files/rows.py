@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -84,18 +85,20 @@ def json_object(text: str, place: str, exact: bool = False) -> dict[str, object]
 def text_under(
     record: dict[str, object], key: str, place: str, otherwise: str, numbers: bool = False
 ) -> str:
-    """The text under a key of an object; with `numbers` a whole number is one, too.
+    """The text under a key of an object; with `numbers` a number is one, too (2.0 is "2").
 
     Raises:
         InputError: there is none. It names the keys that there are, and what to do `otherwise`.
     """
     value = record.get(key)
-    if isinstance(value, str) or numbers and type(value) is int:
-        return str(value)
+    if isinstance(value, str):
+        return value
+    if numbers and type(value) in (int, float) and math.isfinite(value):
+        return str(int(value) if value == int(value) else value)
     names = [ascii(name[:40]) for name in record]
     shown = ", ".join(names[:8]) + (" and others" if len(names) > 8 else "") or "none"
     raise InputError(
-        f"{place}: no text {'or whole number ' if numbers else ''}under the key {key!r}; the keys of "
+        f"{place}: no text {'or number ' if numbers else ''}under the key {key!r}; the keys of "
         f"this line are {shown}: {otherwise}"
     )
 

@@ -79,7 +79,9 @@ def test_json_lines(tmp_path):
         ("a.jsonl", '{"a": "x \\ud800"}\n', (["a"], None), "line 1: half of a character"),
         ("a.jsonl", '{"a": ' + "[" * 10**5 + "\n", (["a"], None), "line 1: the JSON is nested too"),
         ("a.jsonl", '{"a": "x"}\n{"a"', (["a"], None), "a.jsonl, line 2: not JSON"),
-        ("a.jsonl", '{"a": "x"}\n', (["a"], "b"), "line 1: no text or whole number .* key 'b'"),
+        ("a.jsonl", '{"a": "x"}\n', (["a"], "b"), "line 1: no text or number .* key 'b'"),
+        ("a.jsonl", '{"a": "x", "b": NaN}\n', (["a"], "b"), "line 1: no text or number"),
+        ("a.jsonl", '{"a": "x", "b": true}\n', (["a"], "b"), "line 1: no text or number"),
         ("a.jsonl", "[1]\n", (["a"], None), "line 1: JSON, but not an object"),
     ],
 )
@@ -95,6 +97,11 @@ def test_blank_lines_and_a_byte_order_mark_are_no_text(tmp_path):
         Example(("x",), "y"),
         Example(("",), ""),  # a row of empty columns, whose label is refused where labels matter
     ]
+
+
+def test_a_number_of_json_is_a_label(tmp_path):
+    path = write(tmp_path / "a.jsonl", "".join(f'{{"a": "x", "b": {b}}}\n' for b in (2, 2.0, 2.5)))
+    assert [one.label for one in read_examples(path, ["a"], "b")] == ["2", "2", "2.5"]
 
 
 def test_a_line_may_end_short_of_columns_that_the_header_names_and_nobody_wants(tmp_path):

@@ -29,10 +29,45 @@ def given(tmp_path_factory):
     return folder
 
 
+def test_pairs_with_scores_in_their_three_forms(tmp_path):
+    forms = {
+        "de": 'Ein "Haus" in Rot.,Ein Haus.,2.5\nEis.,"Schnee, nass.",0\n',
+        "tr": "score,sentence1_tr,sentence2_tr\n2.5,Ev.,Bir ev.\n",
+        "ar": 'PairID,Text,Score\nA-1,"x y\n z",0.35\nA-2,one alone,0.5\n',
+    }
+    for name, text in forms.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    named = [f"{name}={tmp_path / name}.csv" for name in forms]
+    result = run(["python", EXAMPLES / "sentence_vectors/similarity.py", tmp_path / "out", *named])
+    assert result.returncode == 0, result.stderr
+    found = {
+        name: [json.loads(line) for line in (tmp_path / f"out/{name}.jsonl").open()]
+        for name in forms
+    }
+    assert found == {
+        "de": [
+            {"text1": 'Ein "Haus" in Rot.', "text2": "Ein Haus.", "score": 2.5},
+            {"text1": "Eis.", "text2": "Schnee, nass.", "score": 0.0},
+        ],
+        "tr": [{"text1": "Ev.", "text2": "Bir ev.", "score": 2.5}],
+        "ar": [{"text1": "x y", "text2": "z", "score": 0.35}],
+    }
+    assert "ar: 1 pairs" in result.stdout and "1 rows left out" in result.stdout
+
+
 def test_the_example(given):
+    (given / "sts").mkdir()
+    for language, side in (("en", "source"), ("sw", "target")):
+        lines = (given / f"toy/sw/{side}/mono.txt").read_text().split("\n")[:41]
+        rows = [
+            {"text1": text, "text2": lines[place + place % 3], "score": 2.5 - place % 3}
+            for place, text in enumerate(lines[:38])
+        ]
+        text = "".join(json.dumps(row) + "\n" for row in rows if row["text1"] and row["text2"])
+        (given / f"sts/{language}.jsonl").write_text(text)
     environment = {
         "DATA": given / "data", "MODEL": given / "model", "OUT": given / "out",
-        "LANGUAGES": "sw", "SEEDS": "1", "NTREX": "test",
+        "LANGUAGES": "sw", "SEEDS": "1", "NTREX": "test", "STS": given / "sts",
     }  # fmt: skip
     result = run_script(EXAMPLES / "sentence_vectors/run.sh", **environment)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -50,6 +85,9 @@ def test_the_example(given):
     topics = json.loads((out / "scores/topics:sw.json").read_text())
     assert [row["language"] for row in topics] == ["en", "sw", "sw", "sw", "sw"]
     assert all(row["examples"] == 10 and row["centroids"] for row in topics)
+    similar = json.loads((out / "scores/similarity:sw.json").read_text())
+    assert [row["language"] for row in similar] == ["en", "sw", "sw", "sw", "sw"]
+    assert all(row["spearman"] > 0.2 and row["pairs"] > 15 for row in similar)
     if any(find_spec(name) is None for name in ("sentence_transformers", "datasets", "accelerate")):
         return  # the benchmark needs them
     command = ["python", BENCHMARK, given / "model", out, "sw", "40", "--data", given / "data"]
