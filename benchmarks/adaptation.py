@@ -9,15 +9,17 @@ optimiser, metrics. Needs `transformers` for the comparison with it. Prints Mark
 """
 
 import argparse
-import dataclasses
 import statistics
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from training import MASKED, STEPS, Case, Runner, Step, machine
 from workers import Worker, WorkerError, ratio_of_speeds, serve
 
+# Six layers, of which two attend to all tokens; a feed-forward of 1.5 widths, as in the published ones.
+MODERN = Case("transformers", 6, ffn=384, family="modernbert")
 VARIANTS = {
     "fairseq, 12 layers": Case("fairseq", 12),
     "fairseq, 4 layers": Case("fairseq", 4),
@@ -36,6 +38,14 @@ VARIANTS = {
     "step 1b, fairseq": Case("fairseq", 6, bottom=4),
     "step 1b, ours": Case("ours", 6, bottom=4),
     "step 1b, ours, bf16": Case("ours", 6, bottom=4, precision="body"),
+    "ModernBERT, transformers": MODERN,
+    "ModernBERT, ours": replace(MODERN, kind="ours"),
+    "ModernBERT, ours, bf16": replace(MODERN, kind="ours", precision="body"),
+    "ModernBERT, transformers, 512 tokens": replace(MODERN, length=512),
+    "ModernBERT, ours, 512 tokens": replace(MODERN, kind="ours", length=512),
+    "ModernBERT, ours, 512 tokens, bf16": replace(
+        MODERN, kind="ours", length=512, precision="body"
+    ),
     "pretraining, 12 layers": Case("pretraining", 12),
     "MiniJoint pretraining": Case("pretraining", 12, auxiliary=4),
     "pretraining, V 50,000": Case("pretraining", 12, vocabulary=50_000),
@@ -63,6 +73,18 @@ RATIOS = {
         None,
     ),
     "post_step": ("step 1b, ours, bf16", "step 1b, fairseq", 1.8),
+    "modern_vs_hf": ("ModernBERT, ours, bf16", "ModernBERT, transformers", 2),
+    "modern_vs_hf_fp32": ("ModernBERT, ours", "ModernBERT, transformers", None),
+    "modern_vs_hf_512": (
+        "ModernBERT, ours, 512 tokens, bf16",
+        "ModernBERT, transformers, 512 tokens",
+        2,
+    ),
+    "modern_vs_hf_fp32_512": (
+        "ModernBERT, ours, 512 tokens",
+        "ModernBERT, transformers, 512 tokens",
+        None,
+    ),
     "post_step_fp32": ("step 1b, ours", "step 1b, fairseq", None),
 }
 # of time, not of speed: (variant, compared with, at most)
@@ -108,7 +130,7 @@ def measure(names: list[str], turns: int) -> tuple[dict[str, list[float]], dict[
     workers = {name: Worker(__file__, "--worker") for name in names}
     times = {name: [] for name in names}
     for name, worker in workers.items():
-        answer(name, worker, "make", dataclasses.asdict(VARIANTS[name]))
+        answer(name, worker, "make", asdict(VARIANTS[name]))
     for turn in range(turns + 1):
         for name, worker in workers.items():
             seconds = answer(name, worker, "steps", 2)

@@ -29,6 +29,7 @@ class Case:
 
     Attributes:
         kind: a key of STEPS.
+        family: "roberta" or "modernbert", which fairseq does not have.
         layers, width, ffn, heads, vocabulary: sizes of the model.
         tokens, length: of a batch, and of each of its sequences, which divides them.
         bottom: train the layers above these and the head (MiniPost's step 1b); None: adaptation.
@@ -58,6 +59,7 @@ class Case:
     lr: float = 1e-4
     device: str = "cpu"
     compiler: str = ""
+    family: str = "roberta"
     rank: int = 0
     processes: int = 1
     meeting: str = ""
@@ -241,7 +243,7 @@ def options_of(case: Case) -> list[str]:
     if case.kind == "fairseq":
         given += ["--arch", "roberta", "--criterion", "masked_lm"]
     else:
-        given += ["--arch", "minimodel_roberta", "--criterion", "joint_masked_lm"]
+        given += ["--arch", f"minimodel_{case.family}", "--criterion", "joint_masked_lm"]
     if case.kind == "ours":
         given += ["--freeze", "body" if case.bottom is None else f"bottom:{case.bottom}"]
         given += ["--body-precision", "bfloat16" if case.precision == "body" else "parameters"]
@@ -298,24 +300,32 @@ def make_batch(case: Case) -> dict:
 
 
 def transformers_step(case: Case, folder: Path) -> Step:
-    """`RobertaForMaskedLM`, body frozen, PyTorch's fused AdamW."""
+    """`RobertaForMaskedLM` or `ModernBertForMaskedLM`, body frozen, PyTorch's fused AdamW."""
     import torch
-    from transformers import RobertaConfig, RobertaForMaskedLM
+    import transformers
 
-    model = RobertaForMaskedLM(
-        RobertaConfig(
-            vocab_size=case.vocabulary,
-            hidden_size=case.width,
-            num_hidden_layers=case.layers,
-            num_attention_heads=case.heads,
-            intermediate_size=case.ffn,
-            max_position_embeddings=514,
-            type_vocab_size=1,
-        )
-    ).train()
-    model = model.to(case.device)
+    sizes = {
+        "vocab_size": case.vocabulary,
+        "hidden_size": case.width,
+        "num_hidden_layers": case.layers,
+        "num_attention_heads": case.heads,
+        "intermediate_size": case.ffn,
+        "max_position_embeddings": 514,
+        "pad_token_id": PAD,
+    }
+    if case.family == "modernbert":
+        rates = dict.fromkeys(["mlp_dropout", "embedding_dropout", "attention_dropout"], 0.1)
+        ends = dict.fromkeys(["bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"], 0)
+        config = transformers.ModernBertConfig(**sizes, **rates, **ends)
+        model = transformers.ModernBertForMaskedLM(config)
+        bias = model.decoder.bias
+    else:
+        config = transformers.RobertaConfig(**sizes, type_vocab_size=1)
+        model = transformers.RobertaForMaskedLM(config)
+        bias = model.lm_head.bias
+    model = model.train().to(case.device)
     model.requires_grad_(False)
-    trained = [model.get_input_embeddings().weight, model.lm_head.bias]
+    trained = [model.get_input_embeddings().weight, bias]
     for parameter in trained:
         parameter.requires_grad_(True)
     optimiser = torch.optim.AdamW(trained, lr=case.lr, betas=(0.9, 0.98), eps=1e-6, fused=True)
@@ -349,7 +359,7 @@ STEPS = {
 
 
 def flops_of(case: Case) -> float:
-    """FLOPs of a step of adaptation, of all processes together, by `cost/flops.py`.
+    """FLOPs of a step of a RoBERTa's adaptation, of all processes together, by `cost/flops.py`.
 
     What is computed, not what has to be: `transformers` projects every position to the vocabulary,
     fairseq the predicted ones; ours leaves out some of the last layer, too.

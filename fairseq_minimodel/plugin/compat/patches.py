@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy
 import torch
+from torch import nn
 
 from ...bodies.weights import (
     DIVERGED,
@@ -63,6 +64,7 @@ try:
     import fairseq.models
     import fairseq.options
     import fairseq.tasks
+    import fairseq.trainer
     import fairseq.utils
     import fairseq.version
     from fairseq.criterions import sentence_prediction
@@ -210,6 +212,21 @@ class BackgroundConsumer(iterators.BackgroundConsumer):
 
 iterators.BackgroundConsumer = BackgroundConsumer
 atexit.register(BackgroundConsumer.end_all)
+
+
+@around(fairseq.trainer, "_catalog_shared_params")
+def leave_out_what_is_not_there(
+    catalog: Former, module: nn.Module, memo: dict | None = None, prefix: str = ""
+) -> list[list[str]] | None:
+    """Biases that a model does not have are None, and no parameters that it shares.
+
+    fairseq's log would name each of a ModernBERT as one, a hundred lines and more.
+    """
+    found = catalog(module, memo, prefix)
+    if memo is not None:  # called by itself
+        return found
+    there = fairseq.trainer._get_module_by_path
+    return [names for names in found if there(module, names[0]) is not None]
 
 
 @around(iterators.EpochBatchIterator, "__init__")

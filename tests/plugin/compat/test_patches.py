@@ -8,6 +8,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import fairseq.trainer
 import fairseq.utils
 import pytest
 import torch
@@ -16,6 +17,7 @@ from fairseq.criterions import sentence_prediction
 from fairseq.data import Dictionary
 from fairseq.logging import metrics
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
+from torch import nn
 
 from fairseq_minimodel.bodies.family import EMBEDDING, LAYERS, OUTPUT_BIAS, OUTPUT_PROJECTION
 from fairseq_minimodel.bodies.identity import LINEAGE
@@ -363,3 +365,10 @@ def test_fp16_without_a_gpu_is_a_sentence(source_data, tmp_path):
     result = fairseq_train(source_data, tmp_path / "run", "--fp16")
     assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr[-2000:]
     assert "trains on a GPU, and PyTorch finds none here" in result.stderr.splitlines()[-1]
+
+
+def test_absent_biases_are_not_shared_parameters():
+    model = nn.ModuleDict({"a": nn.Linear(2, 2, bias=False), "b": nn.Linear(2, 2, bias=False)})
+    model["c"], model["d"] = nn.Linear(2, 2), nn.Linear(2, 2)
+    model["d"].weight = model["c"].weight
+    assert fairseq.trainer._catalog_shared_params(model) == [["c.weight", "d.weight"]]
