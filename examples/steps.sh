@@ -11,6 +11,7 @@ ONLY=${1:-} FOUND=''
 USER_DIR=$(fairseq-minimodel user-dir)
 GPUS=$(python -c 'import torch; print(torch.cuda.device_count())') DEVICE=()
 if [ "$GPUS" = 0 ]; then DEVICE=(--cpu); fi
+TOGETHER=${TOGETHER:-} # not empty: others write to the same terminal, so that a step is a line at its end
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # two spinning pools on busy cores are slower than one
 
 wanted() { # wanted NAME: whether this call of the script is to do it
@@ -24,11 +25,15 @@ wanted() { # wanted NAME: whether this call of the script is to do it
 }
 
 run() { # run NAME COMMAND...: once; what it prints goes to $OUT/logs/NAME.log
-  local name=$1 started=$SECONDS status
+  local name=$1 started=$SECONDS status line
   shift
   if ! wanted "$name" || [ -e "$OUT/logs/$name.done" ]; then return; fi
   mkdir -p "$OUT/logs"
-  printf '%-34s' "$name"
+  line=$(printf '%-34s' "$name")
+  if [ -z "$TOGETHER" ]; then
+    echo -n "$line"
+    line=''
+  fi
   set +e # not `if !`: in a condition bash does not stop a function at its first failure
   (
     set -e
@@ -37,12 +42,12 @@ run() { # run NAME COMMAND...: once; what it prints goes to $OUT/logs/NAME.log
   status=$?
   set -e
   if [ "$status" != 0 ]; then
-    echo "failed:"
+    echo "${line}failed:"
     tail -n 15 "$OUT/logs/$name.log"
     exit "$status"
   fi
   touch "$OUT/logs/$name.done"
-  echo "$((SECONDS - started)) s"
+  echo "$line$((SECONDS - started)) s"
 }
 
 show() { # show NAME COMMAND...: each time, and what it prints is seen

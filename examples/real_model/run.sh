@@ -32,7 +32,7 @@ source "$here/../steps.sh"
 source "$here/model.sh"
 side_by_side() { # side_by_side PATTERN...: the steps of these names, in $JOBS processes
   # Called by name, this process does one step, or a few, itself.
-  if [ -z "$ONLY" ]; then printf '%s\n' "$@" | xargs -P "$JOBS" -I STEPS "$0" STEPS; fi
+  if [ -z "$ONLY" ]; then printf '%s\n' "$@" | TOGETHER=yes xargs -P "$JOBS" -I STEPS "$0" STEPS; fi
 }
 keep_settings MODEL VOCABULARY LENGTH DEPTH HEAD_UPDATES MINIPOST_UPDATES STANDARD_UPDATES POINTS \
   SIB200_UPDATES XNLI_UPDATES PAWSX_UPDATES RATE
