@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 import torch
-from interop.test_modernbert import TEXTS, Imported, changed
+from interop.test_modern import TEXTS, Imported, changed
 from safetensors.torch import load_file, save_file
+from support.modern_models import MODERN
 
 import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
@@ -36,7 +37,7 @@ def tuned(request, tmp_path_factory):
     """A model with random weights, its body here, and hf/, that body written."""
     head, settings = CASES[request.param]
     folder = tmp_path_factory.mktemp("tuned")
-    model = Imported(folder, head=head, norm_eps=1e-4, **settings)
+    model = Imported(folder, MODERN, head=head, norm_eps=1e-4, **settings)
     model.case = request.param
     export_hf(folder / "body/body.pt", folder / "body/pack", folder / "hf")
     return model
@@ -121,7 +122,7 @@ def test_texts_are_read_by_the_head(tuned):
 def base(tmp_path_factory):
     """A masked language model, its body, and a classifier made of it, with the same embeddings."""
     folder = tmp_path_factory.mktemp("base")
-    imported = Imported(folder)
+    imported = Imported(folder, MODERN)
     settings = {"id2label": CLASSES, "classifier_pooling": "mean"}
     kind = transformers.AutoModelForSequenceClassification
     torch.manual_seed(5)

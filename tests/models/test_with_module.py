@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 from fairseq.models.roberta.model import RobertaModel
-from models import test_minimodel_modernbert as modern
+from models import test_minimodel_modern as modern
 from models import test_minimodel_roberta as roberta
 from models.test_minimodel_roberta import SIZES, random_tokens, trainable
 from torch.nn.attention import SDPBackend, sdpa_kernel

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from models import test_minimodel_modernbert as modern
+from models import test_minimodel_modern as modern
 from models.test_minimodel_roberta import make_model, random_tokens, trainable
 
 from fairseq_minimodel.errors import InputError

@@ -1,4 +1,4 @@
-"""The whole way with a ModernBERT, by the real commands: what is frozen stays by bits."""
+"""The whole way with a ModernBERT or EuroBERT, by the real commands: what is frozen stays by bits."""
 
 import json
 import re
@@ -6,10 +6,14 @@ import re
 import pytest
 import torch
 from conftest import LENGTH, OPTIMISER, USER_DIR, run, state_of, train, write_corpus, write_pairs
+from support.bodies import sentences
+from support.modern_models import EURO, MODERN, of_each_kind, of_eurobert, of_modernbert
+from tasks.test_sentence_distillation import command as distillation
 
 import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
-from fairseq_minimodel.bodies.language_side import EMBEDDING, is_language_side
+from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_PROJECTION
+from fairseq_minimodel.bodies.language_side import is_language_side
 from fairseq_minimodel.bodies.training_files import symbols_of
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.inference.build import build_model
@@ -18,15 +22,23 @@ from fairseq_minimodel.modules.method import is_module_part
 from fairseq_minimodel.packs.module import is_head, is_layer_norm, load_module
 from fairseq_minimodel.packs.pack import load_pack
 from fairseq_minimodel.packs.plug_module import merge_module, plug_module
+from fairseq_minimodel.vocabulary.symbols import read_symbols
 
-ARCH = ["--arch", "minimodel_modernbert"]
-MODEL = [
-    *ARCH, "--encoder-layers", "4", "--encoder-embed-dim", "16", "--encoder-ffn-embed-dim", "24",
-    "--encoder-attention-heads", "2", "--local-attention", "8", "--max-positions", "64",
-]  # fmt: skip
 MASKED = ["--task", "masked_lm", *LENGTH]
 BUFFERS = {"encoder.vocabulary", "encoder.lineage"}
 FINAL_NORM = "encoder.sentence_encoder.layer_norm.weight"
+TABLES = (EMBEDDING, OUTPUT_PROJECTION)  # a EuroBERT's; a ModernBERT's are one
+CRITERION = {MODERN: "masked_lm", EURO: "joint_masked_lm"}  # of adaptation
+DEPTH = {MODERN: 1, EURO: 2}
+FREEZE = {
+    MODERN: ("none", "language", "body", "bottom:2", "bottom:4-head+bias"),
+    EURO: ("none", "language", "body", "bottom:2", "bottom:3-head"),
+}
+
+
+def model_of(kind, **changes):
+    """The options of a model of 4 layers."""
+    return kind.options(**{"encoder_layers": 4, "max_positions": 64, **changes})
 
 
 def verb(*command):
@@ -44,63 +56,63 @@ def refused(command, *words):
         assert word in log, log[-1000:]
 
 
-@pytest.fixture(scope="session")
-def joint(once, source_data):
+def adapt(kind, data, folder, base, *options):
+    return train(
+        data, folder, "--task", "language_adaptation", "--arch", kind.family.model, *LENGTH,
+        "--criterion", CRITERION[kind], "--base-checkpoint", base, *options,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def joint(kind, once, source_data):
     """A body of 4 layers with heads after layers 1 and 2, too, after 4 updates, and its log."""
 
     def make(folder):
         log = train(
-            source_data, folder, *MASKED, *MODEL, "--criterion", "joint_masked_lm",
+            source_data, folder, *MASKED, *model_of(kind), "--criterion", "joint_masked_lm",
             "--auxiliary-head-layers", "1,2",
         )  # fmt: skip
         (folder / "log").write_text(log)
 
-    return once("modern joint", make) / "checkpoint_last.pt"
+    return once(f"{kind} joint", make) / "checkpoint_last.pt"
 
 
-def adapt(data, folder, base, *options):
-    return train(
-        data, folder, "--task", "language_adaptation", *ARCH, *LENGTH, "--criterion", "masked_lm",
-        "--base-checkpoint", base, *options,
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def adapted(once, joint, target_data):
-    """A language side of another vocabulary over the bottom layer."""
-    folder = once(
-        "modern adapted",
-        lambda folder: adapt(target_data, folder, joint, "--depth", "1", "--initialise", "overlap"),
-    )
-    return folder / "checkpoint_last.pt"
-
-
-@pytest.fixture(scope="session")
-def pack(once, adapted):
+@pytest.fixture
+def adapted(kind, once, joint, target_data):
+    """A language side of another vocabulary over the bottom of the body."""
+    options = ["--depth", DEPTH[kind], "--initialise", "overlap"]
     return (
-        once(
-            "modern pack",
-            lambda folder: verb(
-                "pack", "--checkpoint", adapted, "--language", "de", "--output", folder / "de"
-            ),
-        )
-        / "de"
+        once(f"{kind} adapted", lambda folder: adapt(kind, target_data, folder, joint, *options))
+        / "checkpoint_last.pt"
     )
 
 
-def test_pretraining_logs_the_loss_of_each_head_and_what_it_cost(joint):
+@pytest.fixture
+def pack(kind, once, adapted):
+    def make(folder):
+        verb("pack", "--checkpoint", adapted, "--language", "de", "--output", folder / "de")
+
+    return once(f"{kind} pack", make) / "de"
+
+
+@of_each_kind
+def test_pretraining_logs_the_loss_of_each_head_and_what_it_cost(kind, joint):
     log = (joint.parent / "log").read_text()
     rows = [json.loads(row) for row in re.findall(r"\| train_inner \| (\{.*\})", log)]
     losses = {name for name in rows[-1] if name.startswith("loss")}
     assert losses == {"loss", "loss_l1", "loss_l2", "loss_l4"}
     assert float(rows[-1]["flops"]) > 0
-    assert re.search(r"MLM heads +after layers 1-2, layer 4 \(the last\)", verb("inspect", joint))
+    said = verb("inspect", joint)
+    assert re.search(r"MLM heads +after layers 1-2, layer 4 \(the last\)", said)
+    assert bool(re.search("encoder_key_value_heads|key value heads", said)) == (kind is EURO)
 
 
+@of_modernbert
 def test_it_resumes_by_bits_and_its_longest_input_is_the_tasks_where_none_is_given(
-    source_data, tmp_path
+    kind, source_data, tmp_path
 ):
-    options = [*MASKED, *MODEL[:-2], "--criterion", "joint_masked_lm"]
+    model = [word for word in model_of(kind) if word not in ("--max-positions", "64")]
+    options = [*MASKED, *model, "--criterion", "joint_masked_lm"]
     train(source_data, tmp_path / "whole", *options)
     train(source_data, tmp_path / "halves", *options, "--max-update", "2")
     assert "Loaded checkpoint" in train(source_data, tmp_path / "halves", *options)
@@ -110,22 +122,26 @@ def test_it_resumes_by_bits_and_its_longest_input_is_the_tasks_where_none_is_giv
     assert all(torch.equal(left[name], right[name]) for name in left if "lineage" not in name)
 
 
-@pytest.mark.parametrize("freeze", ["none", "language", "body", "bottom:2", "bottom:4-head+bias"])
-def test_what_is_frozen_stays_by_bits_and_the_rest_is_trained(freeze, joint, source_data, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "freeze"), [(kind, one) for kind in FREEZE for one in FREEZE[kind]], ids=str
+)
+def test_what_is_frozen_stays_by_bits_and_the_rest_is_trained(
+    kind, freeze, joint, source_data, tmp_path
+):
     train(
-        source_data, tmp_path, *MASKED, *MODEL, "--criterion", "masked_lm", "--freeze", freeze,
-        "--finetune-from-model", joint, "--auxiliary-head-layers", "1",
+        source_data, tmp_path, *MASKED, *model_of(kind), "--criterion", "masked_lm", "--freeze",
+        freeze, "--finetune-from-model", joint, "--auxiliary-head-layers", "1",
     )  # fmt: skip
     before, after = state_of(joint), state_of(tmp_path / "checkpoint_last.pt")
 
     def is_trained(name):
-        above = ".layers.2." in name or ".layers.3." in name or name == FINAL_NORM
-        above = above or name.startswith(("encoder.lm_head.dense", "encoder.lm_head.layer"))
+        head = name.startswith(("encoder.lm_head.dense", "encoder.lm_head.layer"))
         return {
             "none": True,
             "language": not is_language_side(name),
             "body": is_language_side(name),
-            "bottom:2": above,
+            "bottom:2": ".layers.2." in name or ".layers.3." in name or name == FINAL_NORM or head,
+            "bottom:3-head": ".layers.3." in name or name == FINAL_NORM,
             "bottom:4-head+bias": name == "encoder.lm_head.bias",
         }[freeze]
 
@@ -138,9 +154,10 @@ def test_what_is_frozen_stays_by_bits_and_the_rest_is_trained(freeze, joint, sou
             assert torch.equal(tensor, before[name]) != is_trained(name), name
 
 
-def test_adaptation_trains_the_language_side_over_a_body_that_stays_by_bits(adapted, joint):
+@of_each_kind
+def test_adaptation_trains_the_language_side_over_a_body_that_stays_by_bits(kind, adapted, joint):
     state, base = state_of(adapted), state_of(joint)
-    head = "encoder.auxiliary_lm_heads.1."
+    head = f"encoder.auxiliary_lm_heads.{DEPTH[kind]}."
     for name, tensor in state.items():
         if name == "encoder.vocabulary" or is_language_side(name):
             continue
@@ -150,27 +167,48 @@ def test_adaptation_trains_the_language_side_over_a_body_that_stays_by_bits(adap
         elif name.startswith("encoder.lm_head."):
             origin = head + name.removeprefix("encoder.lm_head.")
         assert torch.equal(tensor, base[origin]), name
-    assert state[EMBEDDING].shape == (80, 16)
-    assert state["encoder.lm_head.bias"].abs().min() > 0
-    assert torch.equal(state[EMBEDDING], state["encoder.lm_head.weight"])
+    assert state[EMBEDDING].shape == state[OUTPUT_PROJECTION].shape == (80, 16)
+    assert torch.equal(*(state[name] for name in TABLES)) == (kind is MODERN)
+    assert kind is EURO or state["encoder.lm_head.bias"].abs().min() > 0
 
 
-def test_a_depth_that_ends_on_a_window_is_said(joint, target_data, tmp_path):
-    log = adapt(target_data, tmp_path, joint, "--depth", "2", "--initialise", "random")
+@of_eurobert
+def test_both_tables_are_trained_from_copies_of_special_symbols(
+    kind, adapted, joint, target_data, tmp_path
+):
+    adapt(
+        kind, target_data, tmp_path, joint, "--depth", "2", "--initialise", "overlap", "--lr", "0"
+    )
+    state, base = state_of(adapted), state_of(joint)
+    start = state_of(tmp_path / "checkpoint_last.pt")
+    for name in TABLES:
+        assert start[name].shape == (80, 16)
+        assert not torch.equal(state[name], start[name]), name
+        for row in (0, 2, 3):
+            assert torch.equal(start[name][row], base[name][row]), name
+
+
+@of_modernbert
+def test_a_depth_that_ends_on_a_window_is_said(kind, joint, target_data, tmp_path):
+    log = adapt(kind, target_data, tmp_path, joint, "--depth", "2", "--initialise", "random")
     assert log.count("layer 2, the last now, attends to a window of 8 tokens, and depths of") == 1
 
 
-def test_adaptation_over_all_layers_starts_aligned(joint, tmp_path):
+@pytest.fixture
+def words_data(tmp_path):
+    """A corpus with words of its own, and translations of 40 of them."""
     words = [*(f"word{index}" for index in range(10)), *(f"wort{index}" for index in range(40))]
-    data = tmp_path / "data"
-    data.mkdir()
-    write_corpus(data, words, seed=3)
+    (tmp_path / "data").mkdir()
+    write_corpus(tmp_path / "data", words, seed=3)
     pairs = "".join(f"word{index}\twort{index}\n" for index in range(40))
     (tmp_path / "words.tsv").write_text(pairs)
-    log = adapt(
-        data, tmp_path / "run", joint, "--initialise", "aligned",
-        "--dictionary", tmp_path / "words.tsv",
-    )  # fmt: skip
+    return tmp_path / "data"
+
+
+@of_each_kind
+def test_adaptation_over_all_layers_starts_aligned(kind, joint, words_data, tmp_path):
+    options = ["--initialise", "aligned", "--dictionary", tmp_path / "words.tsv"]
+    log = adapt(kind, words_data, tmp_path / "run", joint, *options)
     assert "aligning 40 of 40 pairs" in log and "attends to a window" not in log
     state, base = state_of(tmp_path / "run/checkpoint_last.pt"), state_of(joint)
     for name, tensor in state.items():
@@ -178,20 +216,42 @@ def test_adaptation_over_all_layers_starts_aligned(joint, tmp_path):
             assert torch.equal(tensor, base[name]), name
 
 
-def test_a_pack_plugs_into_the_whole_body(pack, adapted, joint, tmp_path):
+@of_eurobert
+def test_both_tables_start_aligned(kind, joint, words_data, tmp_path):
+    pairs = tmp_path / "words.tsv"
+    pairs.write_text(pairs.read_text() * 3)
+    options = ["--initialise", "aligned", "--dictionary", pairs, "--lr", "0"]
+    assert "aligning 120 of 120 pairs" in adapt(kind, words_data, tmp_path / "run", joint, *options)
+    state, base = state_of(tmp_path / "run/checkpoint_last.pt"), state_of(joint)
+    symbols = read_symbols(words_data / "dict.txt")
+    translated = [row for row, one in enumerate(symbols) if one.startswith("▁wort")]
+    assert len(translated) > 20
+    for name in TABLES:  # each is a mean of source rows, of its own table
+        rows, low, high = state[name][translated], base[name].min(0)[0], base[name].max(0)[0]
+        assert ((rows >= low - 1e-6) & (rows <= high + 1e-6)).all(), name
+        assert rows.std(0).min() > 0 and not (rows == base[name].mean(0)).any(), name
+
+
+@of_each_kind
+def test_a_pack_plugs_into_the_whole_body(kind, pack, adapted, joint, tmp_path):
     verb("plug", "--body", joint, "--pack", pack, "--output", tmp_path / "plugged")
     plugged = read_checkpoint(tmp_path / "plugged/model.pt")
-    state, base = plugged.state, state_of(joint)
+    state, base, trained = plugged.state, state_of(joint), state_of(adapted)
     for name, tensor in state.items():
-        if name != "encoder.vocabulary" and not is_language_side(name):
+        if is_language_side(name):
+            assert torch.equal(tensor, trained[name]), name
+        elif name != "encoder.vocabulary":
             assert torch.equal(tensor, base[name]), name
-    assert torch.equal(state[EMBEDDING], state_of(adapted)[EMBEDDING])
     ids = torch.tensor([[0, 10, 70, 2]])
     assert build_model(plugged, load_pack(pack).symbols)(ids)[0].shape == (1, 4, 80)
+    assert ("2,560" if kind is EURO else "1,360") in verb(
+        "inspect", pack
+    )  # 80 x 16 each, or a bias
 
 
+@of_each_kind
 @pytest.mark.parametrize("head", ["copy", "frozen"])
-def test_minipost_trains_what_is_on_top_alone(head, joint, source_data, tmp_path):
+def test_minipost_trains_what_is_on_top_alone(kind, head, joint, source_data, tmp_path):
     extended = tmp_path / "extended.pt"
     said = verb(
         "extend", "--body", joint, "--depth", "2", "--new-layers", "1", "--layers", "new",
@@ -199,7 +259,7 @@ def test_minipost_trains_what_is_on_top_alone(head, joint, source_data, tmp_path
     )  # fmt: skip
     freeze = said.splitlines()[-1].removeprefix("train it with --freeze ")
     train(
-        source_data, tmp_path / "run", *MASKED, *MODEL, "--encoder-layers", "3", "--criterion",
+        source_data, tmp_path / "run", *MASKED, *model_of(kind, encoder_layers=3), "--criterion",
         "masked_lm", "--freeze", freeze, "--finetune-from-model", extended,
     )  # fmt: skip
     before, after = state_of(extended), state_of(tmp_path / "run/checkpoint_last.pt")
@@ -214,20 +274,21 @@ def test_minipost_trains_what_is_on_top_alone(head, joint, source_data, tmp_path
 # ---- fine-tuning and use
 
 
-@pytest.fixture(scope="session")
-def classifier(once, joint, pair_data):
+@pytest.fixture
+def classifier(kind, once, joint, pair_data):
     """The body fine-tuned for three classes, its language side frozen."""
 
     def make(folder):
         train(
             pair_data, folder, "--task", "sentence_prediction", "--criterion", "sentence_prediction",
-            *MODEL, "--num-classes", "3", "--init-token", "0", "--freeze", "language",
+            *model_of(kind), "--num-classes", "3", "--init-token", "0", "--freeze", "language",
             "--finetune-from-model", joint, "--classification-head-name", "pairs",
         )  # fmt: skip
 
-    return once("modern classifier", make) / "checkpoint_last.pt"
+    return once(f"{kind} classifier", make) / "checkpoint_last.pt"
 
 
+@of_each_kind
 def test_fine_tuning_leaves_the_language_side_as_it_is(classifier, joint):
     before, after = state_of(joint), state_of(classifier)
     for name, tensor in after.items():
@@ -238,6 +299,7 @@ def test_fine_tuning_leaves_the_language_side_as_it_is(classifier, joint):
     assert after["classification_heads.pairs.out_proj.weight"].shape == (3, 16)
 
 
+@of_each_kind
 def test_it_is_scored_and_loaded_in_another_language(classifier, pack, tmp_path):
     words = [f"wort{index}" for index in range(70)]
     test = write_pairs(tmp_path / "test.tsv", words, seed=4, count=24)
@@ -254,14 +316,42 @@ def test_it_is_scored_and_loaded_in_another_language(classifier, pack, tmp_path)
     assert row["accuracy"] == pytest.approx(hits / 24), row
 
 
-def test_words_are_predicted_and_perplexity_is_measured_in_another_language(joint, pack, tmp_path):
-    model = fairseq_minimodel.load(joint, languages=pack)
-    [[found]] = model.fill_mask(["wort1 <mask> wort3"], top=80)
+@of_each_kind
+def test_words_are_predicted_in_two_languages_over_one_body(joint, pack, tmp_path):
+    verb("pack", "--checkpoint", joint, "--language", "en", "--output", tmp_path / "en")
+    model = fairseq_minimodel.load(joint, languages=[tmp_path / "en", pack])
+    [[found]] = model.fill_mask(["wort1 <mask> wort3"], top=80, language="de")
     assert sum(probability for _, probability in found) == pytest.approx(1, abs=1e-4)
-    assert model.encode(["wort1 wort2", "wort3"]).shape == (2, 16)
+    alone = fairseq_minimodel.load(joint, languages=pack)
+    [[expected]] = alone.fill_mask(["wort1 <mask> wort3"], top=80)
+    assert dict(found) == pytest.approx(dict(expected), abs=1e-6)
+    [[english]] = model.fill_mask(["wort1 <mask> wort3"], top=65, language="en")
+    assert dict(english).keys() != dict(found).keys()
+    assert model.encode(["wort1 wort2", "wort3"], language="de").shape == (2, 16)
     (tmp_path / "text").write_text("wort1 wort2 wort3 wort4\n" * 5)
-    said = verb("perplexity", "--body", joint, "--pack", pack, tmp_path / "text")
-    assert "bits" in said
+    assert "bits" in verb("perplexity", "--body", joint, "--pack", pack, tmp_path / "text")
+
+
+@of_eurobert
+def test_sentence_vectors_are_learned_by_the_token_embeddings_alone(
+    kind, joint, target_data, tmp_path
+):
+    for split, seed in (("train", 1), ("valid", 2)):
+        text = "\n".join(sentences("en", 30, seed)) + "\n"
+        (tmp_path / f"{split}.en").write_text(text)
+        (tmp_path / f"{split}.de").write_text(text.replace("word", "wort"))
+    command = distillation(tmp_path, joint, "--max-update", "4", "--arch", kind.family.model)
+    train(target_data, tmp_path / "run", *command)
+    train(target_data, tmp_path / "start", *command, "--lr", "0", "--max-update", "1")
+    base = state_of(joint)
+    state, start = (state_of(tmp_path / name / "checkpoint_last.pt") for name in ("run", "start"))
+    for name, tensor in state.items():
+        if name == EMBEDDING:
+            assert (tensor != start[name]).any(1)[4:].sum() > 20
+        elif name == OUTPUT_PROJECTION:
+            assert torch.equal(tensor, start[name])
+        elif name != "encoder.vocabulary":
+            assert torch.equal(tensor, base[name]), name
 
 
 # ---- task modules
@@ -275,16 +365,17 @@ MODULES = {
 }
 
 
+@of_modernbert
 @pytest.mark.parametrize("name", MODULES)
 def test_a_task_module_is_trained_over_a_body_that_stays_by_bits(
-    name, joint, pair_data, pack, tmp_path
+    kind, name, joint, pair_data, pack, tmp_path
 ):
     """It computes the same from its folder: in the body, merged, switched to, and by `evaluate`."""
     train(
         pair_data, tmp_path / "run", "--task", "sentence_prediction", "--criterion",
-        "sentence_prediction", *MODEL, "--num-classes", "3", "--init-token", "0", "--task-module",
-        name, *MODULES[name], "--finetune-from-model", joint, "--save-interval-updates", "2",
-        "--disable-validation",
+        "sentence_prediction", *model_of(kind), "--num-classes", "3", "--init-token", "0",
+        "--task-module", name, *MODULES[name], "--finetune-from-model", joint,
+        "--save-interval-updates", "2", "--disable-validation",
     )  # fmt: skip
     before = state_of(joint)
     halfway = state_of(tmp_path / "run/checkpoint_1_2.pt")
@@ -336,30 +427,42 @@ def test_a_task_module_is_trained_over_a_body_that_stays_by_bits(
     assert saved["examples"] == 24 and saved["accuracy"] == whole["accuracy"]
 
 
-def test_what_does_not_go_is_one_sentence(joint, source_data, tmp_path):
-    fairseq = [
-        "fairseq-train",
-        source_data,
-        "--user-dir",
-        USER_DIR,
-        *OPTIMISER,
-        "--max-update",
-        "1",
-    ]
-    fairseq += ["--save-dir", tmp_path / "run", "--criterion", "masked_lm"]
+@pytest.fixture
+def fairseq(source_data, tmp_path):
+    """A training that is never begun."""
+    options = ["--max-update", "1", "--save-dir", tmp_path / "run", "--criterion", "masked_lm"]
+    return ["fairseq-train", source_data, "--user-dir", USER_DIR, *OPTIMISER, *options]
+
+
+@of_each_kind
+def test_what_does_not_go_is_one_sentence(kind, joint, fairseq):
     tuning = [*fairseq, *MASKED, "--finetune-from-model", joint]
-    other = ["--arch", "minimodel_roberta"]
-    words = [str(joint), "is a ModernBERT", "give --arch minimodel_modernbert"]
-    refused([*tuning, *other, *MODEL[2:10]], *words)
     adapting = [*fairseq, "--task", "language_adaptation", *LENGTH, "--base-checkpoint", joint]
-    refused([*adapting, *other], *words)
-    refused([*tuning, *MODEL, "--local-attention", "16"], str(joint), "give --local-attention 8")
+    other = MODERN if kind is EURO else EURO
+    words = [str(joint), f"is a {kind}", f"give --arch {kind.family.model}"]
+    refused([*adapting, "--arch", other.family.model], *words)
+    refused([*tuning, "--arch", "minimodel_roberta", *model_of(kind)[2:10]], *words)
+    changes = {
+        MODERN: [("--local-attention", "16", "8")],
+        EURO: [("--rope-theta", "10", "250000"), ("--encoder-key-value-heads", "4", "2")],
+    }
+    for option, value, own in changes[kind]:
+        refused([*tuning, *model_of(kind), option, value], str(joint), f"give {option} {own}")
 
 
-def test_a_roberta_is_refused_by_a_run_of_modernbert(joint_checkpoint, source_data, tmp_path):
-    refused(
-        ["fairseq-train", source_data, "--user-dir", USER_DIR, *OPTIMISER, "--max-update", "1",
-         "--save-dir", tmp_path, "--criterion", "masked_lm", *MASKED, *MODEL,
-         "--finetune-from-model", joint_checkpoint],
-        "is a RoBERTa", "give --arch minimodel_roberta",
-    )  # fmt: skip
+@of_eurobert
+def test_what_a_eurobert_does_not_have_is_one_sentence(kind, joint, fairseq, tmp_path):
+    tuning = [*fairseq, *MASKED, "--finetune-from-model", joint, *model_of(kind)]
+    refused([*tuning, "--task-module", "lora"], "has no task modules yet: leave it out")
+    refused([*tuning, "--freeze", "bottom:2+bias"], "give --freeze bottom:2")
+    (tmp_path / "text").write_text("a\n")
+    options = ["--language", "de", "--text", tmp_path / "text", "--output", tmp_path / "out"]
+    refused(["fairseq-minimodel", "adapt", "--model", joint, *options], "adapt cannot take yet")
+    extending = ["extend", "--body", joint, "--depth", "2", "--new-layers", "1", "--head", "new"]
+    refused(["fairseq-minimodel", *extending, "--output", tmp_path / "out"], "give --head copy")
+
+
+@of_modernbert
+def test_a_roberta_is_refused_by_a_run_of_modernbert(kind, joint_checkpoint, fairseq):
+    tuning = [*fairseq, *MASKED, *model_of(kind), "--finetune-from-model", joint_checkpoint]
+    refused(tuning, "is a RoBERTa", "give --arch minimodel_roberta")
