@@ -93,11 +93,6 @@ class MiniModelEuroBert(MiniModelModern):
                 f"--task-module {cfg.task_module} is for other models, and {cls.name} has no task "
                 "modules yet: leave it out and fine-tune the body (--freeze language)"
             )
-        if cfg.forget_every:
-            raise InputError(
-                f"--forget-every {cfg.forget_every} draws one table of token embeddings anew, and "
-                f"{cls.name} has two: leave it out"
-            )
 
 
 register_sizes(EUROBERT_SIZES, EUROBERT.model)

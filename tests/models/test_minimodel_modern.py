@@ -207,7 +207,6 @@ def test_a_model_of_16_bits_computes_nearly_the_same(kind):
         (EURO, {"task_module": "lora"}, "has no task modules yet: leave it out"),
         (EURO, {"auxiliary_head_layers": "5"}, "auxiliary heads after layers 1 to 4"),
         (EURO, {"freeze": "bottom:2+bias"}, "does not have: give --freeze bottom:2$"),
-        (EURO, {"forget_every": 10}, "minimodel_eurobert has two: leave it out"),
     ],
     ids=str,
 )
