@@ -16,7 +16,6 @@ from ..bodies.architectures import EUROBERT_SIZES
 from ..bodies.family import EUROBERT
 from ..cost.freezing import parse_freeze
 from ..errors import InputError
-from ..modules.method import NONE
 from ..nn.lm_head import NormedHead, OutputProjection
 from ..nn.modern_body import Sizes
 from .minimodel_modernbert import MiniModelModern, ModernConfig, ModernEncoder
@@ -87,11 +86,6 @@ class MiniModelEuroBert(MiniModelModern):
             raise InputError(
                 f"--freeze {cfg.freeze} trains the output bias, which {cls.name} does not have: give "
                 f"--freeze {cfg.freeze.removesuffix('+bias')}"
-            )
-        if cfg.task_module != NONE:
-            raise InputError(
-                f"--task-module {cfg.task_module} is for other models, and {cls.name} has no task "
-                "modules yet: leave it out and fine-tune the body (--freeze language)"
             )
 
 

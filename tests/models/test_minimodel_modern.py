@@ -204,7 +204,6 @@ def test_a_model_of_16_bits_computes_nearly_the_same(kind):
         (EURO, {"encoder_key_value_heads": 3}, "heads 3 does not divide the 4 heads"),
         (EURO, {"encoder_key_value_heads": 0}, "--encoder-key-value-heads 0 does not divide"),
         (EURO, {"rope_theta": 0.0}, "--rope-theta 0.0: give more than 0"),
-        (EURO, {"task_module": "lora"}, "has no task modules yet: leave it out"),
         (EURO, {"auxiliary_head_layers": "5"}, "auxiliary heads after layers 1 to 4"),
         (EURO, {"freeze": "bottom:2+bias"}, "does not have: give --freeze bottom:2$"),
     ],

@@ -365,7 +365,7 @@ MODULES = {
 }
 
 
-@of_modernbert
+@of_each_kind
 @pytest.mark.parametrize("name", MODULES)
 def test_a_task_module_is_trained_over_a_body_that_stays_by_bits(
     kind, name, joint, pair_data, pack, tmp_path
@@ -453,7 +453,6 @@ def test_what_does_not_go_is_one_sentence(kind, joint, fairseq):
 @of_eurobert
 def test_what_a_eurobert_does_not_have_is_one_sentence(kind, joint, fairseq, tmp_path):
     tuning = [*fairseq, *MASKED, "--finetune-from-model", joint, *model_of(kind)]
-    refused([*tuning, "--task-module", "lora"], "has no task modules yet: leave it out")
     refused([*tuning, "--freeze", "bottom:2+bias"], "give --freeze bottom:2")
     (tmp_path / "text").write_text("a\n")
     options = ["--language", "de", "--text", tmp_path / "text", "--output", tmp_path / "out"]
