@@ -64,7 +64,6 @@ BODY, PACK, CONFIG = "body.pt", "pack", "config.json"
 INPUT = f"input0/{DICTIONARY}"
 WEIGHTS, OLD_WEIGHTS = "model.safetensors", "pytorch_model.bin"
 INDEX = "model.safetensors.index.json"
-PLAIN = ("ForMaskedLM", "Model")  # ends of classes without the head of a task
 IMPORTED = FolderForm(
     "an imported model",
     (BODY, DICTIONARY),
@@ -185,7 +184,6 @@ def read_model(model: Path, like: Path | None = None) -> Imported:
     """
     config = read_record(model / CONFIG, JSON, AGAIN)
     family = _check_config(config, model)
-    _check_head(config, family, model)
     relative = read_relative(like) if like else None
     with waiting(f"reading {model}"):  # weights are read where they are converted
         theirs = _with_present_names(_read_weights(model), family)
@@ -267,19 +265,6 @@ def _check_config(config: JSON, model: Path) -> Family:
     if not 0 < config.get(eps, default) < 1:
         raise InputError(f"{path} has {eps} {config[eps]}, which is not between 0 and 1")
     return family
-
-
-def _check_head(config: JSON, family: Family, model: Path) -> None:
-    """Refuse a model with the head of a task, in families of which no such head can be imported."""
-    classes = config.get("architectures")
-    named = [one for one in classes if type(one) is str] if isinstance(classes, list) else []
-    known = {f"{kind.classes}{end}" for kind in family.model_types.values() for end in PLAIN}
-    other = next((one for one in named if one not in known), None)
-    if not family.shares_heads and other:
-        raise InputError(
-            f"{model / CONFIG} says that the model is a {other}, and of a {family.name} no head of a "
-            f"task can be imported yet: give a {sorted(known)[0]}, and fine-tune its body here"
-        )
 
 
 def _read_weights(model: Path) -> StateDict:

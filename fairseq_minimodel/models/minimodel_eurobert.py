@@ -18,6 +18,7 @@ from ..cost.freezing import parse_freeze
 from ..errors import InputError
 from ..nn.lm_head import NormedHead, OutputProjection
 from ..nn.modern_body import Sizes
+from ..nn.pooling import LATE
 from .minimodel_modernbert import MiniModelModern, ModernConfig, ModernEncoder
 from .minimodel_roberta import option, register_sizes
 
@@ -32,6 +33,11 @@ class MiniModelEuroBertConfig(ModernConfig):
     )
     rope_theta: float = option(
         EUROBERT.settings["rope_theta"], "base of the wavelengths of rotary positions"
+    )
+    classifier_pooling: ChoiceEnum(tuple(EUROBERT.poolings)) = option(
+        LATE,
+        "what the classes of a text come from: late, the mean of the head's outputs of all tokens; "
+        "cls, the last hidden state of <s>; mean, that of all tokens",
     )
 
 

@@ -237,7 +237,7 @@ def changed(folder, *left_out, **settings):
         (
             EURO,
             {"architectures": ["EuroBertForSequenceClassification"]},
-            "no head of a task can be imported yet: give a EuroBertForMaskedLM",
+            "says that the model is a EuroBertForSequenceClassification, and its weights lack",
         ),
     ],
     ids=str,
@@ -338,6 +338,7 @@ SETTINGS = {
     EURO: (
         "rope_parameters", "rms_norm_eps", "num_attention_heads", "num_key_value_heads", "head_dim",
         "max_position_embeddings", "hidden_act", "tie_word_embeddings", "attention_bias",
+        "classifier_pooling",
     ),
 }  # fmt: skip
 

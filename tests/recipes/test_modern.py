@@ -6,7 +6,11 @@ import re
 import pytest
 import torch
 from conftest import LENGTH, OPTIMISER, USER_DIR, run, state_of, train, write_corpus, write_pairs
+from recipes import test_question_answering as questions
+from recipes import test_tagging as tagging
 from support.bodies import sentences
+from support.generated_questions import write_questions
+from support.generated_tags import write_columns
 from support.modern_models import EURO, MODERN, of_each_kind, of_eurobert, of_modernbert
 from tasks.test_sentence_distillation import command as distillation
 
@@ -314,6 +318,38 @@ def test_it_is_scored_and_loaded_in_another_language(classifier, pack, tmp_path)
     hits = sum(one.label == label for one, (_, _, label) in zip(predicted, pairs, strict=True))
     assert row["examples"] == 24, row
     assert row["accuracy"] == pytest.approx(hits / 24), row
+
+
+@of_each_kind
+@pytest.mark.parametrize(("task", "head"), [("tags", "tag_head"), ("questions", "span_head")])
+def test_tags_and_questions_are_learned_and_scored_in_another_language(
+    kind, task, head, joint, source_data, pack, tmp_path
+):
+    words = [f"wort{index}" for index in range(70)]
+    if task == "tags":
+        tagging.prepare(tmp_path, source_data, count=60)
+        options, windows = tagging.TAGGING, []
+        test = write_columns(tmp_path / "test.txt", words, seed=3, count=40)
+    else:
+        questions.prepare(tmp_path, source_data, train_count=60, separators=1)
+        options, windows = questions.SPAN_QA, questions.WINDOW_OPTIONS
+        test = write_questions(tmp_path / "test.json", words, seed=3, count=40)
+    train(
+        tmp_path / "data", tmp_path / "run", *options, *model_of(kind), "--freeze", "language",
+        "--finetune-from-model", joint,
+    )  # fmt: skip
+    tuned = tmp_path / "run/checkpoint_last.pt"
+    before, after = state_of(joint), state_of(tuned)
+    for name, tensor in after.items():
+        if is_language_side(name):
+            assert torch.equal(tensor, before[name]), name
+        elif ".layers." in name or name == FINAL_NORM:
+            assert not torch.equal(tensor, before[name]), name
+    assert {one.here for one in kind.family.head_parameters(head)} <= after.keys()
+    scores = tmp_path / "scores.json"
+    verb("evaluate", "--body", tuned, *windows, "--test", pack, test, "--json", scores)
+    [row] = json.loads(scores.read_text())
+    assert row["language"] == "de" and 0 <= row["f1"] <= 1
 
 
 @of_each_kind
