@@ -192,9 +192,7 @@ def read_model(model: Path, like: Path | None = None) -> Imported:
         state, notes = _converted(theirs, config, family, model)
     has_head = any(name.startswith(HEAD) for name in state)
     if not has_head and not relative:
-        # the same one for every copy of a model, so that its lineage is the same
-        generator = torch.Generator().manual_seed(1)
-        state |= fresh_head(state[EMBEDDING], family, generator)
+        state |= _new_head(state, family)
         notes.append("a new MLM head, as the model has none: train it before it predicts words")
     symbols, order = ordered_symbols(tokens, len(state[EMBEDDING]), model, family)
     for name in filter(is_language_side, state):
@@ -218,6 +216,25 @@ def read_model(model: Path, like: Path | None = None) -> Imported:
         body, symbols = derived(body, symbols, relative), list(relative.symbols)
         notes.append(f"lineage of {like}, whose token embeddings it has")
     return Imported(body, symbols, tokens, moved, heads, relative, has_head, [*heads.notes, *notes])
+
+
+def _new_head(state: StateDict, family: Family) -> StateDict:
+    """The MLM head of a model without one: the same for every copy of it, and so its lineage."""
+    return fresh_head(state[EMBEDDING], family, torch.Generator().manual_seed(1))
+
+
+def is_new_head(body: Checkpoint) -> bool:
+    """Whether a body has no MLM head, or the one that it got here, and nobody has trained it since."""
+    state, family = body.state, body.family
+    if family.is_tied:
+        gain = state.get(f"{HEAD}layer_norm.weight")
+        return gain is None or bool((gain == 1).all())
+    found = state.get(OUTPUT_PROJECTION)
+    if found is None:
+        return True
+    # its rows were put into the order of the vocabulary
+    new = _new_head(state, family)[OUTPUT_PROJECTION]
+    return torch.allclose(found.double().sum(0), new.double().sum(0), rtol=0, atol=1e-6)
 
 
 def _check_config(config: JSON, model: Path) -> Family:

@@ -17,7 +17,7 @@ from fairseq_minimodel.cli import main
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.inference.build import build_model
 from fairseq_minimodel.interop.export_hf import export_hf
-from fairseq_minimodel.interop.import_hf import import_hf
+from fairseq_minimodel.interop.import_hf import import_hf, is_new_head
 from fairseq_minimodel.packs.pack import load_pack
 from fairseq_minimodel.vocabulary.tokenizers import Vocabulary
 
@@ -195,6 +195,7 @@ def test_a_model_without_an_mlm_head_gets_a_new_one(tmp_path, capsys, kind, draw
         expected = model(theirs).last_hidden_state
         found = build_model(checkpoint, symbols)(ids, features_only=True)[0]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert is_new_head(checkpoint)
     assert checkpoint.state[drawn].std() == pytest.approx(0.02, rel=0.1)
 
 
@@ -374,6 +375,7 @@ def test_an_export_comes_in_again_as_the_same_body(imported, tmp_path):
     import_hf(exported(imported), "xx", tmp_path / "body")
     again = read_checkpoint(tmp_path / "body/body.pt")
     assert again.body_settings() == imported.checkpoint.body_settings()
+    assert not is_new_head(again)
     weights = [name for name in again.state if name not in ("encoder.lineage",)]
     assert all(torch.equal(again.state[name], imported.checkpoint.state[name]) for name in weights)
 

@@ -490,9 +490,6 @@ def test_what_does_not_go_is_one_sentence(kind, joint, fairseq):
 def test_what_a_eurobert_does_not_have_is_one_sentence(kind, joint, fairseq, tmp_path):
     tuning = [*fairseq, *MASKED, "--finetune-from-model", joint, *model_of(kind)]
     refused([*tuning, "--freeze", "bottom:2+bias"], "give --freeze bottom:2")
-    (tmp_path / "text").write_text("a\n")
-    options = ["--language", "de", "--text", tmp_path / "text", "--output", tmp_path / "out"]
-    refused(["fairseq-minimodel", "adapt", "--model", joint, *options], "adapt cannot take yet")
     extending = ["extend", "--body", joint, "--depth", "2", "--new-layers", "1", "--head", "new"]
     refused(["fairseq-minimodel", *extending, "--output", tmp_path / "out"], "give --head copy")
 
