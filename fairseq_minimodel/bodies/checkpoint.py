@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..files.atomic import atomic_file
 from ..files.outputs import FileForm
 from ..files.records import shown
-from ..nn.pooling import CLS, MEAN, POOLINGS
+from ..nn.pooling import POOLINGS
 from ..terminal.progress import ProgressFile
 from .architectures import ARCHITECTURES
 from .family import (
@@ -144,11 +144,11 @@ class Checkpoint:
         """
         defaults = self.family.head_settings
         found = {name: self.model_config.get(name) or value for name, value in defaults.items()}
-        pooling = found.get("classifier_pooling", CLS)
-        if pooling not in (CLS, MEAN):
+        ways, pooling = list(self.family.poolings), found.get("classifier_pooling")
+        if ways and pooling not in ways:
             raise InputError(
                 f"{self.path} does not fit its settings: classifier_pooling is {shown(pooling)}, and "
-                f"it is {CLS} or {MEAN}; {AGAIN}"
+                f"it is {' or '.join(ways)}; {AGAIN}"
             )
         return found
 

@@ -144,6 +144,8 @@ class Family:
             the outputs; their names here begin with that of the head, and are "" for a single layer.
             Without names there they neither come in nor go out.
         head_settings: what those heads are made by, by fairseq's names: the defaults.
+        poolings: what a classification head can read, where there is a choice (`classifier_pooling`),
+            and the names of that in config.json.
         tied_there: tensors that some of Hugging Face's versions store twice, and the same ones.
         token_types_there: the embedding of token types, whose first row is added to the positions; "":
             there is none.
@@ -189,6 +191,7 @@ class Family:
     spans: tuple[Module, ...]
     tags: tuple[Module, ...]
     head_settings: Mapping[str, str]
+    poolings: Mapping[str, str]
     tied_there: Mapping[str, str]
     token_types_there: str
     has_second_text: bool
@@ -227,11 +230,6 @@ class Family:
     def is_tied(self) -> bool:
         """Whether the output projection is the token embedding."""
         return not self.projection_there
-
-    @property
-    def shares_heads(self) -> bool:
-        """Whether heads of tasks have their form at Hugging Face, so that they come in and go out."""
-        return all(one.there for one in (*self.classifier, *self.spans, *self.tags))
 
     @property
     def has_positions(self) -> bool:
@@ -277,8 +275,12 @@ class Family:
 
     def head_names_there(self, classifier: str) -> dict[str, str]:
         """The same of the heads of tasks; `classifier`: the name of the classification head."""
-        heads = (classifier, *TOKEN_HEADS)
+        heads = filter(self.is_known_there, (classifier, *TOKEN_HEADS))
         return {one.here: one.there for head in heads for one in self.head_parameters(head)}
+
+    def is_known_there(self, head: str) -> bool:
+        """Whether a task's head has a form at Hugging Face; argument as in `head_modules`."""
+        return all(one.there for one in self.head_modules(head))
 
     def head_modules(self, head: str) -> tuple[Module, ...]:
         """The modules of a task's head, the last of which gives its outputs.
@@ -374,6 +376,7 @@ ROBERTA = Family(
     spans=(Module("", "qa_outputs", "cd", "c"),),
     tags=(Module("", "classifier", "cd", "c"),),
     head_settings={"pooler_activation_fn": "tanh"},
+    poolings={},
     tied_there={
         "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
         "lm_head.decoder.bias": "lm_head.bias",
@@ -554,7 +557,6 @@ MODERN_HEAD = (
     Module("layer_norm", "head.norm", "d", ""),
     Module("out_proj", "classifier", "cd", "c"),
 )
-HEAD_OF_OUR_OWN = tuple(module._replace(there="") for module in MODERN_HEAD)
 # Warner et al. 2024 (arXiv 2412.13663); mmBERT is the same architecture
 MODERNBERT = replace(
     BERT,
@@ -595,6 +597,7 @@ MODERNBERT = replace(
     spans=MODERN_HEAD,
     tags=MODERN_HEAD,
     head_settings={"pooler_activation_fn": "gelu", "classifier_pooling": "cls"},
+    poolings={"cls": "cls", "mean": "mean"},
     tied_there={"decoder.weight": "model.embeddings.tok_embeddings.weight"},
     token_types_there="",
     has_second_text=False,
@@ -647,9 +650,11 @@ EUROBERT = replace(
     head=(),
     bias_there="",
     projection_there="lm_head.weight",
-    classifier=HEAD_OF_OUR_OWN,
-    spans=HEAD_OF_OUR_OWN,
-    tags=HEAD_OF_OUR_OWN,
+    classifier=_classifier("dense", "classifier"),
+    spans=(Module("", "", "cd", "c"),),  # the library has none
+    tags=(Module("", "classifier", "cd", "c"),),
+    head_settings={"pooler_activation_fn": "gelu", "classifier_pooling": "late"},
+    poolings={"late": "late", "cls": "bos", "mean": "mean"},
     tied_there={},
     ignored_there="rotary_emb.",
     model_types={"eurobert": ModelType("EuroBert")},

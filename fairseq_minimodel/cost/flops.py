@@ -12,6 +12,7 @@ the tokens of a sequence (padding included, because it is computed), the forward
     a sentence vector              nothing             a mean, or one of the hidden states
     tagging, per token             2 tags d            scores of the tags
     the same over a ModernBERT   + 2 d^2               a dense layer before either
+    classes over a EuroBERT        2 (d^2 + d classes) of every token, where their mean counts
 
 A feed-forward with a gate (`Shape.modern`) has 2 d f more; with k the width of keys and values, where
 it is less than d, the projections cost 2 (2 d^2 + 2 d k); and where the output projection is not tied,
@@ -124,6 +125,11 @@ class Shape:
             return length
         return math.ceil(length / side) * side / length * 3 * side  # the last block is filled up
 
+    @property
+    def dense_for_tokens(self) -> bool:
+        """Whether heads of tags and spans have a dense layer, as ModernBERT's do."""
+        return self.modern and self.tied
+
     def truncate(self, depth: int) -> "Shape":
         """The mini-model: the bottom `depth` layers, everything else the same."""
         if not 1 <= depth <= self.layers:
@@ -217,21 +223,26 @@ def classification_flops(
     *,
     classes: int,
     freeze: str = "language",
+    pooled: bool = True,
 ) -> Flops:
-    """FLOPs of a sentence classifier on <s>, over `tokens` tokens in sequences of `sequence_length`.
+    """FLOPs of a sentence classifier, over `tokens` tokens in sequences of `sequence_length`.
 
     `total` is fine-tuning, `forward` evaluation. Arguments and errors as in `masked_lm_flops`; the
     classifier (dense layer of the model's width, then the projection to `classes`) is trained
     whatever is frozen.
+
+    Args:
+        pooled: whether it reads one vector of each sequence, that of <s> or a mean; else it reads
+            every token, and its outputs are pooled.
     """
     if classes < 1:
         raise InputError(f"{classes} classes: a classifier needs at least 1")
     trained = Trained.parse(freeze, shape.layers)
     flops = _body(shape, tokens, sequence_length, trained)
-    sequences = tokens / sequence_length
+    read = tokens / sequence_length if pooled else tokens
     below = trained.input_of_head_needs_gradient(shape.layers, shape.modern)
-    flops += _linear(sequences, shape.width, shape.width, below, True)
-    flops += _linear(sequences, shape.width, classes, True, True)
+    flops += _linear(read, shape.width, shape.width, below, True)
+    flops += _linear(read, shape.width, classes, True, True)
     return flops
 
 
@@ -250,9 +261,9 @@ def token_flops(
     trained = Trained.parse(freeze, shape.layers)
     flops = _body(shape, tokens, sequence_length, trained)
     below = trained.input_of_head_needs_gradient(shape.layers, shape.modern)
-    if shape.modern:
+    if shape.dense_for_tokens:
         flops += _linear(tokens, shape.width, shape.width, below, True)
-    return flops + _linear(tokens, shape.width, outputs, below or shape.modern, True)
+    return flops + _linear(tokens, shape.width, outputs, below or shape.dense_for_tokens, True)
 
 
 span_flops = partial(token_flops, outputs=2)

@@ -127,7 +127,10 @@ def training_memory(
             sequence_length,
             freeze=freeze,
             mlm_heads=heads,
-            scores_tokens=objective in ("span", "tags"),
+            # a EuroBERT's tags and spans have no dense layer, and its classes are scored late
+            scores_tokens=objective in ("span", "tags")
+            if shape.tied
+            else objective == "classification",
             masked_fraction=masked_fraction,
             number=precision.number,
         ),
@@ -163,8 +166,8 @@ def parameter_count(
         table, of_middle_head = (positions + SPECIAL_POSITIONS) * d, 0
     outputs = {"masked_lm": 0, "classification": classes, "span": 2, "tags": classes}[objective]
     task_head = outputs * (d + 1)
-    if outputs and (shape.modern or objective == "classification"):
-        task_head += dense + norm * shape.modern
+    if outputs and (shape.dense_for_tokens or objective == "classification"):
+        task_head += d * d + d  # a bias, or a LayerNorm without one
     if shape.tied:
         language, before, head = shape.vocabulary * (d + 1), table + norm, dense + norm
     else:
@@ -203,7 +206,7 @@ def activation_bytes(
 
     Args:
         mlm_heads: heads that predict the masked tokens; 0: the head of a task instead.
-        scores_tokens: whether that head scores every token, and so keeps something of each.
+        scores_tokens: whether that head keeps something of each token, where it has a dense layer.
         number: bytes of a number, e.
         mask: bytes of an element of a dropout mask: 1 on a GPU, e on CPU.
         fused_attention: attention keeps no scores.
@@ -241,5 +244,5 @@ def activation_bytes(
     if mlm_heads == 0:
         size += tokens * e * d
     if scores_tokens and shape.modern:  # inputs of GELU, LayerNorm and the last linear layer
-        size += tokens * (norm + 2 * e * d)
+        size += tokens * (norm * shape.tied + 2 * e * d)
     return round(size)

@@ -263,7 +263,10 @@ class Plan:
 
     def _fine_tuning(self, task: str, *numbers: str) -> Step:
         costs = {
-            "classification": partial(classification_flops, classes=CLASSES),
+            # of a EuroBERT by its default, late
+            "classification": partial(
+                classification_flops, classes=CLASSES, pooled=self.model.tied
+            ),
             "span": span_flops,
             "tags": partial(token_flops, outputs=TAGS),
         }

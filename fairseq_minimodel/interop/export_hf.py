@@ -216,10 +216,10 @@ def _check(checkpoint: Checkpoint, body: Path, family: Family) -> None:
             "body that it was trained over, and a module that merges with --module"
         )
     heads = task_heads(checkpoint.state)
-    if heads and not family.shares_heads:
+    if unknown := [head for head in heads if not family.is_known_there(head)]:
         raise InputError(
-            f"{body} has the head of a task ({', '.join(heads)}), and a {family.name} with one cannot "
-            "be exported yet: export the body that it was fine-tuned from, or use this one here "
+            f"{body} has the head of a task ({', '.join(unknown)}) that the library's {family.name} "
+            "does not have: export the body that it was fine-tuned from, or use this one here "
             "(evaluate, load)"
         )
     if family.is_modern and len(heads) > 1:
@@ -290,8 +290,9 @@ def _converted(checkpoint: Checkpoint, head: str, more: int, family: Family) -> 
         for here, there in names.items()
         if here in state
     }
-    if family.is_modern and task_heads(checkpoint.state):  # which stands where the MLM head would
-        del theirs[family.bias_there]
+    if family.is_modern and task_heads(checkpoint.state):
+        # a ModernBERT's stands where the MLM head would; a EuroBERT's is as large as the embeddings
+        del theirs[family.bias_there or family.projection_there]
     theirs = join(theirs, family)
     if not family.token_types_there:
         return theirs

@@ -81,7 +81,8 @@ def take_heads(theirs: StateDict, config: JSON, family: Family, model: Path) -> 
     kinds, labels, notes = {}, [], []
     shared = _names_shared_with_mlm(family)
     by_tensors = [] if shared else NAMED_BY_TENSORS
-    for kind in (KINDS[name] for name in HEADS):
+    ours = [KINDS[name] for name, head in HEADS.items() if family.is_known_there(head)]
+    for kind in ours:
         names = _names(kind, family)
         lost = [there for there in names.values() if there not in theirs]
         if kind.architecture in ends and lost:
@@ -100,9 +101,9 @@ def take_heads(theirs: StateDict, config: JSON, family: Family, model: Path) -> 
             labels = _labels(config, outputs, path)
         kinds[kind.architecture] = kind
         state |= {here: theirs.pop(there).float() for here, there in names.items()}
-    known = {kind.architecture for kind in KINDS.values()}
+    known = {MASKED_LM, *(kind.architecture for kind in ours)}
     notes += [
-        f"the head of {name} is left out, as there is no such kind of task here"
+        f"the head of {name} is left out, as heads of its kind are not read"
         for name, end in zip(classes, ends, strict=True)
         if end not in known and end not in UNTRAINED
     ]

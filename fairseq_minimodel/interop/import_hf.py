@@ -64,7 +64,6 @@ BODY, PACK, CONFIG = "body.pt", "pack", "config.json"
 INPUT = f"input0/{DICTIONARY}"
 WEIGHTS, OLD_WEIGHTS = "model.safetensors", "pytorch_model.bin"
 INDEX = "model.safetensors.index.json"
-PLAIN = ("ForMaskedLM", "Model")  # ends of classes without the head of a task
 IMPORTED = FolderForm(
     "an imported model",
     (BODY, DICTIONARY),
@@ -185,7 +184,6 @@ def read_model(model: Path, like: Path | None = None) -> Imported:
     """
     config = read_record(model / CONFIG, JSON, AGAIN)
     family = _check_config(config, model)
-    _check_head(config, family, model)
     relative = read_relative(like) if like else None
     with waiting(f"reading {model}"):  # weights are read where they are converted
         theirs = _with_present_names(_read_weights(model), family)
@@ -194,9 +192,7 @@ def read_model(model: Path, like: Path | None = None) -> Imported:
         state, notes = _converted(theirs, config, family, model)
     has_head = any(name.startswith(HEAD) for name in state)
     if not has_head and not relative:
-        # the same one for every copy of a model, so that its lineage is the same
-        generator = torch.Generator().manual_seed(1)
-        state |= fresh_head(state[EMBEDDING], family, generator)
+        state |= _new_head(state, family)
         notes.append("a new MLM head, as the model has none: train it before it predicts words")
     symbols, order = ordered_symbols(tokens, len(state[EMBEDDING]), model, family)
     for name in filter(is_language_side, state):
@@ -220,6 +216,25 @@ def read_model(model: Path, like: Path | None = None) -> Imported:
         body, symbols = derived(body, symbols, relative), list(relative.symbols)
         notes.append(f"lineage of {like}, whose token embeddings it has")
     return Imported(body, symbols, tokens, moved, heads, relative, has_head, [*heads.notes, *notes])
+
+
+def _new_head(state: StateDict, family: Family) -> StateDict:
+    """The MLM head of a model without one: the same for every copy of it, and so its lineage."""
+    return fresh_head(state[EMBEDDING], family, torch.Generator().manual_seed(1))
+
+
+def is_new_head(body: Checkpoint) -> bool:
+    """Whether a body has no MLM head, or the one that it got here, and nobody has trained it since."""
+    state, family = body.state, body.family
+    if family.is_tied:
+        gain = state.get(f"{HEAD}layer_norm.weight")
+        return gain is None or bool((gain == 1).all())
+    found = state.get(OUTPUT_PROJECTION)
+    if found is None:
+        return True
+    # its rows were put into the order of the vocabulary
+    new = _new_head(state, family)[OUTPUT_PROJECTION]
+    return torch.allclose(found.double().sum(0), new.double().sum(0), rtol=0, atol=1e-6)
 
 
 def _check_config(config: JSON, model: Path) -> Family:
@@ -267,19 +282,6 @@ def _check_config(config: JSON, model: Path) -> Family:
     if not 0 < config.get(eps, default) < 1:
         raise InputError(f"{path} has {eps} {config[eps]}, which is not between 0 and 1")
     return family
-
-
-def _check_head(config: JSON, family: Family, model: Path) -> None:
-    """Refuse a model with the head of a task, in families of which no such head can be imported."""
-    classes = config.get("architectures")
-    named = [one for one in classes if type(one) is str] if isinstance(classes, list) else []
-    known = {f"{kind.classes}{end}" for kind in family.model_types.values() for end in PLAIN}
-    other = next((one for one in named if one not in known), None)
-    if not family.shares_heads and other:
-        raise InputError(
-            f"{model / CONFIG} says that the model is a {other}, and of a {family.name} no head of a "
-            f"task can be imported yet: give a {sorted(known)[0]}, and fine-tune its body here"
-        )
 
 
 def _read_weights(model: Path) -> StateDict:

@@ -8,10 +8,9 @@ from pathlib import Path
 from ..bodies.family import Family
 from ..errors import InputError
 from ..files.records import shown
-from ..nn.pooling import CLS, MEAN
 
 GLOBAL, LOCAL = "full_attention", "sliding_attention"  # the types of a layer there
-POOLING = "classifier_pooling"
+POOLING, FORMER_POOLING = "classifier_pooling", "clf_pooling"
 # Names of version 4, which version 5 still reads, by ours.
 NAMES = {
     "global_rope_theta": "global_rope_theta",
@@ -82,20 +81,21 @@ def read_head_settings(
         InputError: a classification head pools in a way that there is not.
     """
     found = {**family.head_settings, "pooler_activation_fn": family.pooler_activation}
-    if POOLING in found:
-        found[POOLING] = config.get(POOLING, found[POOLING])
-        if found[POOLING] not in (CLS, MEAN):
-            raise _unknown(
-                path, family, f"{POOLING} {shown(found[POOLING])}", f"{CLS!r} or {MEAN!r}"
-            )
+    if family.poolings:
+        names = {there: here for here, there in family.poolings.items()}
+        default = config.get(FORMER_POOLING, family.poolings[found[POOLING]])
+        given = config.get(POOLING, default)
+        if given not in list(names):
+            known = " or ".join(map(repr, names))
+            raise _unknown(path, family, f"{POOLING} {shown(given)}", known)
+        found[POOLING] = names[given]
     return found
 
 
 def modern_config(settings: Mapping[str, object], family: Family) -> dict[str, object]:
     """These settings in the form that all versions read, from those of a body and of its heads."""
     found = {NAMES[name]: settings[name] for name in family.settings}
-    pools = family.shares_heads and POOLING in family.head_settings
-    return found | ({POOLING: settings[POOLING]} if pools else {})
+    return found | ({POOLING: family.poolings[settings[POOLING]]} if family.poolings else {})
 
 
 def _distance(types: object, layers: int, path: Path, family: Family) -> int:

@@ -16,9 +16,9 @@ from ..bodies.architectures import EUROBERT_SIZES
 from ..bodies.family import EUROBERT
 from ..cost.freezing import parse_freeze
 from ..errors import InputError
-from ..modules.method import NONE
 from ..nn.lm_head import NormedHead, OutputProjection
 from ..nn.modern_body import Sizes
+from ..nn.pooling import LATE
 from .minimodel_modernbert import MiniModelModern, ModernConfig, ModernEncoder
 from .minimodel_roberta import option, register_sizes
 
@@ -33,6 +33,11 @@ class MiniModelEuroBertConfig(ModernConfig):
     )
     rope_theta: float = option(
         EUROBERT.settings["rope_theta"], "base of the wavelengths of rotary positions"
+    )
+    classifier_pooling: ChoiceEnum(tuple(EUROBERT.poolings)) = option(
+        LATE,
+        "what the classes of a text come from: late, the mean of the head's outputs of all tokens; "
+        "cls, the last hidden state of <s>; mean, that of all tokens",
     )
 
 
@@ -87,16 +92,6 @@ class MiniModelEuroBert(MiniModelModern):
             raise InputError(
                 f"--freeze {cfg.freeze} trains the output bias, which {cls.name} does not have: give "
                 f"--freeze {cfg.freeze.removesuffix('+bias')}"
-            )
-        if cfg.task_module != NONE:
-            raise InputError(
-                f"--task-module {cfg.task_module} is for other models, and {cls.name} has no task "
-                "modules yet: leave it out and fine-tune the body (--freeze language)"
-            )
-        if cfg.forget_every:
-            raise InputError(
-                f"--forget-every {cfg.forget_every} draws one table of token embeddings anew, and "
-                f"{cls.name} has two: leave it out"
             )
 
 

@@ -23,7 +23,7 @@ from ..kinds import output_weight
 from ..nn.frozen_body import DropoutRates
 from ..nn.lm_head import LMHeadTransform
 from ..nn.modern_body import ModernBody, Sizes
-from ..nn.pooling import CLS, MEAN, pool
+from ..nn.pooling import CLS, LATE, MEAN, pool
 from ..nn.task_head import TaskHead
 from . import with_module
 from .encoder import MiniModelEncoder
@@ -37,7 +37,6 @@ from .minimodel_roberta import (
 )
 
 DEFAULTS = MODERNBERT.settings
-CLASSIFIER_POOLING = ChoiceEnum((CLS, MEAN))
 
 
 @dataclass
@@ -52,14 +51,14 @@ class ModernConfig(MiniModelRobertaConfig):
     attention_dropout: float = option(0.0, "dropout probability of attention weights")
     pooler_activation_fn: ACTIVATIONS = option("gelu", "activation function of the heads of tasks")
     pooler_dropout: float = option(0.0, "dropout probability in the heads of tasks")
-    classifier_pooling: CLASSIFIER_POOLING = option(
-        "cls",
-        "what a classification head reads: cls, the last hidden state of <s>; mean, that of all tokens",
-    )
 
 
 @dataclass
 class MiniModelModernBertConfig(ModernConfig):
+    classifier_pooling: ChoiceEnum(tuple(MODERNBERT.poolings)) = option(
+        CLS,
+        "what a classification head reads: cls, the last hidden state of <s>; mean, that of all tokens",
+    )
     global_rope_theta: float = option(
         DEFAULTS["global_rope_theta"],
         "base of the wavelengths of rotary positions, in layers that attend to all tokens",
@@ -153,19 +152,23 @@ class MiniModelModern(MiniModelRoberta):
         self, name: str, num_classes: int, inner_dim: int | None = None, **unused: object
     ) -> None:
         """Add the family's head, as the task module wants it; `inner_dim` is the model's width."""
-        head = self.build_token_head(num_classes)
+        head = self.build_task_head(num_classes)
         self.classification_heads[name] = with_module.prepare_head(head, self.method)
 
-    def build_token_head(self, outputs: int) -> TaskHead:
-        cfg = self.args
+    def build_task_head(self, outputs: int) -> TaskHead:
+        """A new head with a dense layer."""
+        cfg, parts = self.args, self.encoder_class.model_family.classifier
         activation = utils.get_activation_fn(cfg.pooler_activation_fn)
-        sizes = cfg.encoder_embed_dim, outputs, activation, cfg.layer_norm_eps, cfg.pooler_dropout
+        eps = cfg.layer_norm_eps if any(one.here == "layer_norm" for one in parts) else None
+        sizes = cfg.encoder_embed_dim, outputs, activation, cfg.pooler_dropout, eps
         return TaskHead(*sizes).apply(init_bert_params)
 
     def classify(self, head: str, features: Tensor, tokens: Tensor) -> Tensor:
         real = tokens.ne(self.encoder.dictionary.pad())
-        pooled = pool(features, real, str(self.args.classifier_pooling))
-        return self.classification_heads[head](pooled)
+        module, pooling = self.classification_heads[head], str(self.args.classifier_pooling)
+        if pooling == LATE:
+            return pool(module(features), real, MEAN)
+        return module(pool(features, real, pooling))
 
     def upgrade_state_dict_named(self, state_dict: StateDict, name: str) -> None:
         """As in `MiniModelRoberta`; below its outputs a new head starts as the MLM head is.
@@ -203,6 +206,9 @@ class MiniModelModernBert(MiniModelModern):
 
     name = MODERNBERT.model
     config_class = MiniModelModernBertConfig
+
+    def build_token_head(self, outputs: int) -> TaskHead:
+        return self.build_task_head(outputs)
 
 
 register_sizes(MODERNBERT_SIZES, MODERNBERT.model)

@@ -44,7 +44,7 @@ from ..errors import InputError
 from ..kinds import LABELS
 from ..modules.method import NONE
 from ..modules.registry import find_method
-from ..nn.pooling import CLS, POOLINGS
+from ..nn.pooling import CLS, LATE, POOLINGS
 from ..packs.module import task_heads
 from . import with_module
 from .accounting import record_flops
@@ -299,7 +299,10 @@ class MiniModelRoberta(KeepsFrozenWeights, RobertaModel):
         frozen = {"freeze": cfg.freeze if self.method.name == NONE else self.method.charged_as}
         if classification_head is not None:
             classes = self.classification_heads[classification_head].out_proj.out_features
-            return classification_flops(shape, positions, length, classes=classes, **frozen)
+            pooled = getattr(cfg, "classifier_pooling", None) != LATE
+            return classification_flops(
+                shape, positions, length, classes=classes, pooled=pooled, **frozen
+            )
         if token_head:
             outputs = getattr(self, token_head).out_features
             return token_flops(shape, positions, length, outputs=outputs, **frozen)

@@ -212,7 +212,7 @@ def _apply(module: nn.Module, inputs: tuple, output: Tensor | tuple) -> Tensor |
 
 
 def _apply_by_length(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-    """To batches first, in the layers of a ModernBERT, what takes length x batch x width: cells."""
+    """To batches first, in layers as a ModernBERT's, what takes length x batch x width: cells."""
     return getattr(module, OUTPUT)(output.transpose(0, 1)).transpose(0, 1)
 
 

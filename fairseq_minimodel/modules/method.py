@@ -21,7 +21,7 @@ WEIGHT, OUTPUT, SHARED = "task_weight", "task_output", "task_shared"
 
 NONE = "none"
 ATTENTION, FEED_FORWARD = "self_attn", "fc2"  # after which something can be applied
-GATE = "gate"  # of a feed-forward with one, a ModernBERT's
+GATE = "gate"  # of a feed-forward with one, a ModernBERT's or EuroBERT's
 PATHS = {  # of the linear layers of a transformer layer, by their names in --module-targets
     **{name: f"{ATTENTION}.{name}" for name in ("q_proj", "k_proj", "v_proj", "out_proj")},
     **{name: name for name in ("fc1", GATE, "fc2")},
@@ -199,7 +199,8 @@ class WeightMethod(Method):
     module_targets: str = setting(
         "",
         f"weights that are changed in each layer, of {', '.join(PATHS)}, separated by commas; a "
-        f"{GATE} is in minimodel_modernbert alone, where it goes with fc1 by default",
+        f"{GATE} is in minimodel_modernbert and minimodel_eurobert alone, where it goes with fc1 by "
+        "default",
         own_default=lambda method: ",".join(method.default_targets),
     )
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 MEAN, CLS, MAX = POOLINGS = ("mean", "cls", "max")
+LATE = "late"  # in a classification head: the mean of the outputs of all tokens
 
 
 def pool(hidden: Tensor, real: Tensor, pooling: str) -> Tensor:

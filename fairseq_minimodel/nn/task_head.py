@@ -1,4 +1,4 @@
-"""The head of a task over a ModernBERT."""
+"""The heads of tasks over a ModernBERT, and that of classification over a EuroBERT."""
 
 from collections.abc import Callable
 
@@ -8,16 +8,17 @@ from .dropout import dropout
 
 
 class TaskHead(nn.Module):
-    """Dense layer, activation, LayerNorm, dropout, linear layer: for each hidden state.
+    """Dense layer, activation, LayerNorm or none, dropout, linear layer: for each hidden state.
 
-    As in Hugging Face's library: of a sequence for classification, of each token for tags and spans.
-    Dense layer and LayerNorm have no biases.
+    As in Hugging Face's library: over a ModernBERT, of a sequence for classification, of each token for
+    tags and spans, where dense layer and LayerNorm have no biases; over a EuroBERT, for classification
+    alone, without a LayerNorm and with a bias.
 
     Args:
         width: of the hidden states; outputs: of the head.
         activation: after the dense layer.
-        eps: of the LayerNorm.
         rate: of dropout, in training.
+        eps: of the LayerNorm; None: there is none.
     """
 
     def __init__(
@@ -25,13 +26,13 @@ class TaskHead(nn.Module):
         width: int,
         outputs: int,
         activation: Callable[[Tensor], Tensor],
-        eps: float,
         rate: float,
+        eps: float | None,
     ) -> None:
         super().__init__()
         self.activation, self.rate = activation, rate
-        self.dense = nn.Linear(width, width, bias=False)
-        self.layer_norm = nn.LayerNorm(width, eps, bias=False)
+        self.dense = nn.Linear(width, width, bias=eps is None)
+        self.layer_norm = None if eps is None else nn.LayerNorm(width, eps, bias=False)
         self.out_proj = nn.Linear(width, outputs)
 
     @property
@@ -40,5 +41,6 @@ class TaskHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """... x width to ... x outputs."""
-        x = self.layer_norm(self.activation(self.dense(x)))
+        x = self.activation(self.dense(x))
+        x = x if self.layer_norm is None else self.layer_norm(x)
         return self.out_proj(dropout(x, self.rate if self.training else 0.0))

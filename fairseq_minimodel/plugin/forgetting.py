@@ -8,18 +8,20 @@ via Pretraining with Active Forgetting* (arXiv 2307.01163). After every K update
 and n updates later E learns by the rate that the run's schedule has after n T / K of its T updates:
 warm-up and decay take place once in K updates. The body goes on: its rate, its moments, and the output
 bias, which is not part of the token embeddings, follow the run's schedule. The projection to the
-vocabulary is tied to E and so is forgotten with it, in every MLM head.
+vocabulary is tied to E and so is forgotten with it, in every MLM head; where it is a table of its own
+(EuroBERT's), it is drawn anew and learns as E does.
 """
 
 import logging
+from collections.abc import Sequence
 
 import torch
 from fairseq.logging import metrics
 from fairseq.trainer import Trainer
 from omegaconf import open_dict
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..bodies.family import EMBEDDING
+from ..bodies.family import EMBEDDING, OUTPUT_PROJECTION
 from ..errors import InputError
 from ..kinds.registry import kind_of_task
 from ..packs.start.random import STANDARD_DEVIATION
@@ -92,32 +94,40 @@ def check_resumed(trainer: Trainer, path: object, config: object) -> None:
         )
 
 
-def trained_embedding(trainer: Trainer) -> Tensor:
-    """The token embeddings (V x d) that the optimiser changes: the model's, or a copy of 32 bits."""
-    own = trainer.get_model().get_parameter(EMBEDDING)
-    optimizer = trainer.optimizer
+def tables(trainer: Trainer) -> dict[nn.Parameter, Tensor]:
+    """The token embeddings, and the output projection where it is not the same (each V x d).
+
+    Returns: the model's parameters, with what the optimiser changes: them, or copies of 32 bits.
+    """
+    model, optimizer = trainer.get_model(), trainer.optimizer
     copies = zip(
         getattr(optimizer, "fp16_params", ()), getattr(optimizer, "fp32_params", ()), strict=True
     )
-    return next((copy for half, copy in copies if half is own), own)
+    copies = dict(copies)
+    own = map(model.get_parameter, (EMBEDDING, OUTPUT_PROJECTION))
+    return {one: copies.get(one, one) for one in own}
 
 
-def draw_embedding(size: torch.Size, seed: int, updates: int) -> Tensor:
-    """New token embeddings (V x d), the same in every process and after every resume."""
+def draw(sizes: Sequence[torch.Size], seed: int, updates: int) -> list[Tensor]:
+    """New tables (each V x d), the same in every process and after every resume."""
     generator = torch.Generator().manual_seed((seed << 32) + updates)
-    rows = torch.empty(size).normal_(0.0, STANDARD_DEVIATION, generator=generator)
-    rows[PAD_INDEX] = 0.0
-    return rows
+    drawn = [
+        torch.empty(size).normal_(0, STANDARD_DEVIATION, generator=generator) for size in sizes
+    ]
+    for rows in drawn:
+        rows[PAD_INDEX] = 0.0
+    return drawn
 
 
 def forget(trainer: Trainer) -> None:
     """Draw the token embeddings anew; their optimiser begins with nothing."""
-    updates, trained = trainer.get_num_updates(), trained_embedding(trainer)
-    rows = draw_embedding(trained.shape, trainer.cfg.common.seed, updates)
-    with torch.no_grad():
-        for tensor in (trained, trainer.get_model().get_parameter(EMBEDDING)):
-            tensor.copy_(rows)
-    trainer.optimizer.optimizer.state.pop(trained, None)
+    updates, forgotten = trainer.get_num_updates(), tables(trainer)
+    drawn = draw([one.shape for one in forgotten], trainer.cfg.common.seed, updates)
+    for (own, trained), rows in zip(forgotten.items(), drawn, strict=True):
+        with torch.no_grad():
+            for tensor in (trained, own):
+                tensor.copy_(rows)
+        trainer.optimizer.optimizer.state.pop(trained, None)
     if trainer.data_parallel_rank == 0:
         logger.info("after %d updates the token embeddings were drawn anew", updates)
 
@@ -130,10 +140,10 @@ def build_with_a_group_of_embeddings(build: Former, trainer: Trainer) -> None:
     with open_dict(trainer.cfg):
         trainer.cfg.common.fp16_no_flatten_grads = True  # so that they have a tensor of their own
     build(trainer)
-    optimizer, embedding = trainer.optimizer.optimizer, trained_embedding(trainer)
+    optimizer, forgotten = trainer.optimizer.optimizer, list(tables(trainer).values())
     (group,) = optimizer.param_groups
-    group["params"] = [one for one in group["params"] if one is not embedding]
-    optimizer.add_param_group({**group, "params": [embedding]})
+    group["params"] = [one for one in group["params"] if not any(one is it for it in forgotten)]
+    optimizer.add_param_group({**group, "params": forgotten})
     trainer.lr_step_update()
 
 

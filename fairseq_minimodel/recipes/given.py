@@ -9,7 +9,7 @@ import torch
 
 from ..bodies.checkpoint import read_checkpoint
 from ..bodies.cost import shape_of
-from ..bodies.family import FAMILIES, HEAD, Family, family_of
+from ..bodies.family import FAMILIES, family_of
 from ..bodies.weights import open_safetensors
 from ..corpus.pairs import read_pairs
 from ..cost.flops import Shape
@@ -18,7 +18,7 @@ from ..files.formats import refuse_structure
 from ..files.records import read_json
 from ..files.text import TextFile
 from ..interop.hub import local_folder
-from ..interop.import_hf import AGAIN, BODY, CONFIG, PACK, WEIGHTS, sizes_of
+from ..interop.import_hf import AGAIN, BODY, CONFIG, PACK, WEIGHTS, is_new_head, sizes_of
 from ..interop.modern_settings import read_modern_settings
 from .options import AdaptOptions
 
@@ -62,11 +62,7 @@ def read_model(name: str) -> Model:
 
 def _of_checkpoint(path: Path, pack: Path | None) -> Model:
     body = read_checkpoint(path)
-    _check_family(path, body.family)
-    gain = body.state.get(f"{HEAD}layer_norm.weight")
-    # of a head that import-hf has made and nobody has trained, all are exactly 1
-    has_head = gain is not None and bool((gain != 1).any())
-    sizes = shape_of(body)
+    has_head, sizes = not is_new_head(body), shape_of(body)
     return Model(path, pack, body.family.model, sizes, body.body_settings(), has_head)
 
 
@@ -76,34 +72,22 @@ def _of_config(path: Path) -> Model:
     if family is None:
         kinds = ", ".join(kind for one in FAMILIES for kind in one.model_types)
         raise InputError(f"{path} is of none of the types that can be imported: {kinds}")
-    _check_family(path, family)
     try:
         settings = sizes_of(config, family)
         vocabulary = int(config[family.dimensions["V"]])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error!r}); {AGAIN}") from None
-    names = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")
-    sizes = (settings[f"encoder_{name}"] for name in names)
-    shape = Shape(*sizes, vocabulary, modern=family.is_modern)
-    settings |= read_modern_settings(config, family, shape.layers, path)
+    settings |= read_modern_settings(config, family, settings["encoder_layers"], path)
+    shape = Shape.of(settings, vocabulary, modern=family.is_modern, tied=family.is_tied)
     weights = path.with_name(WEIGHTS)
     if weights.is_file():
         with open_safetensors(weights, AGAIN) as tensors:
-            has_head = family.bias_there in list(tensors.keys())
+            has_head = (family.bias_there or family.projection_there) in list(tensors.keys())
     else:
         classes = config.get("architectures")
         classes = classes if isinstance(classes, list) else []
         has_head = any(str(one).endswith(HEADS) for one in classes)
     return Model(None, None, family.model, shape, settings, has_head)
-
-
-def _check_family(path: Path, family: Family) -> None:
-    if not family.is_tied:
-        raise InputError(
-            f"{path} is a {family.name}, which adapt cannot take yet: take the steps one by one "
-            "(import-hf; prepare; fairseq-train --task language_adaptation --arch "
-            f"{family.model}; pack)"
-        )
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,8 @@ class Commands:
             )  # fmt: skip
         takes, folder = dict(self.of_weights), self.body.parent
         words = ["--model", options.model, "--language", options.source_language]
-        if method == MINIPOST and not model.has_head:  # a new head begins with the counts
+        # a new head begins with the counts, if it has a bias
+        if method == MINIPOST and not model.has_head and model.shape.tied:
             words += ["--text", *options.source_text]
             takes["seconds"] += PREPARE * self.material.source_text / 1e6
         return self._ours("import", self.body, "import-hf", *words, "--output", folder, **takes)

@@ -1,8 +1,8 @@
-"""The lean path of a frozen ModernBERT against its ordinary path, in float64."""
+"""The lean path of a frozen ModernBERT or EuroBERT against its ordinary path, in float64."""
 
 import pytest
 import torch
-from models import test_minimodel_modernbert as modern
+from models import test_minimodel_modern as modern
 from models.test_frozen_encoder import (
     BATCHES,
     check_logits_loss_and_gradients,
@@ -13,24 +13,26 @@ from models.test_frozen_encoder import (
     stand_in,
 )
 from models.test_minimodel_roberta import random_tokens
+from support.modern_models import EURO, KINDS, MODERN, of_each_kind
 from torch.nn import functional
 
+from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_PROJECTION
 from fairseq_minimodel.nn import frozen_body, frozen_modern_body, modern_body
 
-LONG = {
-    "long": ((40, 31, 2), [(1, 4, 39), (6, 30), (0,)]),
+LONG = (40, 31, 2), [(1, 4, 39), (6, 30), (0,)]
+ALL_BATCHES = {
+    **BATCHES,
+    "long": LONG,
     "as far as the window": ((5, 5), [(0, 4), (2,)]),
     "one more": ((6, 6), [(0, 5), (2,)]),
 }
-FREEZE = [
-    "body", "bottom:0", "bottom:2", "bottom:2-head", "bottom:4+bias", "bottom:5",
-    "bottom:5-head+bias",
-]  # fmt: skip
+FREEZE = ["body", "bottom:0", "bottom:2", "bottom:2-head", "bottom:5"]
+FREEZE_WITH_BIAS = ["bottom:4+bias", "bottom:5-head+bias"]  # a ModernBERT's
 
 
-def make_model(dtype=torch.float64, seed=2, kind=modern, **settings):
-    """Random weights everywhere, so that no norm is the identity. kind: has the model's own maker."""
-    model = kind.make_model(**{"freeze": "body", **settings}).to(dtype)
+def make_model(kind=MODERN, dtype=torch.float64, seed=2, **settings):
+    """Random weights everywhere, so that no norm is the identity."""
+    model = modern.make_model(kind, **{"freeze": "body", **settings}).to(dtype)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -41,30 +43,52 @@ def make_model(dtype=torch.float64, seed=2, kind=modern, **settings):
     return model
 
 
-@pytest.mark.parametrize("batch", [*BATCHES.values(), *LONG.values()], ids=[*BATCHES, *LONG])
-@pytest.mark.parametrize("freeze", FREEZE)
-def test_the_lean_path_is_the_ordinary_one(batch, freeze):
-    model = make_model(freeze=freeze).train()
-    check_logits_loss_and_gradients(model, *make_batch(*batch))
+@pytest.mark.parametrize("batch", ALL_BATCHES)
+@pytest.mark.parametrize(
+    ("kind", "freeze"),
+    [(kind, one) for kind in KINDS for one in FREEZE] + [(MODERN, one) for one in FREEZE_WITH_BIAS],
+    ids=str,
+)
+def test_the_lean_path_is_the_ordinary_one(kind, batch, freeze):
+    model = make_model(kind, freeze=freeze).train()
+    check_logits_loss_and_gradients(model, *make_batch(*ALL_BATCHES[batch]))
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("kind", "settings"),
     [
-        {"encoder_layers": 1},
-        {"encoder_layers": 2},
-        {"encoder_layers": 7, "encoder_attention_heads": 4},
-        {"global_every": 1},
-        {"global_every": 2, "local_attention": 3},
-        {"global_rope_theta": 7.0, "local_rope_theta": 3.0},
-        {"layer_norm_eps": 0.1},
-        {"activation_fn": "relu"},
-        {"encoder_layers": 1, "freeze": "bottom:0"},
+        (MODERN, {"encoder_layers": 1}),
+        (MODERN, {"encoder_layers": 2}),
+        (MODERN, {"encoder_layers": 7, "encoder_attention_heads": 4}),
+        (MODERN, {"global_every": 1}),
+        (MODERN, {"global_every": 2, "local_attention": 3}),
+        (MODERN, {"global_rope_theta": 7.0, "local_rope_theta": 3.0}),
+        (MODERN, {"layer_norm_eps": 0.1}),
+        (MODERN, {"activation_fn": "relu"}),
+        (MODERN, {"encoder_layers": 1, "freeze": "bottom:0"}),
+        (EURO, {"encoder_layers": 1}),
+        (EURO, {"encoder_key_value_heads": 1}),
+        (EURO, {"encoder_key_value_heads": 4}),
+        (EURO, {"encoder_attention_heads": 8, "encoder_key_value_heads": 2}),
+        (EURO, {"rope_theta": 3.0}),
+        (EURO, {"layer_norm_eps": 0.1}),
+        (EURO, {"encoder_layers": 1, "freeze": "bottom:0"}),
     ],
     ids=str,
 )
-def test_so_it_is_in_any_form(settings):
-    check_logits_loss_and_gradients(make_model(**settings), *make_batch(*LONG["long"]))
+def test_so_it_is_in_any_form(kind, settings):
+    check_logits_loss_and_gradients(make_model(kind, **settings), *make_batch(*LONG))
+
+
+def test_both_tables_of_a_eurobert_have_a_gradient_of_their_own():
+    tokens, chosen = make_batch(*LONG)
+    model = make_model(EURO).train()
+    loss = model(tokens, masked_tokens=chosen, targets=tokens)[1]["head_losses"][5]
+    loss.backward()
+    assert gradients(model).keys() == {EMBEDDING, OUTPUT_PROJECTION}
+    read = model.get_parameter(EMBEDDING).grad.abs().sum(1) > 0
+    assert set(read.nonzero().flatten().tolist()) == set(tokens[tokens != 1].tolist())
+    assert (model.get_parameter(OUTPUT_PROJECTION).grad.abs().sum(1) > 0).all()
 
 
 def use_stand_ins(monkeypatch):
@@ -82,35 +106,41 @@ def use_stand_ins(monkeypatch):
         monkeypatch.setattr(module, "add_dropout", lambda x, y, p: x + stand_in(y, p))
 
 
-def test_dropout_is_at_the_same_places_with_the_same_rates(monkeypatch):
+@of_each_kind
+def test_dropout_is_at_the_same_places_with_the_same_rates(kind, monkeypatch):
     use_stand_ins(monkeypatch)
     rates = {"dropout": 0.1, "attention_dropout": 0.2, "activation_dropout": 0.35}
-    tokens, chosen = make_batch(*LONG["long"])
-    model = make_model(**rates).train()
+    tokens, chosen = make_batch(*LONG)
+    model = make_model(kind, **rates).train()
     check_logits_loss_and_gradients(model, tokens, chosen)
     logits = model(tokens, masked_tokens=chosen)[0]
     for name in rates:
-        other = make_model(**{**rates, name: 0.0}).train()
+        other = make_model(kind, **{**rates, name: 0.0}).train()
         assert (other(tokens, masked_tokens=chosen)[0] - logits).abs().max() > 1e-3
 
 
-def test_frozen_weights_are_prepared_once_and_trained_ones_each_time():
-    model = make_model(freeze="bottom:3").train()
+@pytest.mark.parametrize(
+    ("kind", "weight"), [(MODERN, "gate"), (EURO, "self_attn.k_proj")], ids=str
+)
+def test_frozen_weights_are_prepared_once_and_trained_ones_each_time(kind, weight):
+    model = make_model(kind, freeze="bottom:3").train()
     first = prepared(model)
-    assert first.keys() == {"norm", "layer 0", "layer 1", "layer 2"}
+    layers = {"layer 0", "layer 1", "layer 2"}
+    assert first.keys() == (layers | {"norm"} if kind is MODERN else layers)
     assert prepared(model) == first
     with torch.no_grad():
-        model.encoder.get_parameter("sentence_encoder.layers.1.gate.weight").mul_(1.5)
+        model.encoder.get_parameter(f"sentence_encoder.layers.1.{weight}.weight").mul_(1.5)
     assert prepared(model) != first
     model.zero_grad()
     check_logits_loss_and_gradients(model, *make_batch(*BATCHES["padding"]))
 
 
-def test_a_body_in_bfloat16_leaves_parameters_and_gradients_in_float32():
-    tokens, chosen = make_batch(*LONG["long"])
+@of_each_kind
+def test_a_body_in_bfloat16_leaves_parameters_and_gradients_in_float32(kind):
+    tokens, chosen = make_batch(*LONG)
     both = []
     for precision in ("parameters", "bfloat16"):
-        model = make_model(torch.float32, body_precision=precision)
+        model = make_model(kind, torch.float32, body_precision=precision)
         loss = model(tokens, masked_tokens=chosen, targets=tokens)[1]["head_losses"][5]
         loss.backward()
         both.append(torch.cat([one.flatten() for one in gradients(model).values()]))
@@ -121,9 +151,10 @@ def test_a_body_in_bfloat16_leaves_parameters_and_gradients_in_float32():
     assert functional.cosine_similarity(*both, dim=0) > 0.99
 
 
+@of_each_kind
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
-def test_sentence_vectors_are_the_ordinary_ones(pooling):
-    model = make_model(sentence_pooling=pooling)
+def test_sentence_vectors_are_the_ordinary_ones(kind, pooling):
+    model = make_model(kind, sentence_pooling=pooling)
     tokens = random_tokens(40, 31, 3)
     with torch.inference_mode():
         found = model(tokens, sentence_vectors=True)[0]

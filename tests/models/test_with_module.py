@@ -6,9 +6,10 @@ import re
 import pytest
 import torch
 from fairseq.models.roberta.model import RobertaModel
-from models import test_minimodel_modernbert as modern
+from models import test_minimodel_modern as modern
 from models import test_minimodel_roberta as roberta
 from models.test_minimodel_roberta import SIZES, random_tokens, trainable
+from support.modern_models import EURO, MODERN
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -37,32 +38,45 @@ CASES = {
     "kronecker": {"task_module": "tarp", "tarp_form": "kronecker", "module_targets": ALL},
     "dynamic": {"task_module": "tarp", "tarp_form": "dynamic", "module_targets": ALL},
 }
-MODERN = "modern "
-# of a ModernBERT the weights are those of the default: with the gate
+# of a ModernBERT and a EuroBERT the weights are those of the default: with the gate
 CASES |= {
-    MODERN + name: {key: value for key, value in one.items() if value != ALL} | {"is_modern": True}
+    f"{kind} {name}": {key: value for key, value in one.items() if value != ALL} | {"kind": kind}
+    for kind in (MODERN, EURO)
     for name, one in CASES.items()
 }
+NORMS = {
+    None: 2 * (1 + 2 * 4),
+    MODERN: 1 + 1 + 2 * 4 - 1,
+    EURO: 1 + 2 * 4,
+}  # parameters, of 4 layers
+MODERN_CASES = sorted(case for case, settings in CASES.items() if "kind" in settings)
+
+
+def method_of(case):
+    """The name of a case without its family."""
+    return case.rpartition(" ")[2]
 
 
 def of(*names):
-    """Cases of both families by their names."""
-    return {f"{prefix}{name}" for name in names for prefix in ("", MODERN)}
+    """Cases of all families by their names."""
+    return {case for case in CASES if method_of(case) in names}
 
 
 TRAIN_NORMS = set(CASES) - of("mask", "lora")
 EXACT_START = of("lora", "bilinear", "kronecker", "dynamic")
 
 
-def make_model(is_modern=False, **settings):
-    if not is_modern:
+def make_model(kind=None, **settings):
+    """Of a kind, or a RoBERTa; the heads of a EuroBERT share keys and values."""
+    if kind is None:
         return roberta.make_model(**settings)
-    return modern.make_model(**{**SIZES, **settings}).train()
+    shared = {"encoder_key_value_heads": 1} if kind is EURO else {}
+    return modern.make_model(kind, **{**SIZES, **shared, **settings}).train()
 
 
 def family(case):
     """The settings of a plain model of the family of a case."""
-    return {"is_modern": case.startswith(MODERN)}
+    return {"kind": CASES[case].get("kind")}
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -116,7 +130,7 @@ def test_only_the_module_its_norms_and_its_head_are_trained(case):
     norms = {name for name in names if is_layer_norm(name)}
     heads = {name for name in names if name.startswith("classification_heads.")}
     assert parts and not parts & names
-    assert len(norms) == (1 + 1 + 2 * 4 - 1 if case.startswith(MODERN) else 2 * (1 + 2 * 4))
+    assert len(norms) == NORMS[CASES[case].get("kind")]
     assert len(heads) == 4
     expected = parts | (norms if case in TRAIN_NORMS else set())
     assert trained == (expected if case in of("mask") else expected | heads)
@@ -189,8 +203,7 @@ def test_every_layer_that_is_asked_for_has_its_effect(case):
         if name.endswith((".task_weight", ".task_output"))
     }
     parts = {"lora": 2, "adapter": 2, "compacter": 2, "compacter++": 1}
-    every = 7 if case.startswith(MODERN) else 6
-    number = parts.get(case.removeprefix(MODERN), every)
+    number = parts.get(method_of(case), 7 if case in MODERN_CASES else 6)
     assert len(modules) == 3 * number + 2 * (case in of("mask"))
     for name, module in modules.items():
         before = model(tokens, classification_head_name=HEAD)[0]
@@ -264,7 +277,7 @@ def test_it_goes_with_spans_and_with_language_modelling(case):
 def test_the_log_charges_the_body(case):
     """By what training computes; what the module computes itself, in small layers, comes on top."""
     sizes = {"encoder_embed_dim": 64, "encoder_ffn_embed_dim": 256}
-    targets = ALL + ",gate" * case.startswith(MODERN)
+    targets = ALL + ",gate" * (case in MODERN_CASES)
     settings = {**CASES[case], "module_targets": targets, "module_rank": 1}
     if "module_reduction" in settings:
         settings["module_reduction"] = 16
@@ -406,21 +419,22 @@ def test_without_a_module_the_model_is_as_it_was():
     assert issubclass(type(make_model()), RobertaModel) and SIZES["encoder_embed_dim"] == 16
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if CASES[case].get("kind") is not EURO])
 def test_a_method_says_how_many_parameters_it_adds(case):
     model = make_model(**CASES[case], module_layers="2-3")
     parts = {name: one for name, one in model.named_parameters() if is_module_part(name)}
     assert model.method.count_parameters(4, 16, 32) == sum(one.numel() for one in parts.values())
 
 
-@pytest.mark.parametrize("case", sorted(one for one in CASES if one.startswith(MODERN)))
-def test_a_modernbert_gets_as_many_parameters_as_the_formulas_say(case):
-    """d = 16, f = 32, 4 layers; of attention 4 weights d x d; of the rest 2 f x d, 1 d x f."""
+@pytest.mark.parametrize("case", MODERN_CASES)
+def test_a_gated_body_gets_as_many_parameters_as_the_formulas_say(case):
+    """d = 16, f = 32, 4 layers; of attention 2 weights d x d, 2 k x d; of the rest 2 f x d, 1 d x f."""
     d, f, rank = 16, 32, {"module_rank": 3} if case not in of("lora") else {}
+    k = 8 if CASES[case]["kind"] is EURO else d
     model = make_model(**{**CASES[case], **rank})
     added = {name: one for name, one in model.named_parameters() if is_module_part(name)}
-    outputs, inputs = 4 * d + f + f + d, 4 * d + d + d + f  # summed over the weights of a layer
-    sides, squares, r = outputs + inputs, 4 * d * d + 3 * d * f, 3
+    outputs, inputs = 2 * (d + k) + f + f + d, 4 * d + d + d + f  # summed over a layer's weights
+    sides, squares, r = outputs + inputs, 2 * d * (d + k) + 3 * d * f, 3
     n, narrow = 4, d // 2  # of compacter
     hypercomplex = 2 * (d + narrow) + narrow + d
     expected = {
@@ -428,19 +442,25 @@ def test_a_modernbert_gets_as_many_parameters_as_the_formulas_say(case):
         "compacter": 4 * 2 * hypercomplex + n**3,
         "compacter++": 4 * hypercomplex + n**3,
         "mask": 4 * squares,
-        "lora": 4 * 2 * 2 * (d + d),  # rank 2, of queries and values
+        "lora": 4 * 2 * (d + d + k + d),  # rank 2, of queries and values
         "bilinear": 4 * 2 * r * sides,
         "kronecker": 4 * 2 * (7 * n**3 + r * sides),
         "dynamic": 4 * (r * sides + r * inputs + r * r * inputs + r * outputs),
-    }[case.removeprefix(MODERN)]
+    }[method_of(case)]
     assert sum(one.numel() for one in added.values()) == expected
-    assert count(model, norms=True) == (d * (1 + 1 + 2 * 4 - 1) if case in TRAIN_NORMS else 0)
+    assert count(model, norms=True) == (
+        d * NORMS[CASES[case]["kind"]] if case in TRAIN_NORMS else 0
+    )
 
 
-@pytest.mark.parametrize("case", ["adapter", "compacter", "kronecker", "mask"])
-def test_a_layer_of_a_modernbert_computes_the_formula(case):
-    """x + A(attention(norm x)), then x + A(W2 (gelu(W1 x) * V x)): A the adapter, W as it counts."""
-    model = make_model(**CASES[MODERN + case]).eval()
+@pytest.mark.parametrize(
+    "case", sorted(of("adapter", "compacter", "kronecker", "mask").intersection(MODERN_CASES))
+)
+def test_a_gated_layer_computes_the_formula(case):
+    """x + A(attention(norm x)), then x + A(W2 (act(W1 x) * V x)): A the adapter, W as it counts."""
+    model = make_model(**CASES[case]).eval()
+    is_euro = CASES[case]["kind"] is EURO
+    activation = torch.nn.functional.silu if is_euro else torch.nn.functional.gelu
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if is_module_part(name) and "scores" not in name:
@@ -466,12 +486,12 @@ def test_a_layer_of_a_modernbert_computes_the_formula(case):
             return place.task_output(x) if hasattr(place, "task_output") else x
 
         def norm(x, module):
-            x = x - x.mean(-1, keepdim=True)
+            x = x if is_euro else x - x.mean(-1, keepdim=True)
             return x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt() * module.weight
 
         x = got["x"]
         x = x + adapted(layer.self_attn, got["mixed"] @ weights["out_proj"].T)
         normed = norm(x, layer.final_layer_norm)
-        inner = torch.nn.functional.gelu(normed @ weights["fc1"].T) * (normed @ weights["gate"].T)
+        inner = activation(normed @ weights["fc1"].T) * (normed @ weights["gate"].T)
         x = x + adapted(layer.fc2, inner @ weights["fc2"].T)
         torch.testing.assert_close(got["y"], x, rtol=1e-5, atol=1e-5)

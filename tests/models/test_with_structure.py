@@ -1,11 +1,13 @@
 """Cells with a chosen structure in the model: start, embedding of the task, padding, copies."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
-from models import test_minimodel_modernbert as modern
+from models import test_minimodel_modern as modern
 from models.test_minimodel_roberta import make_model, random_tokens, trainable
+from support.modern_models import EURO, MODERN
 
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.models.with_module import embed_task
@@ -14,7 +16,8 @@ from fairseq_minimodel.modules.tams import Cell
 from fairseq_minimodel.packs.module import is_layer_norm
 
 KINDS = ("tams", "tarp+tams")
-MODERN = {"max_positions": 24, "encoder_layers": 4, "encoder_ffn_embed_dim": 32}
+OF_EACH_FAMILY = pytest.mark.parametrize("family", [MODERN, EURO], ids=str)
+MODERN_SIZES = {"max_positions": 24, "encoder_layers": 4, "encoder_ffn_embed_dim": 32}
 EMBEDDING = "encoder.sentence_encoder.task_shared.embedding"
 
 
@@ -47,19 +50,21 @@ def test_the_start_is_the_plain_model(kind, training):
     torch.testing.assert_close(model(tokens)[0], plain(tokens)[0], rtol=1e-5, atol=1e-6)
 
 
+@OF_EACH_FAMILY
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_start_over_a_modernbert_is_the_plain_model(kind):
-    plain, model = modern.make_model(**MODERN), make_modern(kind)
+def test_the_start_over_a_gated_body_is_the_plain_model(family, kind):
+    plain, model = modern.make_model(family, **MODERN_SIZES), make_modern(kind, family)
     model.load_state_dict(plain.state_dict())
     tokens = random_tokens(12, 7)
     torch.testing.assert_close(model(tokens)[0], plain(tokens)[0], rtol=1e-5, atol=1e-6)
     assert not torch.allclose(with_effect(model)(tokens)[0], plain(tokens)[0], rtol=0.1)
 
 
+@OF_EACH_FAMILY
 @pytest.mark.parametrize("width", [4, 8])
-def test_cells_over_a_modernbert_have_as_many_parameters_as_the_formula_says(width):
+def test_cells_over_a_gated_body_have_as_many_parameters_as_the_formula_says(family, width):
     """A cell: 2 projections down, 1 up; 9 edges of a linear, a gated and 2 convolutional layers."""
-    model = modern.make_model(task_module="tams", structure_width=width, **MODERN)
+    model = modern.make_model(family, task_module="tams", structure_width=width, **MODERN_SIZES)
     parts = [one for name, one in model.named_parameters() if is_module_part(name)]
     edge = (1 + 2 + 3 + 5) * width**2 + (1 + 2 + 1 + 1) * width
     cell = 2 * (16 * width + width) + (16 * width + 16) + 9 * edge
@@ -156,11 +161,15 @@ def test_the_controller_learns_through_the_choice():
         assert parameter.grad.any(), name
 
 
-def make_modern(kind):
-    return modern.make_model(task_module=kind, structure_width=8, **MODERN)
+def make_modern(kind, family=MODERN):
+    return modern.make_model(family, task_module=kind, structure_width=8, **MODERN_SIZES)
 
 
-@pytest.mark.parametrize("make", [make, make_modern])
+@pytest.mark.parametrize(
+    "make",
+    [make, make_modern, partial(make_modern, family=EURO)],
+    ids=["RoBERTa", "ModernBERT", "EuroBERT"],
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_padding_changes_nothing(make, kind):
     """Nor does a neighbour: convolutions run over the places of a text."""

@@ -12,10 +12,11 @@ from fairseq import tasks
 from fairseq.trainer import Trainer
 from omegaconf import OmegaConf
 from recipes.test_training import JOINT, adaptation, run_two_processes, same_weights
+from support.modern_models import EURO
 
 import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_BIAS
+from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_BIAS, OUTPUT_PROJECTION
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.plugin.forgetting import check_resumed, check_settings
 
@@ -154,6 +155,18 @@ def test_a_run_forgets_and_says_so(forgetful):
     ]
     rates = {line["num_updates"]: float(line["lr_embeddings"]) for line in lines}
     assert rates["1"] == pytest.approx(rate_after(2), abs=1e-5) and rates["4"] == rates["8"] == 0
+
+
+def test_both_tables_of_a_eurobert_are_forgotten(source_data, tmp_path):
+    train(source_data, tmp_path, *FORGETTING, *EURO.options(encoder_layers=3))
+    before, after = (state_of(checkpoint_after(EVERY + more, tmp_path)) for more in range(2))
+    generator = torch.Generator().manual_seed(3 * 2**32 + EVERY)
+    for name in (EMBEDDING, OUTPUT_PROJECTION):
+        rows = torch.empty_like(before[name]).normal_(0, 0.02, generator=generator)
+        rows[1] = 0
+        assert torch.equal(after[name], rows) and not torch.equal(before[name], rows), name
+    final_norm = "encoder.sentence_encoder.layer_norm.weight"
+    assert not torch.equal(before[final_norm], after[final_norm])
 
 
 @pytest.mark.parametrize("precision", [[], pytest.param(["--bf16"], marks=pytest.mark.slow)])

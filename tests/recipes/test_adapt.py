@@ -16,6 +16,7 @@ import torch
 
 import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
+from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_PROJECTION
 from fairseq_minimodel.bodies.language_side import is_language_side
 from fairseq_minimodel.cli import build_parser, main
 from fairseq_minimodel.cost.flops import Shape, masked_lm_flops
@@ -211,6 +212,15 @@ def test_a_modernbert_is_trained_as_one_up_to_a_layer_that_attends_to_all(layers
         assert " --arch minimodel_modernbert " in lines[name]
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_new_head_begins_with_the_counts_of_a_text_where_it_has_a_bias(tied):
+    new = replace(model(has_head=False), shape=replace(SHAPE, modern=not tied, tied=tied))
+    given = options(method="minipost", source_text=[Path("en.txt")], budget="10h")
+    plan = make_plan(given, new, material(source_text=TEXT), MACHINE)
+    (line,) = (step.line for step in plan.steps if step.name == "import")
+    assert (" --text en.txt" in line) == tied
+
+
 # ---- a tiny model and text
 
 
@@ -218,7 +228,7 @@ def test_a_modernbert_is_trained_as_one_up_to_a_layer_that_attends_to_all(layers
 def given(tmp_path_factory):
     """A folder with a tiny RoBERTa, text in its language and another, and pairs of lines."""
     from support.huggingface_models import make_model
-    from support.modern_models import make_modern
+    from support.modern_models import make_euro, make_modern
 
     pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("given")
@@ -235,8 +245,10 @@ def given(tmp_path_factory):
                 folder / "modern", lines, size=400, max_position_embeddings=32,
                 global_attn_every_n_layers=2, local_rope_theta=500.0,
             )  # fmt: skip
+            make_euro(folder / "euro", lines, size=400, max_position_embeddings=32)
             vectors = {"sentence_pooling": "mean", "sentence_normalise": True}
-            write_sentence_settings(folder / "modern", {**vectors, "sentence_length": 32}, 32, 32)
+            for kind in ("modern", "euro"):
+                write_sentence_settings(folder / kind, {**vectors, "sentence_length": 32}, 32, 32)
     return folder
 
 
@@ -266,6 +278,10 @@ def test_what_a_model_is_told_by_its_files(given, joint_checkpoint):
     assert modern.shape.modern and modern.shape.layers == 5
     assert modern.settings["max_positions"] == 32 and modern.settings["global_every"] == 2
     assert modern.settings["local_rope_theta"] == 500 and modern.settings["local_attention"] == 8
+    euro = read_model(str(given / "euro"))
+    assert euro.architecture == "minimodel_eurobert" and euro.has_head
+    assert not euro.shape.tied and euro.shape.key_value_heads == 2
+    assert euro.settings["encoder_key_value_heads"] == 2 and euro.settings["rope_theta"] == 250_000
     body = read_model(str(joint_checkpoint))
     assert body.body == joint_checkpoint and body.has_head and body.shape.layers == 3
 
@@ -511,14 +527,15 @@ def test_a_tiny_model_in_another_language(given, tmp_path, capfd):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["standard", "minipost", "sentence-vectors"])
-def test_a_tiny_modernbert_in_another_language(how, given, tmp_path, monkeypatch):
+@pytest.mark.parametrize("model", ["modern", "euro"])
+def test_a_tiny_modern_model_in_another_language(model, how, given, tmp_path, monkeypatch):
     """What is trained is the language side, over a body that stays as it is by bits."""
     for name, value in (("MOST_EPOCHS", 1), ("FEWEST_UPDATES", 5)):
         monkeypatch.setattr(planning, name, value)
     monkeypatch.setattr(steps, "LONGEST", 1_000)  # how busy the machine is changes nothing
     kind = {"kind": how, "method": "auto"} if how == "sentence-vectors" else {"method": how}
     wanted = arguments(
-        given, tmp_path / "out", model=str(given / "modern"), source_text=given / "en.txt",
+        given, tmp_path / "out", model=str(given / model), source_text=given / "en.txt",
         budget="1h", **kind,
     )  # fmt: skip
     adapted = fairseq_minimodel.adapt(**wanted)
@@ -530,7 +547,9 @@ def test_a_tiny_modernbert_in_another_language(how, given, tmp_path, monkeypatch
     )
     assert start.keys() == trained.keys()
     for name, tensor in trained.items():
-        learns = is_language_side(name) and not (how == "sentence-vectors" and "bias" in name)
+        learns = is_language_side(name)
+        if how == "sentence-vectors":  # the embeddings alone, and what is tied to them
+            learns = name == EMBEDDING or (model == "modern" and name == OUTPUT_PROJECTION)
         assert torch.equal(tensor, start[name]) != learns, name
     if how == "minipost":  # what was put on top is of step 1b alone
         bottom, body = read_checkpoint(tmp_path / "out/post/checkpoint_last.pt"), adapted.body

@@ -20,7 +20,7 @@ WINDOW_OPTIONS = ["--max-length", "12", "--stride", "4", "--max-question", "1"]
 SPAN_QA = ["--task", "span_qa", "--criterion", "span_qa", "--required-batch-size-multiple", "1"]
 
 
-def prepare(folder, data, train_count):
+def prepare(folder, data, train_count, **more):
     prepare_questions(
         write_questions(folder / "train.json", SOURCE_WORDS, seed=1, count=train_count),
         write_questions(folder / "valid.json", SOURCE_WORDS, seed=2, count=200),
@@ -28,6 +28,7 @@ def prepare(folder, data, train_count):
         data / "dict.txt",
         folder / "data",
         **WINDOWS,
+        **more,
     )
     return folder / "data"
 

@@ -1,6 +1,11 @@
 """Small random models of ModernBERT's and EuroBERT's architecture in Hugging Face's form."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
 import pytest
+
+from fairseq_minimodel.bodies.family import EUROBERT, MODERNBERT, Family
 
 from .bert_models import torch  # with the library quiet
 from .huggingface_models import randomise
@@ -54,6 +59,52 @@ def make_euro(
     rows = {f"{role}_token_id": tokenizer.convert_tokens_to_ids(one) for role, one in names.items()}
     settings = {"vocab_size": len(tokenizer), **EURO_SIZES, **rows} | settings
     return _model(transformers, "EuroBert", head, settings, folder), tokenizer
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """A family, and what tests build its models of.
+
+    Attributes:
+        sizes: of a small model of this package, by the names of its settings.
+        make: writes a small model in Hugging Face's form.
+        names: of the special tokens that it has by default, as `make` takes them.
+        classes: what Hugging Face's classes begin with.
+    """
+
+    family: Family
+    sizes: Mapping[str, int]
+    make: Callable
+    names: Mapping[str, str]
+    classes: str
+
+    def __str__(self) -> str:
+        return self.family.name
+
+    def options(self, **changes: int) -> list[str]:
+        """Of fairseq-train, for a model of these sizes."""
+        named = (self.sizes | changes).items()
+        sizes = [
+            word for name, size in named for word in (f"--{name.replace('_', '-')}", f"{size}")
+        ]
+        return ["--arch", self.family.model, *sizes]
+
+
+_SIZES = {"encoder_layers": 5, "encoder_embed_dim": 16, "encoder_ffn_embed_dim": 24}
+MODERN = Kind(
+    MODERNBERT,
+    {**_SIZES, "encoder_attention_heads": 2, "max_positions": 48, "local_attention": 8},
+    make_modern, NAMES, "ModernBert",
+)  # fmt: skip
+EURO = Kind(
+    EUROBERT,
+    {**_SIZES, "encoder_attention_heads": 4, "max_positions": 48, "encoder_key_value_heads": 2},
+    make_euro, EURO_NAMES, "EuroBert",
+)  # fmt: skip
+KINDS = (MODERN, EURO)
+of_each_kind, of_modernbert, of_eurobert = (
+    pytest.mark.parametrize("kind", kinds, ids=str) for kinds in (KINDS, [MODERN], [EURO])
+)
 
 
 def _model(transformers, kind, head, settings, folder):
