@@ -13,19 +13,12 @@ from ..files.records import shown
 from ..nn.pooling import POOLINGS
 from ..terminal.progress import ProgressFile
 from .architectures import ARCHITECTURES
-from .family import (
-    EMBEDDING,
-    OUTPUT_BIAS,
-    OUTPUT_PROJECTION,
-    POSITION_OFFSET,
-    POSITIONS,
-    ROBERTA,
-    Family,
-    layer_of,
-)
+from .families import ROBERTA
+from .family import Family
 from .language_side import LanguageSide, StateDict, language_side_of
 from .settings import AGAIN, LAYER_NORM_EPS, SENTENCE_SETTINGS, read_settings
 from .state import check_presence, checked_family, with_present_names
+from .tensors import EMBEDDING, OUTPUT_BIAS, OUTPUT_PROJECTION, POSITION_OFFSET, POSITIONS, layer_of
 from .weights import DIVERGED, check_weights, read_torch
 
 

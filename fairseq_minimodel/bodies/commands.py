@@ -9,7 +9,7 @@ from ..cost.plan import Machine, Plan
 from ..files.atomic import write_json
 from ..files.outputs import check_file, json_form
 from .architectures import ARCHITECTURES, model_of
-from .family import FAMILIES
+from .families import FAMILIES
 
 PLAN = json_form("a plan of flops", "target_vocabulary", "runs", "steps", "totals")
 

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 
 from ..errors import InputError
 from .checkpoint import Checkpoint
-from .family import EMBEDDING, HEAD, VOCABULARY
 from .surgery import head_layers
+from .tensors import EMBEDDING, HEAD, VOCABULARY
 
 
 def check_model(checkpoint: Checkpoint, model: str) -> None:

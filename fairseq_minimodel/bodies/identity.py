@@ -12,18 +12,10 @@ import uuid
 import torch
 from torch import Tensor
 
-from .family import (
-    BODY,
-    FAMILIES,
-    FAMILY,
-    LINEAGE,
-    ORIGIN,
-    ROBERTA,
-    TASK_BODY,
-    VOCABULARY,
-    Family,
-)
+from .families import FAMILIES, ROBERTA
+from .family import Family
 from .language_side import StateDict, is_language_side
+from .tensors import BODY, FAMILY, LINEAGE, ORIGIN, TASK_BODY, VOCABULARY
 
 IDENTIFIERS = (LINEAGE, VOCABULARY, TASK_BODY, FAMILY, ORIGIN)
 DIGITS = 16

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .family import EMBEDDING, OUTPUT_BIAS, OUTPUT_PROJECTION
+from .tensors import EMBEDDING, OUTPUT_BIAS, OUTPUT_PROJECTION
 
 StateDict = dict[str, Tensor]
 

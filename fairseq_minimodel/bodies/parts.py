@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 
+from ..kinds import TOKEN_HEADS
 from ..modules.method import is_module_part
 from . import family
-from .family import AUXILIARY_HEAD, CLASSIFICATION_HEAD, HEAD, TOKEN_HEADS, layer_of
 from .language_side import is_language_side
+from .tensors import AUXILIARY_HEAD, CLASSIFICATION_HEAD, HEAD, layer_of
 
 LANGUAGE_SIDE, TASK_MODULE, UNKNOWN = "language side", "task module", "unknown tensor"
 POSITIONS, EMBEDDING_NORM = "position embeddings", "embedding LayerNorm"

@@ -6,7 +6,12 @@ from pathlib import Path
 import torch
 
 from ..errors import InputError
-from .family import (
+from ..kinds import TOKEN_HEADS
+from .family import Family
+from .identity import IDENTIFIERS, family_of_state, is_identifier
+from .language_side import StateDict
+from .settings import AGAIN
+from .tensors import (
     AUXILIARY_HEAD,
     CLASSIFICATION_HEAD,
     EMBEDDING,
@@ -16,13 +21,8 @@ from .family import (
     OUTPUT_BIAS,
     OUTPUT_PROJECTION,
     POSITIONS,
-    TOKEN_HEADS,
     VERSION,
-    Family,
 )
-from .identity import IDENTIFIERS, family_of_state, is_identifier
-from .language_side import StateDict
-from .settings import AGAIN
 from .weights import check_shapes, without_prefix
 
 

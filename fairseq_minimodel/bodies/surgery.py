@@ -12,7 +12,11 @@ from ..cost.freezing import BOTTOM, WITHOUT_HEAD
 from ..errors import InputError
 from ..modules.method import is_module_part
 from .checkpoint import Checkpoint
-from .family import (
+from .family import Family
+from .language_side import StateDict, is_language_side
+from .parts import is_identity, listed, part_of, place_of
+from .state import sizes_of_state
+from .tensors import (
     AUXILIARY_HEAD,
     BODY,
     EMBEDDING,
@@ -21,13 +25,9 @@ from .family import (
     LAYERS,
     MIDDLE_NORM,
     OUTPUT_PROJECTION,
-    Family,
     layer_of,
     middle_head,
 )
-from .language_side import StateDict, is_language_side
-from .parts import is_identity, listed, part_of, place_of
-from .state import sizes_of_state
 
 INITIAL_STANDARD_DEVIATION = 0.02  # BERT's, as in fairseq's init_bert_params
 NEW, COPY, FROZEN = "new", "copy", "frozen"  # where what `extend` puts on top comes from

@@ -8,8 +8,8 @@ from ..kinds.kind import Kind
 from ..kinds.registry import kind_of
 from ..vocabulary.symbols import fingerprint, read_symbols
 from .checkpoint import Checkpoint
-from .family import EMBEDDING, VOCABULARY
 from .identity import decode, lineage_of, with_identity
+from .tensors import EMBEDDING, VOCABULARY
 
 
 def symbols_of(checkpoint: Checkpoint, dictionary: str | Path | None = None) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from ..bodies.checkpoint import Checkpoint
-from ..bodies.family import TOKEN_HEADS
+from ..kinds import TOKEN_HEADS
 from ..models.minimodel_roberta import MiniModelRoberta
 from ..packs.module import TaskModule, is_head
 from ..packs.plug_module import changed_names, check_fits, check_merges, merged_tensors

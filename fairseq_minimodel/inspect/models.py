@@ -10,7 +10,11 @@ import torch
 
 from ..bodies.checkpoint import Checkpoint, read_checkpoint
 from ..bodies.cost import training_cost
-from ..bodies.family import (
+from ..bodies.identity import decode, lineage_of
+from ..bodies.language_side import StateDict
+from ..bodies.parts import group_of, is_identity, listed, part_of
+from ..bodies.surgery import head_layers
+from ..bodies.tensors import (
     EMBEDDING,
     HEAD,
     LINEAGE,
@@ -21,10 +25,6 @@ from ..bodies.family import (
     VOCABULARY,
     middle_head,
 )
-from ..bodies.identity import decode, lineage_of
-from ..bodies.language_side import StateDict
-from ..bodies.parts import group_of, is_identity, listed, part_of
-from ..bodies.surgery import head_layers
 from ..bodies.training_files import find_training_file, symbols_of
 from ..bodies.training_log import flat
 from ..bodies.weights import AGAIN, not_finite, open_safetensors

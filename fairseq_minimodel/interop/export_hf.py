@@ -15,18 +15,11 @@ import torch
 from ..bodies import surgery
 from ..bodies.checkpoint import Checkpoint, read_checkpoint
 from ..bodies.cost import training_cost
-from ..bodies.family import (
-    BERT,
-    EMBEDDING,
-    OUTPUT_BIAS,
-    POSITION_OFFSET,
-    POSITIONS,
-    ROBERTA,
-    SECOND_TEXT,
-    Family,
-)
+from ..bodies.families import BERT, ROBERTA
+from ..bodies.family import Family
 from ..bodies.identity import lineage_of
 from ..bodies.language_side import StateDict
+from ..bodies.tensors import EMBEDDING, OUTPUT_BIAS, POSITION_OFFSET, POSITIONS, SECOND_TEXT
 from ..bodies.training_files import find_record
 from ..errors import InputError
 from ..files.atomic import atomic_folder

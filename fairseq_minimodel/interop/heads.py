@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..bodies.family import SPAN_HEAD, TAG_HEAD, Family
+from ..bodies.family import Family
 from ..bodies.language_side import StateDict
 from ..bodies.weights import AGAIN, check_weights
 from ..errors import InputError
 from ..files.records import shown
-from ..kinds import CLASSIFICATION, LABELS, SPAN, TAGS
+from ..kinds import CLASSIFICATION, LABELS, SPAN, SPAN_HEAD, TAG_HEAD, TAGS
 from ..kinds.classification import DEFAULT_HEAD
 from ..kinds.kind import Kind
 from ..kinds.registry import KINDS

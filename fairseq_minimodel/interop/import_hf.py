@@ -8,22 +8,21 @@ from pathlib import Path
 import torch
 
 from ..bodies.checkpoint import Checkpoint, is_without_training, write_checkpoint
-from ..bodies.family import (
+from ..bodies.families import FAMILIES, family_of
+from ..bodies.family import Family
+from ..bodies.identity import family_mark
+from ..bodies.language_side import StateDict, is_language_side
+from ..bodies.state import check_state, with_present_names
+from ..bodies.surgery import fresh_head
+from ..bodies.tensors import (
     EMBEDDING,
-    FAMILIES,
     HEAD,
     OUTPUT_BIAS,
     OUTPUT_PROJECTION,
     POSITION_OFFSET,
     POSITIONS,
     SECOND_TEXT,
-    Family,
-    family_of,
 )
-from ..bodies.identity import family_mark
-from ..bodies.language_side import StateDict, is_language_side
-from ..bodies.state import check_state, with_present_names
-from ..bodies.surgery import fresh_head
 from ..bodies.training_files import identified
 from ..bodies.weights import (
     AGAIN,

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from ..bodies.checkpoint import Checkpoint, read_checkpoint
-from ..bodies.family import EMBEDDING, HEAD, OUTPUT_BIAS, OUTPUT_PROJECTION
 from ..bodies.identity import lineage_of, with_identity
+from ..bodies.tensors import EMBEDDING, HEAD, OUTPUT_BIAS, OUTPUT_PROJECTION
 from ..bodies.training_files import find_training_file, symbols_of
 from ..errors import InputError
 from ..vocabulary.symbols import fingerprint

@@ -12,7 +12,8 @@ embedding. What differs from SentencePiece, by the way the library works:
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..bodies.family import ROBERTA, Family
+from ..bodies.families import ROBERTA
+from ..bodies.family import Family
 from ..bodies.weights import AGAIN
 from ..errors import InputError
 from ..files.records import read_json

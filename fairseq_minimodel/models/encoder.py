@@ -7,9 +7,9 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..bodies.family import FAMILY, ORIGIN, SECOND_TEXT
 from ..bodies.identity import encode, family_of_state, new_lineage
 from ..bodies.language_side import StateDict
+from ..bodies.tensors import FAMILY, ORIGIN, SECOND_TEXT
 from ..cost.freezing import BODY, BOTTOM, parse_freeze
 from ..modules.method import parse_layers
 from ..nn.cross_entropy import linear_cross_entropy

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..bodies.family import MODERNBERT, ROBERTA
+from ..bodies.families import MODERNBERT, ROBERTA
 from ..nn.frozen_body import Affine, DropoutRates, FrozenBody, Layer
 from ..nn.frozen_modern_body import FrozenModernBody, FrozenModernLayer
 from ..nn.lm_head import OutputProjection

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from ..bodies.architectures import EUROBERT_SIZES
-from ..bodies.family import EUROBERT
+from ..bodies.families import EUROBERT
 from ..cost.freezing import parse_freeze
 from ..errors import InputError
 from ..nn.lm_head import NormedHead, OutputProjection

@@ -15,11 +15,13 @@ from omegaconf import DictConfig
 from torch import Tensor, nn, tensor
 
 from ..bodies.architectures import MODERNBERT_SIZES
-from ..bodies.family import CLASSIFICATION_HEADS, HEAD, MODERNBERT, TOKEN_HEADS, Family
+from ..bodies.families import MODERNBERT
+from ..bodies.family import Family
 from ..bodies.identity import family_mark
 from ..bodies.language_side import StateDict
+from ..bodies.tensors import HEAD
 from ..errors import InputError
-from ..kinds import output_weight
+from ..kinds import CLASSIFICATION_HEADS, TOKEN_HEADS, output_weight
 from ..nn.frozen_body import DropoutRates
 from ..nn.lm_head import LMHeadTransform
 from ..nn.modern_body import ModernBody, Sizes

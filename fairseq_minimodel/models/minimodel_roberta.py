@@ -17,19 +17,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
 from ..bodies.architectures import ROBERTA_SIZES, complete_sizes
-from ..bodies.family import (
-    AUXILIARY_HEAD,
-    CLASSIFICATION_HEAD,
-    LINEAGE,
-    OUTPUT_BIAS,
-    SPAN_HEAD,
-    TOKEN_HEADS,
-    VOCABULARY,
-)
 from ..bodies.identity import decode, encode, lineage_of
 from ..bodies.language_side import StateDict, is_language_side
 from ..bodies.parts import listed, part_of
 from ..bodies.settings import LAYER_NORM_EPS
+from ..bodies.tensors import AUXILIARY_HEAD, CLASSIFICATION_HEAD, LINEAGE, OUTPUT_BIAS, VOCABULARY
 from ..cost.flops import (
     Flops,
     Shape,
@@ -41,7 +33,7 @@ from ..cost.flops import (
 from ..cost.freezing import BODY, BOTTOM, LANGUAGE, parse_freeze
 from ..cost.freezing import NONE as NOTHING
 from ..errors import InputError
-from ..kinds import LABELS
+from ..kinds import LABELS, SPAN_HEAD, TOKEN_HEADS
 from ..modules.method import NONE
 from ..modules.registry import find_method
 from ..nn.pooling import CLS, LATE, POOLINGS

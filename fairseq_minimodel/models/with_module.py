@@ -9,9 +9,9 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.models.transformer import TransformerEncoder
 from torch import Tensor, nn
 
-from ..bodies.family import ENCODER
 from ..bodies.identity import encode
 from ..bodies.language_side import StateDict
+from ..bodies.tensors import ENCODER
 from ..cost.freezing import LANGUAGE, NONE, parse_freeze
 from ..errors import InputError
 from ..modules.mask import fixed_weights

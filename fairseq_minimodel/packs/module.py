@@ -19,20 +19,20 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..bodies.checkpoint import Checkpoint
-from ..bodies.family import (
+from ..bodies.families import ROBERTA
+from ..bodies.family import Family
+from ..bodies.identity import decode, lineage_of
+from ..bodies.language_side import StateDict, is_language_side
+from ..bodies.settings import TaskSettings
+from ..bodies.tensors import (
     BODY,
     CLASSIFICATION_HEAD,
     EMBEDDING_NORM,
     ENCODER,
     LAYERS,
-    ROBERTA,
     TASK_BODY,
-    Family,
     is_head,
 )
-from ..bodies.identity import decode, lineage_of
-from ..bodies.language_side import StateDict, is_language_side
-from ..bodies.settings import TaskSettings
 from ..bodies.training_files import find_record
 from ..bodies.weights import check_weights, read_safetensors
 from ..errors import InputError

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import safetensors.torch
 
-from ..bodies.family import EMBEDDING, OUTPUT_BIAS, OUTPUT_PROJECTION
 from ..bodies.language_side import LanguageSide, language_side_of
+from ..bodies.tensors import EMBEDDING, OUTPUT_BIAS, OUTPUT_PROJECTION
 from ..bodies.weights import check_weights, read_safetensors
 from ..errors import InputError
 from ..files.atomic import atomic_folder

@@ -1,10 +1,10 @@
 """Giving a body another language."""
 
 from ..bodies.checkpoint import Checkpoint
-from ..bodies.family import VOCABULARY
 from ..bodies.identity import encode, fits, lineage_of
 from ..bodies.language_side import LanguageSide, is_language_side, with_language_side
 from ..bodies.surgery import SurgeryReport
+from ..bodies.tensors import VOCABULARY
 from ..errors import InputError
 from .pack import LanguagePack
 

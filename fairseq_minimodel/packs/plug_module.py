@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from ..bodies.checkpoint import Checkpoint
-from ..bodies.family import EMBEDDING, TASK_BODY, Family, is_head
+from ..bodies.family import Family
 from ..bodies.identity import encode, lineage_of
 from ..bodies.language_side import StateDict
 from ..bodies.surgery import SurgeryReport
+from ..bodies.tensors import EMBEDDING, TASK_BODY, is_head
 from ..errors import InputError
 from ..modules.method import NONE, is_module_part
 from .module import (

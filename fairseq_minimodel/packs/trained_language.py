@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from ..bodies.checkpoint import Checkpoint
-from ..bodies.family import is_head
+from ..bodies.tensors import is_head
 from ..modules.method import NONE
 from .pack import LanguagePack
 

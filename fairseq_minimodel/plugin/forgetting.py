@@ -21,7 +21,7 @@ from fairseq.trainer import Trainer
 from omegaconf import open_dict
 from torch import Tensor, nn
 
-from ..bodies.family import EMBEDDING, OUTPUT_PROJECTION
+from ..bodies.tensors import EMBEDDING, OUTPUT_PROJECTION
 from ..errors import InputError
 from ..kinds.registry import kind_of_task
 from ..packs.start.random import STANDARD_DEVIATION

@@ -18,10 +18,11 @@ from fairseq.trainer import Trainer
 from omegaconf import DictConfig
 
 from ..bodies.checkpoint import AGAIN, Checkpoint
-from ..bodies.family import EMBEDDING, ROBERTA
+from ..bodies.families import ROBERTA
 from ..bodies.fit import check_fits, check_model
 from ..bodies.settings import plain_config
 from ..bodies.state import checked_family, with_present_names
+from ..bodies.tensors import EMBEDDING
 from ..bodies.weights import check_weights
 from ..errors import InputError
 from ..files.atomic import atomic_file

@@ -9,7 +9,7 @@ import torch
 
 from ..bodies.checkpoint import read_checkpoint
 from ..bodies.cost import shape_of
-from ..bodies.family import FAMILIES, family_of
+from ..bodies.families import FAMILIES, family_of
 from ..bodies.weights import open_safetensors
 from ..corpus.pairs import read_pairs
 from ..cost.flops import Shape

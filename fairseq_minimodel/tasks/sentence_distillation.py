@@ -21,8 +21,8 @@ from omegaconf import II, MISSING, DictConfig, OmegaConf
 from torch import Tensor
 
 from ..bodies.checkpoint import Checkpoint, read_checkpoint
-from ..bodies.family import EMBEDDING
 from ..bodies.language_side import is_language_side
+from ..bodies.tensors import EMBEDDING
 from ..bodies.training_files import find_training_file, symbols_of
 from ..bodies.weights import read_safetensors
 from ..corpus.pairs import read_pairs

@@ -14,7 +14,7 @@ import torch
 from conftest import USER_DIR, run
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_BIAS
+from fairseq_minimodel.bodies.tensors import EMBEDDING, OUTPUT_BIAS
 from fairseq_minimodel.bodies.weights import check_weights, read_torch
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.errors import InputError

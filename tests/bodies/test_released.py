@@ -14,8 +14,8 @@ from fairseq.checkpoint_utils import load_model_ensemble_and_task
 
 import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
-from fairseq_minimodel.bodies.family import LINEAGE
 from fairseq_minimodel.bodies.identity import decode, lineage_of
+from fairseq_minimodel.bodies.tensors import LINEAGE
 from fairseq_minimodel.bodies.training_files import identified, symbols_of
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.inference.build import build_model

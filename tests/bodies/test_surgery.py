@@ -7,10 +7,10 @@ import torch
 from models.test_minimodel_roberta import random_tokens
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING, HEAD
 from fairseq_minimodel.bodies.identity import lineage_of
 from fairseq_minimodel.bodies.language_side import LanguageSide, is_language_side, language_side_of
 from fairseq_minimodel.bodies.surgery import extend, head_layers, truncate
+from fairseq_minimodel.bodies.tensors import EMBEDDING, HEAD
 from fairseq_minimodel.bodies.training_files import symbols_of
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.inference.build import build_model

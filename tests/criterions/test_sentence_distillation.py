@@ -8,7 +8,7 @@ from fairseq.logging import metrics
 from models.test_frozen_encoder import make_frozen_model
 from models.test_minimodel_roberta import random_tokens
 
-from fairseq_minimodel.bodies.family import EMBEDDING
+from fairseq_minimodel.bodies.tensors import EMBEDDING
 from fairseq_minimodel.criterions.sentence_distillation import (
     SentenceDistillationCriterion,
     SentenceDistillationCriterionConfig,

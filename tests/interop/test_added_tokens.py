@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 from support.huggingface_models import generated_texts, make_model, randomise
 
-from fairseq_minimodel.bodies.family import EMBEDDING, ROBERTA
+from fairseq_minimodel.bodies.families import ROBERTA
+from fairseq_minimodel.bodies.tensors import EMBEDDING
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.interop.export_hf import export_hf
 from fairseq_minimodel.interop.import_hf import import_hf

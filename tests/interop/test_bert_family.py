@@ -24,10 +24,10 @@ from support.huggingface_models import (
 )
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
-from fairseq_minimodel.bodies.family import OUTPUT_BIAS, POSITIONS, SECOND_TEXT
 from fairseq_minimodel.bodies.fit import check_fits
 from fairseq_minimodel.bodies.language_side import LanguageSide
 from fairseq_minimodel.bodies.surgery import extend, truncate
+from fairseq_minimodel.bodies.tensors import OUTPUT_BIAS, POSITIONS, SECOND_TEXT
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.inference.build import build_model

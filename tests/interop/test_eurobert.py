@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from support.modern_models import EURO, EURO_NAMES, make_euro
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_PROJECTION
 from fairseq_minimodel.bodies.language_side import LanguageSide
+from fairseq_minimodel.bodies.tensors import EMBEDDING, OUTPUT_PROJECTION
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.inference.build import build_model
 from fairseq_minimodel.interop.export_hf import export_hf

@@ -24,9 +24,9 @@ from support.huggingface_models import (
 )
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING
 from fairseq_minimodel.bodies.language_side import LanguageSide
 from fairseq_minimodel.bodies.surgery import extend
+from fairseq_minimodel.bodies.tensors import EMBEDDING
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.inference.build import build_model
 from fairseq_minimodel.inference.solve import speaker_of

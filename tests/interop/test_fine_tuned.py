@@ -10,9 +10,15 @@ from support.bert_models import CLASSES, make_bert
 from support.huggingface_models import generated_texts, make_model, train_sentencepiece
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING, HEAD, LINEAGE, OUTPUT_BIAS, OUTPUT_PROJECTION
 from fairseq_minimodel.bodies.identity import decode, lineage_of, with_identity
 from fairseq_minimodel.bodies.language_side import LanguageSide
+from fairseq_minimodel.bodies.tensors import (
+    EMBEDDING,
+    HEAD,
+    LINEAGE,
+    OUTPUT_BIAS,
+    OUTPUT_PROJECTION,
+)
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.inference.build import build_model
 from fairseq_minimodel.interop.export_hf import export_hf

@@ -12,7 +12,7 @@ from support.huggingface_models import check_symbols, generated_texts
 from support.modern_models import EURO, EURO_NAMES, MODERN, RESERVED, of_each_kind
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
-from fairseq_minimodel.bodies.family import OUTPUT_PROJECTION
+from fairseq_minimodel.bodies.tensors import OUTPUT_PROJECTION
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.inference.build import build_model

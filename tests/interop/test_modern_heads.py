@@ -12,8 +12,8 @@ from support.modern_models import EURO, MODERN, of_each_kind
 
 import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint, write_checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING, HEAD, OUTPUT_PROJECTION
 from fairseq_minimodel.bodies.identity import lineage_of
+from fairseq_minimodel.bodies.tensors import EMBEDDING, HEAD, OUTPUT_PROJECTION
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.inference.build import build_model
 from fairseq_minimodel.interop.export_hf import export_hf

@@ -16,7 +16,7 @@ from models.test_minimodel_roberta import random_tokens
 from support.modern_models import EURO, KINDS, MODERN, of_each_kind
 from torch.nn import functional
 
-from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_PROJECTION
+from fairseq_minimodel.bodies.tensors import EMBEDDING, OUTPUT_PROJECTION
 from fairseq_minimodel.nn import frozen_body, frozen_modern_body, modern_body
 
 LONG = (40, 31, 2), [(1, 4, 39), (6, 30), (0,)]

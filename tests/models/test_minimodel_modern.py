@@ -10,11 +10,11 @@ from omegaconf import OmegaConf
 from support.modern_models import EURO, MODERN, of_each_kind
 
 from fairseq_minimodel.bodies.checkpoint import Checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_PROJECTION
 from fairseq_minimodel.bodies.identity import family_of_state
 from fairseq_minimodel.bodies.language_side import is_language_side
 from fairseq_minimodel.bodies.state import check_state
 from fairseq_minimodel.bodies.surgery import extend, truncate
+from fairseq_minimodel.bodies.tensors import EMBEDDING, OUTPUT_PROJECTION
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.models.config import model_class
 

@@ -8,7 +8,7 @@ from models.test_frozen_encoder import check_equal, make_frozen_model, ordinary
 from models.test_minimodel_roberta import make_model, random_tokens
 from torch.utils.flop_counter import FlopCounterMode
 
-from fairseq_minimodel.bodies.family import EMBEDDING
+from fairseq_minimodel.bodies.tensors import EMBEDDING
 
 LENGTHS = (12, 7, 3, 9)
 POOLINGS = ("mean", "cls", "max")

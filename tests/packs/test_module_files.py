@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fairseq_minimodel.bodies.family import ROBERTA
+from fairseq_minimodel.bodies.families import ROBERTA
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.modules.mask import fixed_weights
 from fairseq_minimodel.packs.module import fixed_heads, load_module, structure_of

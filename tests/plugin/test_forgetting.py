@@ -16,7 +16,7 @@ from support.modern_models import EURO
 
 import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_BIAS, OUTPUT_PROJECTION
+from fairseq_minimodel.bodies.tensors import EMBEDDING, OUTPUT_BIAS, OUTPUT_PROJECTION
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.plugin.forgetting import check_resumed, check_settings
 

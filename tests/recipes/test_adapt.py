@@ -16,8 +16,8 @@ import torch
 
 import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_PROJECTION
 from fairseq_minimodel.bodies.language_side import is_language_side
+from fairseq_minimodel.bodies.tensors import EMBEDDING, OUTPUT_PROJECTION
 from fairseq_minimodel.cli import build_parser, main
 from fairseq_minimodel.cost.flops import Shape, masked_lm_flops
 from fairseq_minimodel.errors import InputError

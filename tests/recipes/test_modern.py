@@ -16,8 +16,8 @@ from tasks.test_sentence_distillation import command as distillation
 
 import fairseq_minimodel
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_PROJECTION
 from fairseq_minimodel.bodies.language_side import is_language_side
+from fairseq_minimodel.bodies.tensors import EMBEDDING, OUTPUT_PROJECTION
 from fairseq_minimodel.bodies.training_files import symbols_of
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.inference.build import build_model

@@ -13,7 +13,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 import sentencepiece
 import torch
 
-from fairseq_minimodel.bodies.family import EMBEDDING
+from fairseq_minimodel.bodies.tensors import EMBEDDING
 
 LANGUAGES = ("ar", "de", "el", "en", "hi", "ru", "sw", "tr", "vi")
 SIZES = {

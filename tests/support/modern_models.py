@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from fairseq_minimodel.bodies.family import EUROBERT, MODERNBERT, Family
+from fairseq_minimodel.bodies.families import EUROBERT, MODERNBERT
+from fairseq_minimodel.bodies.family import Family
 
 from .bert_models import torch  # with the library quiet
 from .huggingface_models import randomise

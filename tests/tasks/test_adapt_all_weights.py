@@ -10,9 +10,9 @@ from tasks.test_language_adaptation import adapt
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
 from fairseq_minimodel.bodies.cost import shape_of, training_cost
-from fairseq_minimodel.bodies.family import EMBEDDING, LINEAGE, ORIGIN
 from fairseq_minimodel.bodies.language_side import is_language_side
 from fairseq_minimodel.bodies.parts import is_identity
+from fairseq_minimodel.bodies.tensors import EMBEDDING, LINEAGE, ORIGIN
 from fairseq_minimodel.cost.flops import masked_lm_flops
 
 OPTIONS = ["--criterion", "masked_lm", "--initialise", "overlap", "--save-interval-updates", "2"]

@@ -11,7 +11,7 @@ from recipes.test_training import free_port
 from support.bodies import sentences
 
 from fairseq_minimodel.bodies.checkpoint import read_checkpoint
-from fairseq_minimodel.bodies.family import EMBEDDING, OUTPUT_BIAS, OUTPUT_PROJECTION
+from fairseq_minimodel.bodies.tensors import EMBEDDING, OUTPUT_BIAS, OUTPUT_PROJECTION
 from fairseq_minimodel.bodies.training_files import symbols_of
 from fairseq_minimodel.cli import main
 from fairseq_minimodel.inference.build import build_model

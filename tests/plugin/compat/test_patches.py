@@ -19,8 +19,8 @@ from fairseq.logging import metrics
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 from torch import nn
 
-from fairseq_minimodel.bodies.family import EMBEDDING, LAYERS, OUTPUT_BIAS, OUTPUT_PROJECTION
 from fairseq_minimodel.bodies.identity import LINEAGE
+from fairseq_minimodel.bodies.tensors import EMBEDDING, LAYERS, OUTPUT_BIAS, OUTPUT_PROJECTION
 from fairseq_minimodel.errors import InputError
 from fairseq_minimodel.plugin.compat.settings import read_value
 from fairseq_minimodel.plugin.fused_adam import FusedAdam
