@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from ..kinds import TOKEN_HEADS
 from ..modules.method import is_module_part
-from . import family
+from . import tensors
 from .language_side import is_language_side
 from .tensors import AUXILIARY_HEAD, CLASSIFICATION_HEAD, HEAD, layer_of
 
@@ -35,16 +35,16 @@ def part_of(name: str) -> str:
         return TASK_MODULE
     if (layer := layer_of(name)) is not None:
         return f"layer {layer + 1}"
-    if name == family.POSITIONS:
+    if name == tensors.POSITIONS:
         return POSITIONS
-    if name.startswith(family.FINAL_NORM):
+    if name.startswith(tensors.FINAL_NORM):
         return FINAL_NORM
-    return EMBEDDING_NORM if name.startswith(family.EMBEDDING_NORM) else f"{UNKNOWN} {name}"
+    return EMBEDDING_NORM if name.startswith(tensors.EMBEDDING_NORM) else f"{UNKNOWN} {name}"
 
 
 def is_identity(name: str) -> bool:
     """Whether a tensor is a buffer that says what a model is, and no weight: lineage, vocabulary."""
-    in_no_module = name.startswith(family.BODY) and name.count(".") == 1
+    in_no_module = name.startswith(tensors.BODY) and name.count(".") == 1
     return in_no_module or name.endswith(".version")
 
 
