@@ -20,6 +20,18 @@ def _layer(*there: str) -> tuple[Module, ...]:
     )
 
 
+def _modern_layer(*there: str, keys: str = "d") -> tuple[Module, ...]:
+    """The same of a layer with a gate and without biases; `keys`: the letter of the width of keys."""
+    here = (
+        ("self_attn.q_proj", "dd"), ("self_attn.k_proj", f"{keys}d"), ("self_attn.v_proj", f"{keys}d"),
+        ("self_attn.out_proj", "dd"), ("self_attn_layer_norm", "d"),
+        ("fc1", "fd"), ("gate", "fd"), ("fc2", "df"), ("final_layer_norm", "d"),
+    )  # fmt: skip
+    return tuple(
+        Module(name, other, shape, "") for (name, shape), other in zip(here, there, strict=True)
+    )
+
+
 def _classifier(dense: str, outputs: str) -> tuple[Module, ...]:
     """The modules of a classification head, by their names at Hugging Face."""
     return Module("dense", dense), Module("out_proj", outputs, "cd", "c")
@@ -45,7 +57,7 @@ ROBERTA = Family(
         "intermediate.dense",
         "output.dense",
         "output.LayerNorm",
-    ),  # fmt: skip
+    ),
     first_lacks=(),
     joined_there={},
     layers_there="roberta.encoder.layer.{}.",
@@ -177,7 +189,7 @@ DISTILBERT = replace(
         "ffn.lin1",
         "ffn.lin2",
         "output_layer_norm",
-    ),  # fmt: skip
+    ),
     layers_there="distilbert.transformer.layer.{}.",
     head=(Module("dense", "vocab_transform"), Module("layer_norm", "vocab_layer_norm", "d")),
     bias_there="vocab_projector.bias",
@@ -254,16 +266,16 @@ MODERNBERT = replace(
         Module(f"{ENCODER}layernorm_embedding", "model.embeddings.norm", "d", ""),
         Module(f"{ENCODER}layer_norm", "model.final_norm", "d", ""),
     ),
-    layer=(
-        Module("self_attn.q_proj", "attn.Wqkv.query", "dd", ""),
-        Module("self_attn.k_proj", "attn.Wqkv.key", "dd", ""),
-        Module("self_attn.v_proj", "attn.Wqkv.value", "dd", ""),
-        Module("self_attn.out_proj", "attn.Wo", "dd", ""),
-        Module("self_attn_layer_norm", "attn_norm", "d", ""),
-        Module("fc1", "mlp.Wi.input", "fd", ""),
-        Module("gate", "mlp.Wi.gate", "fd", ""),
-        Module("fc2", "mlp.Wo", "df", ""),
-        Module("final_layer_norm", "mlp_norm", "d", ""),
+    layer=_modern_layer(
+        "attn.Wqkv.query",
+        "attn.Wqkv.key",
+        "attn.Wqkv.value",
+        "attn.Wo",
+        "attn_norm",
+        "mlp.Wi.input",
+        "mlp.Wi.gate",
+        "mlp.Wo",
+        "mlp_norm",
     ),
     first_lacks=("self_attn_layer_norm",),
     joined_there={
@@ -314,16 +326,17 @@ EUROBERT = replace(
         Module(f"{ENCODER}embed_tokens", "model.embed_tokens", "Vd", ""),
         Module(f"{ENCODER}layer_norm", "model.norm", "d", ""),
     ),
-    layer=(
-        Module("self_attn.q_proj", "self_attn.q_proj", "dd", ""),
-        Module("self_attn.k_proj", "self_attn.k_proj", "kd", ""),
-        Module("self_attn.v_proj", "self_attn.v_proj", "kd", ""),
-        Module("self_attn.out_proj", "self_attn.o_proj", "dd", ""),
-        Module("self_attn_layer_norm", "input_layernorm", "d", ""),
-        Module("fc1", "mlp.gate_proj", "fd", ""),
-        Module("gate", "mlp.up_proj", "fd", ""),
-        Module("fc2", "mlp.down_proj", "df", ""),
-        Module("final_layer_norm", "post_attention_layernorm", "d", ""),
+    layer=_modern_layer(
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.o_proj",
+        "input_layernorm",
+        "mlp.gate_proj",
+        "mlp.up_proj",
+        "mlp.down_proj",
+        "post_attention_layernorm",
+        keys="k",
     ),
     first_lacks=(),
     joined_there={},
