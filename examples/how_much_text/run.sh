@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # How much text, and how many translations, a new language needs (docs/choosing.md): all-MiniLM-L6-v2
 # in Swahili from no translations, a word list and 500 to 30,000 sentence pairs, with MLM training
-# (MiniPost) on several amounts of text, over three seeds; and longer training in Vietnamese, from all
-# its pairs, and in Turkish, from a word list.
+# (MiniPost) on several amounts of text, over three seeds; and longer training in German and Vietnamese,
+# from all their pairs, and in Turkish, from a word list.
 # Goes on from the results of examples/real_model/run.sh in the folder REAL: 'import', 'head:*',
 # 'sib200*' and 'prepare:*' are the steps that it needs.
 #   DATA=FOLDER examples/how_much_text/run.sh           FOLDER as docs/results.md says
@@ -13,14 +13,13 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 DATA=${DATA:?give the folder of the data: DATA=FOLDER $0}
 REAL=${REAL:-outputs/real_model} OUT=${OUT:-outputs/how_much_text} SEEDS=${SEEDS:-1 2 3}
-PAIRS=(500 2000 10000 30000) TRAINED="focus words 2000 30000" # starts; which of them train
-TOKENS=(10000 100000 1000000) UPDATES=300 POINTS=1            # Swahili has 0.9 M tokens
-LONG=${LONG-vi:all tr:words} # language and start
-LONG_TOKENS=(4000000) LONG_UPDATES=1800 LONG_POINTS=6 # Vietnamese has 3.1 M, Turkish 0.8
+PAIRS=(500 2000 10000 30000) TOKENS=(10000 100000 1000000) UPDATES=300 # Swahili has 0.9 M tokens
+LONG=${LONG-de:all vi:all tr:words} LONG_UPDATES=1800 LONG_POINTS=6     # language and start
+declare -A LONG_TOKENS=([de]="100000 1000000 4000000" [vi]=4000000 [tr]=4000000) # vi has 3.1 M, tr 0.8
 LENGTH=128 BATCH=16 RATE=0.001
 if [ -n "${SMOKE:-}" ]; then
-  OUT=${OUT%-smoke}-smoke PAIRS=(20 40) TRAINED="focus 40" TOKENS=(500 1000) UPDATES=4
-  LONG_TOKENS=(500) LONG_UPDATES=4 LONG_POINTS=2
+  OUT=${OUT%-smoke}-smoke PAIRS=(20 40) TOKENS=(500 1000) UPDATES=4 LONG_UPDATES=4 LONG_POINTS=2
+  LONG_TOKENS=([de]="500 1000" [vi]=500 [tr]=500)
 fi
 body=$REAL/minilm/body.pt english=$REAL/minilm/pack
 ntrex=$DATA/parallel/ntrex/newstest2019
@@ -29,7 +28,7 @@ ntrex=$DATA/parallel/ntrex/newstest2019
 source "$here/../steps.sh"
 # shellcheck source=examples/real_model/model.sh
 source "$here/../real_model/model.sh"
-keep_settings PAIRS TRAINED TOKENS UPDATES LONG_TOKENS LONG_UPDATES LENGTH BATCH RATE
+keep_settings PAIRS TOKENS UPDATES LONG_TOKENS LONG_UPDATES LENGTH BATCH RATE
 COMMON=()
 
 translations() { # translations START SEED LANGUAGE: options of the start
@@ -101,18 +100,19 @@ for seed in $SEEDS; do
   run "pairs:$seed" python "$here/amounts.py" pairs "$OUT/pairs/$seed" --seed "$seed" \
     --files "$DATA"/parallel/en-sw-globalvoices/train.{en,swa}.xz --amounts "${PAIRS[@]}"
   run "prepare:$seed:sw" prepare sw "$seed" "${TOKENS[@]}"
-  for known in focus words "${PAIRS[@]}"; do start sw "$known" "$seed"; done
-  for known in $TRAINED; do
-    for tokens in "${TOKENS[@]}"; do adapt sw "$known" "$tokens" "$seed" "$UPDATES" "$POINTS"; done
+  for known in focus words "${PAIRS[@]}"; do
+    start sw "$known" "$seed"
+    for tokens in "${TOKENS[@]}"; do adapt sw "$known" "$tokens" "$seed" "$UPDATES" 1; done
   done
 done
 run score:sw score sw
 seed=${SEEDS%% *}
 for one in $LONG; do
   language=${one%:*} known=${one#*:}
-  run "prepare:$seed:$language" prepare "$language" "$seed" "${LONG_TOKENS[@]}"
+  read -ra amounts <<<"${LONG_TOKENS[$language]}"
+  run "prepare:$seed:$language" prepare "$language" "$seed" "${amounts[@]}"
   start "$language" "$known" "$seed"
-  for tokens in "${LONG_TOKENS[@]}"; do
+  for tokens in "${amounts[@]}"; do
     adapt "$language" "$known" "$tokens" "$seed" "$LONG_UPDATES" "$LONG_POINTS"
   done
   run "score:$language" score "$language"
