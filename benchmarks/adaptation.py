@@ -2,10 +2,11 @@
 
     python benchmarks/adaptation.py [--quick] [--json FILE]
 
-Every variant lives in a process of its own with one thread, and the processes take turns; a ratio is
-the median over the turns of the ratio within a turn, so that what else the machine does hits both
-alike. A step is all that fairseq's trainer does with a batch: forward and backward pass, clipping,
-optimiser, metrics. Needs `transformers` for the comparison with it. Prints Markdown tables.
+Every variant lives in a process of its own, with one thread unless its name says two, and the
+processes take turns; a ratio is the median over the turns of the ratio within a turn, so that what
+else the machine does hits both alike. A step is all that fairseq's trainer does with a batch: forward
+and backward pass, clipping, optimiser, metrics. Needs `transformers` for the comparison with it. Prints
+Markdown tables.
 """
 
 import argparse
@@ -18,6 +19,8 @@ from pathlib import Path
 from training import MASKED, STEPS, Case, Runner, Step, machine
 from workers import Worker, WorkerError, ratio_of_speeds, serve
 
+# The shape of RoBERTa-base.
+BASE = Case("ours", 4, width=768, ffn=3072, heads=12, vocabulary=50_000)
 # Six layers, of which two attend to all tokens; a feed-forward of 1.5 widths, as in the published ones.
 MODERN = Case("transformers", 6, ffn=384, family="modernbert")
 VARIANTS = {
@@ -46,6 +49,11 @@ VARIANTS = {
     "ModernBERT, ours, 512 tokens, bf16": replace(
         MODERN, kind="ours", length=512, precision="body"
     ),
+    "ours, width 768": BASE,
+    "ours, width 768, bf16": replace(BASE, precision="body"),
+    "ours, width 768, bf16, two threads": replace(BASE, precision="body", threads=2),
+    "products alone, width 768": replace(BASE, kind="products"),
+    "products alone, width 768, bf16": replace(BASE, kind="products", precision="body"),
     "pretraining, 12 layers": Case("pretraining", 12),
     "MiniJoint pretraining": Case("pretraining", 12, auxiliary=4),
     "pretraining, V 50,000": Case("pretraining", 12, vocabulary=50_000),
@@ -64,6 +72,9 @@ RATIOS = {
     "vs_floor": ("ours, 4 layers, bf16", "products alone, 4 layers, bf16", 0.6),
     "onednn_vs_mkl": ("products alone, 4 layers", "products alone, 4 layers, MKL", None),
     "vs_floor_fp32": ("ours, 4 layers", "products alone, 4 layers", 0.6),
+    "vs_floor_768": ("ours, width 768, bf16", "products alone, width 768, bf16", 0.75),
+    "vs_floor_fp32_768": ("ours, width 768", "products alone, width 768", 0.85),
+    "two_threads": ("ours, width 768, bf16, two threads", "ours, width 768, bf16", 1.7),
     "same_depth_fp32_50k": ("ours, 4 layers, V 50,000", "fairseq, 4 layers, V 50,000", None),
     "same_depth_bf16_50k": ("ours, 4 layers, V 50,000, bf16", "fairseq, 4 layers, V 50,000", None),
     "same_depth_fp32_512": ("ours, 4 layers, 512 tokens", "fairseq, 4 layers, 512 tokens", None),

@@ -39,6 +39,7 @@ class Case:
         dropout: everywhere; of `transformers` it is 0.1.
         lr: learning rate, the same in all steps.
         device: "cpu" or "cuda".
+        threads: on a CPU.
         compiler: of `transformers`, the backend of torch.compile; "": it is not compiled.
         rank, processes, meeting: of several processes that train together, and the file through which
             they find each other.
@@ -58,6 +59,7 @@ class Case:
     dropout: float = 0.1
     lr: float = 1e-4
     device: str = "cpu"
+    threads: int = 1
     compiler: str = ""
     family: str = "roberta"
     rank: int = 0
@@ -105,7 +107,7 @@ class Runner:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
         torch.manual_seed(1)
-        torch.set_num_threads(1)
+        torch.set_num_threads(self.case.threads)
 
     def steps(self, count: int) -> float:
         """Seconds of a step, the mean of so many."""
