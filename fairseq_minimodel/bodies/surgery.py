@@ -180,15 +180,17 @@ def step_1b(depth: int, head: str) -> str:
 
 
 def fresh_head(embedding: torch.Tensor, family: Family, generator: torch.Generator) -> StateDict:
-    """An MLM head for an embedding (V, d), drawn as BERT's, with its output bias, which is 0, or the
-    output projection where it is not the embedding."""
+    """An MLM head for an embedding (V, d), drawn as BERT's, with its output bias, which is 0. Where the
+    output projection is not the embedding, it begins as a copy: step 1b does not train it, and drawn
+    rows would say nothing of their tokens."""
     vocabulary, width = embedding.shape
     shapes = family.shapes([], {"V": vocabulary, "P": 0, "d": width, "f": 0})
-    return {
+    head = {
         name: fresh(name, embedding.new_empty(shape), generator)
         for name, shape in shapes.items()
-        if name.startswith(HEAD) and not (name == OUTPUT_PROJECTION and family.is_tied)
+        if name.startswith(HEAD) and name != OUTPUT_PROJECTION
     }
+    return head if family.is_tied else head | {OUTPUT_PROJECTION: embedding.clone()}
 
 
 def _plain_model(checkpoint: Checkpoint, state: StateDict, layers: int) -> Checkpoint:
