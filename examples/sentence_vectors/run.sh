@@ -15,14 +15,16 @@ PAIRS=${PAIRS:-500 2000 10000 30000} # as many of them as a language has
 NTREX=${NTREX:-train} # among the pairs; test: left out and scored, in languages with others (sw, de)
 STS=${STS:-} # a folder of similarity.py; empty: similarity is not scored
 VOCABULARY=8000 BATCH=64 EPOCHS=3 RATE=0.003 CONTRASTIVE=1
-WORDS=10000 # entries of a word list to train on at most, from all over it; the start has all of them
-if [ -n "${SMOKE:-}" ]; then OUT=${OUT%-smoke}-smoke VOCABULARY=300 BATCH=8 EPOCHS=1 PAIRS=40; fi
+SENTENCES=10000 # of English, translated word by word where there is a word list
+if [ -n "${SMOKE:-}" ]; then
+  OUT=${OUT%-smoke}-smoke VOCABULARY=300 BATCH=8 EPOCHS=1 PAIRS=40 SENTENCES=40
+fi
 
 # shellcheck source=examples/steps.sh
 source "$here/../steps.sh"
 # shellcheck source=examples/real_model/model.sh
 source "$here/../real_model/model.sh"
-keep_settings MODEL PAIRS NTREX VOCABULARY BATCH EPOCHS RATE CONTRASTIVE
+keep_settings MODEL PAIRS NTREX SENTENCES VOCABULARY BATCH EPOCHS RATE CONTRASTIVE
 body=$OUT/model/body.pt english=$OUT/model/pack
 
 get_model
@@ -50,14 +52,14 @@ first_pairs() { # first_pairs LANGUAGE COUNT
     head -n "$2" "$OUT/pairs/$1/all.$side" >"$OUT/pairs/$1/$2.$side"
   done
 }
-word_pairs() { # word_pairs LANGUAGE FILE
-  local words step column
-  words=$(xz -dc "$2")
-  step=$((($(wc -l <<<"$words") + WORDS - 1) / WORDS))
-  for column in source:1 target:2; do
-    awk -v step="$step" 'NR % step == 0' <<<"$words" | cut -f "${column#*:}" \
-      >"$OUT/pairs/$1/words.${column%:*}"
-  done
+word_pairs() { # word_pairs LANGUAGE FILE: English sentences, translated word by word
+  local files
+  mapfile -t files < <(text_of "$1")
+  fairseq-minimodel translate-words --dictionary "$2" --target-text "${files[@]}" \
+    --text "$DATA"/mono/en/{common-voice.txt,wikinews.jsonl}.xz --sentences "$SENTENCES" \
+    --output "$OUT/sentences/$1"
+  cp "$OUT/sentences/$1/sentences.source" "$OUT/pairs/$1/words.source"
+  cp "$OUT/sentences/$1/sentences.target" "$OUT/pairs/$1/words.target"
 }
 start() { # start NAME LANGUAGE OPTIONS...: a language side without an update, and the body with it
   fairseq-minimodel start --body "$body" --data "$OUT/data/$2" --language "$2" --initialise aligned \
@@ -118,7 +120,7 @@ for language in $LANGUAGES; do
   words=$DATA/parallel/freedict/en-$language.tsv.xz
   if [ -e "$words" ]; then
     run "pairs-words:$language" word_pairs "$language" "$words"
-    learn words "$language" --dictionary "$words"
+    learn words "$language" --dictionary "$words" --parallel "$OUT/pairs/$language/words".{source,target}
   fi
   for count in $PAIRS; do
     if [ -e "$OUT/pairs/$language/all.source" ] &&

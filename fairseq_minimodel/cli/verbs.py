@@ -89,6 +89,15 @@ VERBS = (
         "--parallel english.txt german.txt --test 500 --output data/pairs",
     ),
     Verb(
+        "translate-words",
+        "corpus.word_by_word:translate_words",
+        "corpus.options:TranslateWordsOptions",
+        "sentences translated word by word with a word list, where there are no translated ones",
+        "--dictionary en-de.tsv --text english.txt --output data/words",
+        "Writes sentences.source and sentences.target: to start a language from (start, "
+        "--parallel), and to learn sentence vectors from.",
+    ),
+    Verb(
         "toy",
         "corpus.toy.generate:write_toy",
         "corpus.options:ToyOptions",

@@ -274,3 +274,23 @@ class SplitPairsOptions:
     )
     test: int = option(500, "pairs to hold out: the last ones, all different", at_least=1)
     output: Path = output()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslateWordsOptions:
+    dictionary: Path = option(
+        REQUIRED, "a word list: on each line a word of the text's language, a tab, a translation"
+    )
+    text: list[Path] = option(
+        REQUIRED, "plain or JSON Lines, perhaps compressed; of several files a line of each in turn"
+    )
+    target_text: list[Path] = option(
+        [],
+        "text in the other language: of several translations, what is more frequent there is drawn "
+        "more often",
+        metavar="FILE",
+    )
+    output: Path = output()
+    sentences: int = option(10_000, "how many: the first that will do", at_least=1)
+    known: float = option(0.7, "share of a sentence's words that must be in the list")
+    seed: int = option(1, "of the translation that is drawn where there are several", at_least=0)

@@ -8,7 +8,8 @@ from ..errors import InputError
 from ..files.atomic import atomic_folder
 from ..files.formats import refuse_structure
 from ..files.outputs import FolderForm, check_folder
-from ..files.text import TextFile, decode, shown
+from ..files.rows import read_rows
+from ..files.text import LONGEST_LINE, TextFile, decode, shown
 
 TRAIN, TEST = ("train.source", "train.target"), ("test.source", "test.target")
 PAIRS = FolderForm("sentence pairs in two parts", (*TRAIN, *TEST))
@@ -71,6 +72,23 @@ def read_pairs(source: str | Path, target: str | Path) -> Iterator[tuple[str, st
             ours, theirs = (" ".join(side.split()) for side in sides)
             if ours and theirs:
                 yield ours, theirs
+
+
+def read_entries(dictionary: str | Path) -> Iterator[tuple[str, str]]:
+    """Yield the entries of a word list: a word of the source language and a translation.
+
+    Raises:
+        InputError: the file cannot be read, has other columns, or no entries.
+    """
+    otherwise = "write a word of the source language, a tab, and its translation on each line"
+    with TextFile(dictionary) as file:
+        lines = shown(file, file.lines(LONGEST_LINE, cut=False))
+        rows = [values for _, values in read_rows(
+            lines, dictionary, (1, 2), otherwise, json_lines=False
+        )]  # fmt: skip
+    if not rows:
+        raise InputError(f"{dictionary} has no entries: {otherwise}")
+    yield from map(tuple, rows)
 
 
 def side_by_side(

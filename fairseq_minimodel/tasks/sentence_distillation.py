@@ -25,7 +25,7 @@ from ..bodies.language_side import is_language_side
 from ..bodies.tensors import EMBEDDING
 from ..bodies.training_files import find_training_file, symbols_of
 from ..bodies.weights import read_safetensors
-from ..corpus.pairs import read_pairs
+from ..corpus.pairs import read_entries, read_pairs
 from ..cost.freezing import BODY
 from ..errors import InputError
 from ..files.atomic import atomic_file, locked
@@ -36,7 +36,6 @@ from ..modules.method import NONE
 from ..packs.pack import DICTIONARY, load_pack, tokenizer_in
 from ..packs.plug import plug
 from ..packs.start import RULES, StartSettings, help_of_rules
-from ..packs.start.translations import read_entries
 from ..vocabulary.tokenizers import PAD, TOKENIZER_FILES, Vocabulary
 from .language_adaptation import LanguageAdaptationTask
 from .vector_pairs import VectorPairs

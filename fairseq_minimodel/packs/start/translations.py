@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...corpus.pairs import read_entries
 from ...errors import InputError
 from ...files.formats import refuse_structure
-from ...files.rows import read_rows
 from ...files.text import LONGEST_LINE, TextFile, decode, shown
 from ...vocabulary.tokenizers import SPECIAL_SYMBOLS, Vocabulary
 from .alignment import Texts
@@ -121,16 +121,3 @@ def _lines(path: str | Path) -> Iterator[str]:
         )
         for number, line in shown(file, file.lines(LONGEST_LINE, cut=False)):
             yield decode(line, path, number)
-
-
-def read_entries(dictionary: str | Path) -> Iterator[tuple[str, str]]:
-    """The entries of a word list. Raises InputError as `read_translations`."""
-    otherwise = "write a word of the source language, a tab, and its translation on each line"
-    with TextFile(dictionary) as file:
-        lines = shown(file, file.lines(LONGEST_LINE, cut=False))
-        rows = [values for _, values in read_rows(
-            lines, dictionary, (1, 2), otherwise, json_lines=False
-        )]  # fmt: skip
-    if not rows:
-        raise InputError(f"{dictionary} has no entries: {otherwise}")
-    yield from map(tuple, rows)
