@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # How much text, and how many translations, a new language needs (docs/choosing.md): all-MiniLM-L6-v2
-# in Swahili from no translations, a word list and 500 to 30,000 sentence pairs, with MLM training
-# (MiniPost) on several amounts of text, over three seeds; and longer training in German and Vietnamese,
-# from all their pairs, and in Turkish, from a word list.
+# in Swahili from no translations, a word list, 10,000 English sentences that it translates word by word,
+# and 500 to 30,000 sentence pairs, with MLM training (MiniPost) on several amounts of text, over three
+# seeds; and longer training in German and Vietnamese, from all their pairs, and in Turkish, from a word
+# list.
 # Goes on from the results of examples/real_model/run.sh in the folder REAL: 'import', 'head:*',
 # 'sib200*' and 'prepare:*' are the steps that it needs.
 #   DATA=FOLDER examples/how_much_text/run.sh           FOLDER as docs/results.md says
@@ -35,10 +36,19 @@ translations() { # translations START SEED LANGUAGE: options of the start
   case $1 in
     focus) printf '%s\n' --initialise focus ;;
     words) printf '%s\n' --initialise aligned --dictionary "$DATA/parallel/freedict/en-$3.tsv.xz" ;;
+    sentences) printf '%s\n' --initialise aligned --dictionary "$DATA/parallel/freedict/en-$3.tsv.xz" \
+      --parallel "$OUT/sentences/$3/$2"/sentences.{source,target} ;;
     all) printf '%s\n' --initialise aligned --parallel "$REAL/pairs/xquad-$3".{en,"$3"} \
       --parallel "$ntrex-src.eng.txt.xz" "$ntrex-ref.${THREE[$3]}.txt.xz" ;;
     *) printf '%s\n' --initialise aligned --parallel "$OUT/pairs/$2/$1".{source,target} ;;
   esac
+}
+translate_words() { # translate_words LANGUAGE SEED
+  local files
+  mapfile -t files < <(text_of "$1")
+  fairseq-minimodel translate-words --dictionary "$DATA/parallel/freedict/en-$1.tsv.xz" --seed "$2" \
+    --text "$DATA"/mono/en/{common-voice.txt,wikinews.jsonl}.xz --target-text "${files[@]}" \
+    --sentences 10000 --output "$OUT/sentences/$1/$2"
 }
 start() { # start LANGUAGE START SEED: a language side without an update
   local options
@@ -100,7 +110,8 @@ for seed in $SEEDS; do
   run "pairs:$seed" python "$here/amounts.py" pairs "$OUT/pairs/$seed" --seed "$seed" \
     --files "$DATA"/parallel/en-sw-globalvoices/train.{en,swa}.xz --amounts "${PAIRS[@]}"
   run "prepare:$seed:sw" prepare sw "$seed" "${TOKENS[@]}"
-  for known in focus words "${PAIRS[@]}"; do
+  run "sentences:$seed:sw" translate_words sw "$seed"
+  for known in focus words sentences "${PAIRS[@]}"; do
     start sw "$known" "$seed"
     for tokens in "${TOKENS[@]}"; do adapt sw "$known" "$tokens" "$seed" "$UPDATES" 1; done
   done

@@ -28,7 +28,12 @@ TASKS = {
     "loss": "MLM loss of the full model",
 }
 COMPARED = "sw"  # the language of the grid; the others were trained for longer
-NAMES = {"focus": "no translations (focus)", "words": "a word list", "all": "all pairs"}
+NAMES = {
+    "focus": "no translations (focus)",
+    "words": "a word list",
+    "sentences": "sentences by the word list",
+    "all": "all pairs",
+}
 
 
 class Place(NamedTuple):
@@ -74,7 +79,10 @@ def name_of(start: str) -> str:
 
 def in_order(starts: set[str]) -> list[str]:
     """Without translations, the word list, then by the number of pairs."""
-    return sorted(starts, key=lambda one: (one.isdigit(), int(one) if one.isdigit() else 0, one))
+    return sorted(
+        starts,
+        key=lambda one: (one.isdigit(), int(one) if one.isdigit() else list(NAMES).index(one)),
+    )
 
 
 def by_text(cells: Cells) -> str:
@@ -112,9 +120,10 @@ def draw(topics: Cells, retrieval: Cells, path: Path) -> None:
         pairs = ["focus", *in_order({one.start for one in topics if one.start.isdigit()})]
         for number, (cells, name) in enumerate(((topics, "topics"), (retrieval, "retrieval"))):
             curve(left, number, name, [cells[Place(start, 0, 0)] for start in pairs])
-            listed = summarise(cells[Place("words", 0, 0)]).value
-            words = {"color": style(number).colour, "linestyle": ":", "linewidth": 1.2}
-            left.axhline(listed, label=f"{name}, a word list", **words)
+            for start, line in (("words", ":"), ("sentences", "--")):
+                listed = summarise(cells[Place(start, 0, 0)]).value
+                look = {"color": style(number).colour, "linestyle": line, "linewidth": 1.2}
+                left.axhline(listed, label=f"{name}, {name_of(start)}", **look)
         left.set_xticks(range(len(pairs)), ["0", *(f"{int(one):,}" for one in pairs[1:])])
         left.set(title="start alone, no training", xlabel="sentence pairs", ylabel="%")
         last = {place._replace(updates=0): scores for place, scores in topics.items()}

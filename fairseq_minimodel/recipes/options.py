@@ -35,7 +35,10 @@ class AdaptOptions:
         None, "a word list: on each line a word in the language of the model, a tab, a translation"
     )
     source_text: list[Path] = option(
-        [], "text in the language of the model, which MiniPost needs", metavar="FILE"
+        [],
+        "text in the language of the model, which MiniPost needs; without --parallel it is also "
+        "translated word by word with the --dictionary",
+        metavar="FILE",
     )
     source_language: str = option("en", "the language of the model")
     kind: str = option(

@@ -74,7 +74,7 @@ def make_plan(options: AdaptOptions, model: Model, material: Material, machine: 
         texts = [material.source_text, material.text][-len(trainings) :]
         batches = [text / BYTES_PER_TOKEN / commands.tokens_of_update for text in texts]
         if method == SENTENCE_VECTORS:
-            batches = [(material.pairs or material.words) / VECTOR_BATCH]
+            batches = [(commands.known or material.words) / VECTOR_BATCH]
         counts = [
             int(min(seconds / len(trainings) / step.update_seconds, MOST_EPOCHS * one))
             for step, one in zip(trainings, batches, strict=True)

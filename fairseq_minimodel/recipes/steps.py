@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..corpus.pairs import TEST
 from ..corpus.pairs import TRAIN as REST
+from ..corpus.word_by_word import SOURCE, TARGET
 from ..cost.flops import Shape, masked_lm_flops, sentence_vector_flops
 from ..cost.freezing import BODY as BODY_FROZEN
 from ..cost.memory import BITS_32, parameter_count, training_memory
@@ -24,6 +25,7 @@ LENGTH, LEARNING_RATE = 128, 0.001
 BATCH, GPU_BATCH = 16, 64  # sequences
 # Of sentence vectors: pairs in a batch, and how much it counts to tell the texts of a batch apart.
 VECTOR_BATCH, VECTOR_RATE, CONTRASTIVE = 64, 0.003, 1.0
+SENTENCES = 10_000  # that are translated word by word, where there are no pairs
 FEWEST_PAIRS, MOST_HELD_OUT = 200, 500  # of fewer none is held out; never more than a tenth
 SECONDS_BETWEEN_CHECKPOINTS = 300
 OVERHEAD = 0.01  # seconds of an update that are not products
@@ -32,6 +34,7 @@ LONGEST = 1.5  # of the time that was planned, after which a training ends
 # What the other steps take, measured on a busy core (docs/prepare.md, docs/initialise.md): seconds in
 # all, or for each MB of text or of weights, or each pair or word.
 COMMAND, PREPARE, VOCABULARY, FOCUS, ALIGNED, WEIGHTS = 5, 0.5, 4, 5, 0.001, 0.02
+COUNTING = 0.5
 MOST_FOR_VOCABULARY, MOST_FOR_FOCUS = 100, 40  # MB that are looked at
 TOKENS_OF_A_SENTENCE, TOKENS_OF_A_WORD = 30, 4  # <s> and </s> among them
 PROCESS, OF_VOCABULARY, OF_ALIGNMENT = 4e8, 20, 3e4  # bytes: of PyTorch; for each byte; each pair
@@ -73,6 +76,7 @@ class Commands:
 
     Attributes:
         body, pack: the model, and the language that is made.
+        known: pairs of sentences to learn from.
         tokens_of_update: of training.
     """
 
@@ -110,13 +114,18 @@ class Commands:
             self.held_out = min(MOST_HELD_OUT, material.pairs // 10)
             parts = [[self.root / "pairs" / name for name in names] for names in (REST, TEST)]
             self.pairs, self.test = parts[:1], parts[1]
+        self.known = material.pairs
+        if options.dictionary and options.source_text and not material.pairs:
+            self.known = SENTENCES
+            self.pairs = [[self.root / "words" / name for name in (SOURCE, TARGET)]]
 
     def steps(self, method: str, post_updates: int = 0, updates: int = 0) -> list[Step]:
         """All steps, with so many updates of MiniPost's step 1b and of the language side."""
         packs = [self.pack]
         if method != START:
             packs.insert(0, self.root / "packs" / f"{self.language}-start")
-        steps = [self._import(method), self._split(), self._prepare(), self._start(packs[0])]
+        steps = [self._import(method), self._split(), self._translate(), self._prepare()]
+        steps.append(self._start(packs[0]))
         base = self.body
         if method == SENTENCE_VECTORS:
             steps += [self._plug(self.body, packs[0]), self._train_vectors(updates)]
@@ -164,6 +173,16 @@ class Commands:
         folder = self.root / "pairs"
         return self._ours("split-pairs", folder, "split-pairs", *words, "--output", folder)
 
+    def _translate(self) -> Step | None:
+        if self.known == self.material.pairs:
+            return None
+        options, folder = self.options, self.root / "words"
+        return self._ours(
+            "translate-words", folder, "translate-words", "--dictionary", options.dictionary,
+            "--text", *options.source_text, "--target-text", *options.text, "--sentences", SENTENCES,
+            "--output", folder, seconds=COUNTING * self.megabytes,
+        )  # fmt: skip
+
     def _prepare(self) -> Step:
         sample = min(self.megabytes, MOST_FOR_VOCABULARY)
         return self._ours(
@@ -193,7 +212,7 @@ class Commands:
     # ---- the language
 
     def _start(self, pack: Path) -> Step:
-        options, known = self.options, self.material.pairs + self.material.words
+        options, known = self.options, self.known + self.material.words
         words = _parallel(self.pairs)
         if options.dictionary:
             words += ["--dictionary", options.dictionary]
@@ -239,7 +258,7 @@ class Commands:
         # As in `_train_language`, the start of the language is inside the base.
         shape = replace(self.model.shape, vocabulary=self.vocabulary)
         cost = sentence_vector_flops(shape, 1, TOKENS_OF_A_SENTENCE, freeze=BODY_FROZEN)
-        texts, length = self.material.pairs, TOKENS_OF_A_SENTENCE
+        texts, length = self.known, TOKENS_OF_A_SENTENCE
         known = [word for pair in self.pairs for word in ("--pairs", *pair)]
         if not known:
             texts, length = self.material.words, TOKENS_OF_A_WORD

@@ -176,14 +176,42 @@ def test_sentence_vectors_are_learned_from_a_word_list_where_there_are_no_pairs(
     assert flops[1] > 5 * flops[0]  # a sentence has more tokens than a word
 
 
+@pytest.mark.parametrize("kind", ["language", "sentence-vectors"])
+def test_with_a_word_list_and_source_text_sentences_are_translated_word_by_word(kind):
+    given = {"dictionary": Path("words"), "source_text": [Path("en.txt")], "budget": "10h"}
+    found = material(0, words=3_200, source_text=TEXT)
+    plan = make_plan(options(kind=kind, **given), model(False), found, MACHINE)
+    lines = {step.name: step.line for step in plan.steps}
+    names = list(lines)
+    assert names.index("translate-words") < names.index("start")
+    assert lines["translate-words"] == (
+        "fairseq-minimodel translate-words --dictionary words --text en.txt --target-text "
+        f"{' '.join(map(str, options().text))} --sentences 10000 --output out/words"
+    )
+    made = "out/words/sentences.source out/words/sentences.target"
+    assert f" --parallel {made} --dictionary words " in lines["start"]
+    if kind == "sentence-vectors":
+        assert f" --pairs {made} " in lines["trained"] and "--word-pairs" not in lines["trained"]
+        [training] = [step for step in plan.steps if step.updates]
+        assert training.updates == 10 * 10_000 // 64
+    for other in (material(0, words=3_200), material(2_000, words=3_200, source_text=TEXT)):
+        files = [(Path("a"), Path("b"))] if other.pairs else []
+        changed = given | {"source_text": given["source_text"] if other.source_text else []}
+        plan = make_plan(
+            options(kind=kind, **changed, parallel=files), model(False), other, MACHINE
+        )
+        assert "translate-words" not in [step.name for step in plan.steps]
+
+
+@pytest.mark.parametrize("pairs", [0, 2_000])
 @pytest.mark.parametrize("has_head", [False, True])
-def test_every_command_of_a_plan_is_one(has_head):
+def test_every_command_of_a_plan_is_one(has_head, pairs):
     """The verbs take their options; what fairseq takes, the run of all of it shows."""
     given = options(
-        source_text=[Path("en.txt")], parallel=[(Path("a"), Path("b"))], dictionary=Path("words"),
-        tasks=[Path("topics")], method="minipost",
+        source_text=[Path("en.txt")], parallel=[(Path("a"), Path("b"))] if pairs else [],
+        dictionary=Path("words"), tasks=[Path("topics")], method="minipost",
     )  # fmt: skip
-    plan = make_plan(given, model(has_head), material(2_000, 10, 1e6), MACHINE)
+    plan = make_plan(given, model(has_head), material(pairs, 10, 1e6), MACHINE)
     outputs = [step.output for step in plan.steps]
     assert len(set(outputs)) == len(outputs)
     for step in plan.steps:

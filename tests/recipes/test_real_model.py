@@ -118,7 +118,8 @@ def test_from_a_folder_of_hugging_face_to_the_tables(tmp_path):
     result = run_script(EXAMPLES / "how_much_text/run.sh", SEEDS="1 2", **of_text)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     rows = [line.split("|")[1].strip() for line in result.stdout.splitlines() if "|" in line]
-    for row in ("no translations (focus)", "a word list", "20 pairs", "40 pairs"):
+    starts = ("no translations (focus)", "a word list", "sentences by the word list")
+    for row in (*starts, "20 pairs", "40 pairs"):
         assert rows.count(row) == 3  # measures
     assert rows.count("all pairs, 500 tokens") == 3
     assert (tmp_path / "text-smoke/how_much_text.png").stat().st_size > 10_000
