@@ -142,6 +142,7 @@ def folder(tmp_path_factory):
     for name in ("stories", "speech", "manuals"):
         (folder / f"{name}.txt").write_text("\n\n".join(english))
     (folder / "german.txt").write_text("\n\n".join(german))
+    (folder / "words.tsv").write_bytes((folder / "text/dictionary.tsv").read_bytes())
     for name, origin in {
         "train.tsv": "source/train.tsv",
         "dev.tsv": "source/dev.tsv",
@@ -243,6 +244,7 @@ def adapt_folder(folder, tmp_path_factory):
         (place / f"{name}.txt").write_text(text[name])
         lines = [line for line in text[name].split("\n") if line]
         (place / f"pairs.{code}").write_text("\n".join(lines[:300]) + "\n")
+    (place / "words.tsv").write_bytes((folder / "words.tsv").read_bytes())
     lines = list(filter(None, text["english"].split("\n")))
     _, tokenizer = models.make_model(place / "roberta-base", "roberta fast", lines)
     classifier = transformers.RobertaForSequenceClassification
