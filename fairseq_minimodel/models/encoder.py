@@ -86,7 +86,7 @@ class MiniModelEncoder(RobertaEncoder):
                 the settings of the model say.
             token_embeddings: read in the place of the model's own (batch x length x width).
             wanted: with `features_only`, batch x length, true where the hidden states are needed, at
-                real positions only; what stands elsewhere is left open.
+                real positions only. At others, what comes back means nothing.
 
         Returns: the last head's logits (predictions x vocabulary), and what was asked for besides.
         """
@@ -140,9 +140,9 @@ class MiniModelEncoder(RobertaEncoder):
         return is_lean and not self.auxiliary_lm_heads
 
     def has_lean_features(self, device: torch.device) -> bool:
-        """Whether hidden states that are asked for by `wanted` come from the frozen encoder.
+        """Whether hidden states of `wanted` positions, for a head or a vector, come from there.
 
-        Not with `--amp`, where PyTorch chooses the type of each product, over weights that stay.
+        Not with `--amp`: PyTorch then chooses the type of each product, the frozen encoder one type.
         """
         return self.frozen is not None and not torch.is_autocast_enabled(device.type)
 
