@@ -1,4 +1,4 @@
-"""Training speed over a frozen body, or frozen bottom layers, beside what a user would use instead.
+"""Speed of adaptation, step 1b and fine-tuning, beside what a user would use instead.
 
     python benchmarks/adaptation.py [--quick] [--json FILE]
 
@@ -16,13 +16,16 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from training import MASKED, STEPS, Case, Runner, Step, machine
+from training import MASKED, STEPS, Case, Runner, Step, machine, task_lengths
 from workers import Worker, WorkerError, ratio_of_speeds, serve
 
 # The shape of RoBERTa-base.
 BASE = Case("ours", 4, width=768, ffn=3072, heads=12, vocabulary=50_000)
 # Six layers, of which two attend to all tokens; a feed-forward of 1.5 widths, as in the published ones.
 MODERN = Case("transformers", 6, ffn=384, family="modernbert")
+FINE_TUNING = Case(
+    "fairseq", 6, width=384, ffn=1536, heads=12, tokens=sum(task_lengths()), fine_tuning=True
+)
 VARIANTS = {
     "fairseq, 12 layers": Case("fairseq", 12),
     "fairseq, 4 layers": Case("fairseq", 4),
@@ -41,6 +44,9 @@ VARIANTS = {
     "step 1b, fairseq": Case("fairseq", 6, bottom=4),
     "step 1b, ours": Case("ours", 6, bottom=4),
     "step 1b, ours, bf16": Case("ours", 6, bottom=4, precision="body"),
+    "fine-tuning, fairseq": FINE_TUNING,
+    "fine-tuning, ours": replace(FINE_TUNING, kind="ours"),
+    "fine-tuning, ours, bf16": replace(FINE_TUNING, kind="ours", precision="body"),
     "ModernBERT, transformers": MODERN,
     "ModernBERT, ours": replace(MODERN, kind="ours"),
     "ModernBERT, ours, bf16": replace(MODERN, kind="ours", precision="body"),
@@ -97,6 +103,8 @@ RATIOS = {
         None,
     ),
     "post_step_fp32": ("step 1b, ours", "step 1b, fairseq", None),
+    "finetuning": ("fine-tuning, ours, bf16", "fine-tuning, fairseq", None),
+    "finetuning_fp32": ("fine-tuning, ours", "fine-tuning, fairseq", None),
 }
 # of time, not of speed: (variant, compared with, at most)
 TIME_RATIOS = {

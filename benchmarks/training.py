@@ -7,6 +7,7 @@ metrics. Run as a script, it is a worker (`workers.py`) that answers the request
 import gc
 import math
 import platform
+import random
 import resource
 import tempfile
 import time
@@ -20,6 +21,7 @@ from workers import serve
 
 MASKED = 0.15
 PAD = 1
+CLASSES = 3
 PACKAGES = ("torch", "fairseq-fixed", "transformers")
 
 
@@ -31,7 +33,9 @@ class Case:
         kind: a key of STEPS.
         family: "roberta" or "modernbert", which fairseq does not have.
         layers, width, ffn, heads, vocabulary: sizes of the model.
-        tokens, length: of a batch, and of each of its sequences, which divides them.
+        tokens, length: of a batch, and of each of its sequences, which divides them; fine-tuning
+            has the sequences of `task_lengths`.
+        fine_tuning: train a classifier and all but the language side.
         bottom: train the layers above these and the head (MiniPost's step 1b); None: adaptation.
         auxiliary: in pretraining, a second head after this layer; 0: none.
         precision: "float32"; "body" (ours: a frozen body in bfloat16); "fp16", "bf16": fairseq's
@@ -53,6 +57,7 @@ class Case:
     vocabulary: int = 8000
     tokens: int = 1024
     length: int = 128
+    fine_tuning: bool = False
     bottom: int | None = None
     auxiliary: int = 0
     precision: str = "float32"
@@ -199,7 +204,8 @@ def make_trainer(case: Case, folder: Path) -> tuple[Any, dict]:
     """fairseq's trainer of a model with random weights, and its batch.
 
     By kind: "fairseq", its own model, criterion and optimiser, frozen by hand: the body or its
-    `bottom` layers; "ours", those of the task language_adaptation, or of MiniPost's step 1b;
+    `bottom` layers, or in fine-tuning the language side; "ours", those of the task
+    language_adaptation, of MiniPost's step 1b or of fine-tuning;
     "pretraining", where everything is trained (with one head this is fairseq's model and loss).
     """
     from fairseq import options, tasks
@@ -214,7 +220,11 @@ def make_trainer(case: Case, folder: Path) -> tuple[Any, dict]:
     if case.kind == "ours" and case.device == "cpu":
         prepare_process()
     symbols = case.vocabulary - 5  # <s>, <pad>, </s>, <unk>, <mask>
-    (folder / "dict.txt").write_text("".join(f"w{i} 1\n" for i in range(symbols)))
+    for place in (".", "input0"):
+        (folder / place).mkdir(exist_ok=True)
+        (folder / place / "dict.txt").write_text("".join(f"w{i} 1\n" for i in range(symbols)))
+    (folder / "label").mkdir()
+    (folder / "label/dict.txt").write_text("".join(f"l{i} 1\n" for i in range(CLASSES)))
     parser = options.get_training_parser()
     given = options.parse_args_and_arch(parser, [str(folder), *options_of(case)])
     cfg = convert_namespace_to_omegaconf(given)
@@ -225,12 +235,18 @@ def make_trainer(case: Case, folder: Path) -> tuple[Any, dict]:
     if case.kind == "fairseq":
         freeze(model, case)
     trainer = Trainer(cfg, task, model, task.build_criterion(cfg.criterion))
-    return trainer, make_batch(case)
+    return trainer, make_task_batch(case) if case.fine_tuning else make_batch(case)
 
 
 def options_of(case: Case) -> list[str]:
     """The options of fairseq-train."""
-    given = ["--task", "masked_lm", "--tokens-per-sample", "512", "--max-positions", "512"]
+    if case.fine_tuning:
+        given = ["--task", "sentence_prediction", "--num-classes", str(CLASSES)]
+        given += ["--criterion", "sentence_prediction"]
+    else:
+        given = ["--task", "masked_lm", "--tokens-per-sample", "512", "--criterion"]
+        given += ["masked_lm" if case.kind == "fairseq" else "joint_masked_lm"]
+    given += ["--max-positions", "512"]
     for name, size in {
         "layers": case.layers,
         "embed-dim": case.width,
@@ -242,12 +258,10 @@ def options_of(case: Case) -> list[str]:
     given += ["--clip-norm", "1.0", "--lr", str(case.lr)]
     given += ["--adam-betas", "(0.9,0.98)", "--adam-eps", "1e-6"]
     given += ["--optimizer", "fused_adam" if case.kind == "ours" else "adam"]
-    if case.kind == "fairseq":
-        given += ["--arch", "roberta", "--criterion", "masked_lm"]
-    else:
-        given += ["--arch", f"minimodel_{case.family}", "--criterion", "joint_masked_lm"]
+    given += ["--arch", "roberta" if case.kind == "fairseq" else f"minimodel_{case.family}"]
     if case.kind == "ours":
-        given += ["--freeze", "body" if case.bottom is None else f"bottom:{case.bottom}"]
+        adapted = "body" if case.bottom is None else f"bottom:{case.bottom}"
+        given += ["--freeze", "language" if case.fine_tuning else adapted]
         given += ["--body-precision", "bfloat16" if case.precision == "body" else "parameters"]
     if case.auxiliary:
         given += ["--auxiliary-head-layers", str(case.auxiliary)]
@@ -265,12 +279,17 @@ def options_of(case: Case) -> list[str]:
 
 
 def freeze(model: Any, case: Case) -> None:
-    """Of fairseq's model, leave the language side to be trained, or what is above `bottom` layers."""
+    """Of fairseq's model, leave the language side to be trained, or what is above `bottom` layers.
+
+    In fine-tuning, all but the language side.
+    """
     for name, parameter in model.named_parameters():
         trained = name.endswith(("embed_tokens.weight", "lm_head.weight", "lm_head.bias"))
         if case.bottom is not None:  # MiniPost's step 1b
             upper = tuple(f".layers.{layer}." for layer in range(case.bottom, case.layers))
             trained = not trained and ("lm_head" in name or any(one in name for one in upper))
+        if case.fine_tuning:
+            trained = not trained
         parameter.requires_grad_(trained)
 
 
@@ -296,6 +315,35 @@ def make_batch(case: Case) -> dict:
         "nsentences": case.sequences,
         "ntokens": case.tokens,
     }
+
+
+def make_task_batch(case: Case) -> dict:
+    """A batch of `sentence_prediction` of random tokens."""
+    import torch
+
+    lengths = torch.tensor(task_lengths())
+    generator = torch.Generator().manual_seed(1)
+    shape = len(lengths), int(lengths.max())
+    tokens = torch.randint(4, case.vocabulary - 1, shape, generator=generator)
+    tokens[:, 0] = 0
+    tokens[torch.arange(shape[1]) >= lengths.unsqueeze(1)] = PAD
+    return {
+        "id": torch.arange(len(lengths)),
+        "net_input": {"src_tokens": tokens, "src_lengths": lengths},
+        "target": torch.randint(CLASSES, (len(lengths),), generator=generator),
+        "nsentences": len(lengths),
+        "ntokens": int(lengths.sum()),
+    }
+
+
+def task_lengths() -> list[int]:
+    """Of 32 sequences, spread as those of XNLI's pairs are: 41 tokens are the mean, few are long.
+
+    Padded to the longest, 44 % of the batch is padding.
+    """
+    draw, spread = random.Random(3), 0.4
+    place = math.log(41) - spread**2 / 2
+    return [round(draw.lognormvariate(place, spread)) for _ in range(32)]
 
 
 # ---- those of transformers

@@ -219,11 +219,12 @@ def masked_lm_flops(
 def classification_flops(
     shape: Shape,
     tokens: float,
-    sequence_length: int,
+    sequence_length: float,
     *,
     classes: int,
     freeze: str = "language",
-    pooled: bool = True,
+    read: float | None = None,
+    wanted: float | None = None,
 ) -> Flops:
     """FLOPs of a sentence classifier, over `tokens` tokens in sequences of `sequence_length`.
 
@@ -232,14 +233,16 @@ def classification_flops(
     whatever is frozen.
 
     Args:
-        pooled: whether it reads one vector of each sequence, that of <s> or a mean; else it reads
-            every token, and its outputs are pooled.
+        read: vectors that it reads (None: one of each sequence, that of <s> or a mean); where its
+            outputs are pooled, every position.
+        wanted: tokens whose last hidden states are needed (None: all), where the last layer computes
+            no others (as `predictions_only` there); of <s> alone, one of each sequence.
     """
     if classes < 1:
         raise InputError(f"{classes} classes: a classifier needs at least 1")
     trained = Trained.parse(freeze, shape.layers)
-    flops = _body(shape, tokens, sequence_length, trained)
-    read = tokens / sequence_length if pooled else tokens
+    flops = _body(shape, tokens, sequence_length, trained, wanted)
+    read = tokens / sequence_length if read is None else read
     below = trained.input_of_head_needs_gradient(shape.layers, shape.modern)
     flops += _linear(read, shape.width, shape.width, below, True)
     flops += _linear(read, shape.width, classes, True, True)
@@ -247,7 +250,13 @@ def classification_flops(
 
 
 def token_flops(
-    shape: Shape, tokens: float, sequence_length: int, *, outputs: int, freeze: str = "language"
+    shape: Shape,
+    tokens: float,
+    sequence_length: float,
+    *,
+    outputs: int,
+    freeze: str = "language",
+    read: float | None = None,
 ) -> Flops:
     """FLOPs of scoring every token, over `tokens` tokens in sequences of `sequence_length`.
 
@@ -255,15 +264,20 @@ def token_flops(
     (Devlin et al. 2019, arXiv 1810.04805, section 4.2), or to one for each tag (section 5.3); over a
     ModernBERT after a dense layer. It is trained whatever is frozen. `total` is fine-tuning, `forward`
     evaluation. Arguments and errors as in `masked_lm_flops`.
+
+    Args:
+        read: positions that the head scores (None: `tokens`); padding too, where the body computes
+            none.
     """
     if outputs < 1:
         raise InputError(f"{outputs} outputs: a head needs at least 1")
     trained = Trained.parse(freeze, shape.layers)
     flops = _body(shape, tokens, sequence_length, trained)
     below = trained.input_of_head_needs_gradient(shape.layers, shape.modern)
+    read = tokens if read is None else read
     if shape.dense_for_tokens:
-        flops += _linear(tokens, shape.width, shape.width, below, True)
-    return flops + _linear(tokens, shape.width, outputs, below or shape.dense_for_tokens, True)
+        flops += _linear(read, shape.width, shape.width, below, True)
+    return flops + _linear(read, shape.width, outputs, below or shape.dense_for_tokens, True)
 
 
 span_flops = partial(token_flops, outputs=2)

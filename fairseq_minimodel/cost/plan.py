@@ -14,6 +14,7 @@ from ..terminal.table import format_flops, format_seconds, format_table
 from .flops import (
     MOST,
     MOST_LAYERS,
+    Flops,
     Shape,
     adam_operations,
     classification_flops,
@@ -263,10 +264,7 @@ class Plan:
 
     def _fine_tuning(self, task: str, *numbers: str) -> Step:
         costs = {
-            # of a EuroBERT by its default, late
-            "classification": partial(
-                classification_flops, classes=CLASSES, pooled=self.model.tied
-            ),
+            "classification": self._classification_flops,
             "span": span_flops,
             "tags": partial(token_flops, outputs=TAGS),
         }
@@ -295,6 +293,11 @@ class Plan:
             None,  # the number of updates is not known
             training_memory(self.model, self.micro_batch, length, **options),
         )
+
+    def _classification_flops(self, shape: Shape, tokens: float, length: int) -> Flops:
+        """By the default of each family: <s> alone is read; of a EuroBERT, every token."""
+        read = {"wanted": tokens / length} if shape.tied else {"read": tokens}
+        return classification_flops(shape, tokens, length, classes=CLASSES, **read)
 
     @property
     def text(self) -> str:

@@ -11,10 +11,10 @@ from ..bodies.identity import encode, family_of_state, new_lineage
 from ..bodies.language_side import StateDict
 from ..bodies.tensors import FAMILY, ORIGIN, SECOND_TEXT
 from ..cost.freezing import BODY, BOTTOM, parse_freeze
-from ..modules.method import parse_layers
+from ..modules.method import NONE, parse_layers
 from ..nn.cross_entropy import linear_cross_entropy
 from ..nn.lm_head import LMHeadTransform
-from ..nn.pooling import CLS, pool
+from ..nn.pooling import pool, pooled_positions
 from ..vocabulary.symbols import fingerprint
 from .frozen_encoder import FrozenEncoder
 
@@ -34,8 +34,9 @@ class MiniModelEncoder(RobertaEncoder):
         for module in self.modules():
             if isinstance(module, norms):
                 module.eps = cfg.layer_norm_eps
-        is_lean = parse_freeze(cfg.freeze).kind in (BODY, BOTTOM) and not self.auxiliary_lm_heads
-        self.frozen = self.frozen_class(cfg) if is_lean else None
+        # what a task module puts into the layers, only fairseq's own path computes
+        self.frozen = self.frozen_class(cfg) if cfg.task_module == NONE else None
+        self.is_lower_frozen = parse_freeze(cfg.freeze).kind in (BODY, BOTTOM)
         self.register_buffer("lineage", encode(new_lineage()))
         self.register_buffer("vocabulary", encode(fingerprint(dictionary.symbols)))
         self.has_second_text = False
@@ -65,6 +66,7 @@ class MiniModelEncoder(RobertaEncoder):
         pairs: bool = False,
         sentence_vectors: bool = False,
         token_embeddings: Tensor | None = None,
+        wanted: Tensor | None = None,
         **unused: object,
     ) -> tuple[Tensor | None, dict]:
         """One pass through the body, and the heads asked for.
@@ -83,21 +85,25 @@ class MiniModelEncoder(RobertaEncoder):
             sentence_vectors: return a vector for each sequence (batch x width, in float32 or more), as
                 the settings of the model say.
             token_embeddings: read in the place of the model's own (batch x length x width).
+            wanted: with `features_only`, batch x length, true where the hidden states are needed, at
+                real positions only. At others, what comes back means nothing.
 
         Returns: the last head's logits (predictions x vocabulary), and what was asked for besides.
         """
         if sentence_vectors:
             return self._sentence_vectors(src_tokens, token_embeddings), {}
-        wanted = None if features_only or return_all_hiddens else masked_tokens
-        if self.frozen is not None and wanted is not None:
-            lean = self.frozen(self.sentence_encoder, self.lm_head, src_tokens, wanted)
+        predicted = None if features_only or return_all_hiddens else masked_tokens
+        if self.has_lean_predictions and predicted is not None:
+            lean = self.frozen(self.sentence_encoder, self.lm_head, src_tokens, predicted)
             if lean is not None:
-                return self._lean_output(*lean, None if targets is None else targets[wanted])
+                return self._lean_output(*lean, None if targets is None else targets[predicted])
         if targets is not None:
             return None, {"head_losses": self._head_losses(src_tokens, masked_tokens, targets)}
         auxiliary = self.auxiliary_lm_heads if all_heads else {}
         if pairs and self.has_second_text:
             token_embeddings = self._typed_embeddings(src_tokens)
+        if wanted is not None and features_only and not return_all_hiddens:
+            return self._features(src_tokens, wanted, token_embeddings), {"inner_states": None}
         features, extra = self.extract_features(
             src_tokens,
             return_all_hiddens=return_all_hiddens or bool(auxiliary),
@@ -121,20 +127,35 @@ class MiniModelEncoder(RobertaEncoder):
 
     def _sentence_vectors(self, tokens: Tensor, token_embeddings: Tensor | None) -> Tensor:
         pooling, real = self.pooling, tokens.ne(self.dictionary.pad())
-        if self.frozen is not None and token_embeddings is None:
-            wanted = real
-            if pooling == CLS:
-                wanted = torch.zeros_like(real)
-                wanted[:, 0] = True
-            listed = self.frozen.hidden_states(self.sentence_encoder, self.lm_head, tokens, wanted)
-            hidden = listed.new_zeros(*tokens.shape, listed.size(1))
-            hidden = hidden.masked_scatter(wanted.unsqueeze(-1), listed)
-        else:
-            hidden = self.extract_features(tokens, token_embeddings=token_embeddings)[0]
+        hidden = self._features(tokens, pooled_positions(real, pooling), token_embeddings)
         if hidden.dtype in (torch.float16, torch.bfloat16):
             hidden = hidden.float()
         vectors = pool(hidden, real, pooling)
         return functional.normalize(vectors) if self.is_normalised else vectors
+
+    @property
+    def has_lean_predictions(self) -> bool:
+        """Whether predictions of the MLM head at some positions come from the frozen encoder."""
+        is_lean = self.frozen is not None and self.is_lower_frozen
+        return is_lean and not self.auxiliary_lm_heads
+
+    def has_lean_features(self, device: torch.device) -> bool:
+        """Whether hidden states of `wanted` positions, for a head or a vector, come from there.
+
+        Not with `--amp`: PyTorch then chooses the type of each product, the frozen encoder one type.
+        """
+        return self.frozen is not None and not torch.is_autocast_enabled(device.type)
+
+    def _features(self, tokens: Tensor, wanted: Tensor, token_embeddings: Tensor | None) -> Tensor:
+        """The last hidden states, batch x length x width, right where they are wanted."""
+        if not self.has_lean_features(tokens.device):
+            return self.extract_features(tokens, token_embeddings=token_embeddings)[0]
+        encoder = self.sentence_encoder
+        listed = self.frozen.hidden_states(encoder, self.lm_head, tokens, wanted, token_embeddings)
+        listed = listed.to(encoder.embed_tokens.weight.dtype)  # which a head has, too
+        places = wanted.flatten().nonzero().squeeze(1)
+        hidden = listed.new_zeros(wanted.numel(), listed.size(1)).index_copy(0, places, listed)
+        return hidden.unflatten(0, wanted.shape)
 
     def _typed_embeddings(self, tokens: Tensor) -> Tensor:
         """Token embeddings, with what token type 1 adds, batch x length x width."""

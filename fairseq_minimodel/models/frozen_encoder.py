@@ -1,4 +1,4 @@
-"""Runs fairseq's encoder through the frozen body of `nn/frozen_body.py`."""
+"""Runs fairseq's encoder through the frozen body of `nn/frozen_body.py`, in fine-tuning too."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -30,8 +30,9 @@ Part = TypeVar("Part")
 
 
 class FrozenEncoder:
-    """The encoder of a model of which the language side, or upper layers and the head, are trained.
+    """The encoder of a model, all or a part of it frozen, without what nobody reads.
 
+    That is what would be computed for padding, and in the last layer for positions that no head reads.
     The weights stay where they are, in the modules of the model. What is prepared from frozen ones is
     kept, and prepared again when they have changed: after a checkpoint was loaded, on another device.
     What is prepared from others belongs to one pass.
@@ -73,14 +74,23 @@ class FrozenEncoder:
             return self._body(encoder, head)(rows, real, predicted, rates), matrix
 
     def hidden_states(
-        self, encoder: TransformerEncoder, head: RobertaLMHead, tokens: Tensor, wanted: Tensor
+        self,
+        encoder: TransformerEncoder,
+        head: RobertaLMHead,
+        tokens: Tensor,
+        wanted: Tensor,
+        token_embeddings: Tensor | None = None,
     ) -> Tensor:
         """The last hidden states of the wanted positions (batch x length), as a list of them.
 
-        Arguments as in a call, with `wanted` for `predicted`; none is at padding.
+        Arguments as in a call, with `wanted` for `predicted`; none is at padding. `token_embeddings`
+        (batch x length x width) are read in the place of the model's own.
         """
         real = tokens.ne(encoder.padding_idx)
-        rows = functional.embedding(tokens[real], encoder.embed_tokens.weight)
+        if token_embeddings is None:
+            rows = functional.embedding(tokens[real], encoder.embed_tokens.weight)
+        else:
+            rows = token_embeddings[real]
         rates = self.rates if encoder.training else DropoutRates()
         with torch.autocast(tokens.device.type, enabled=False):
             return self._body(encoder, head).hidden_states(rows, real, wanted, rates)
@@ -106,7 +116,8 @@ class FrozenEncoder:
             return prepare(module)
         signature = [(weight.data_ptr(), weight._version) for weight in weights]
         if name not in self.kept or self.kept[name][0] != signature:
-            self.kept[name] = signature, prepare(module)
+            with torch.inference_mode(False):  # a later pass may have gradients
+                self.kept[name] = signature, prepare(module)
         return self.kept[name][1]
 
     def _positions(self, module: nn.Embedding) -> Tensor:

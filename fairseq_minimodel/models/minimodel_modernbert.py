@@ -167,7 +167,7 @@ class MiniModelModern(MiniModelRoberta):
 
     def classify(self, head: str, features: Tensor, tokens: Tensor) -> Tensor:
         real = tokens.ne(self.encoder.dictionary.pad())
-        module, pooling = self.classification_heads[head], str(self.args.classifier_pooling)
+        module, pooling = self.classification_heads[head], self.classifier_pooling
         if pooling == LATE:
             return pool(module(features), real, MEAN)
         return module(pool(features, real, pooling))

@@ -36,7 +36,7 @@ from ..errors import InputError
 from ..kinds import LABELS, SPAN_HEAD, TOKEN_HEADS
 from ..modules.method import NONE
 from ..modules.registry import find_method
-from ..nn.pooling import CLS, LATE, POOLINGS
+from ..nn.pooling import CLS, LATE, MEAN, POOLINGS, pooled_positions
 from ..packs.module import task_heads
 from . import with_module
 from .accounting import record_flops
@@ -107,9 +107,9 @@ class MiniModelRobertaConfig(TaskModuleConfig):
     )
     body_precision: PRECISIONS = option(
         "parameters",
-        "how a frozen body computes (--freeze body; with bottom:N, the layers above too): in the type "
-        "of its parameters, or in bfloat16, over parameters, gradients and optimiser that stay as they "
-        "are",
+        "how a frozen body computes (--freeze body; with bottom:N, the layers above too), and any body "
+        "below the head of a task, without a task module: in the type of its parameters, or in "
+        "bfloat16, over parameters, gradients and optimiser that stay as they are",
     )
     sentence_pooling: POOLING = option(
         "none",
@@ -225,6 +225,10 @@ class MiniModelRoberta(KeepsFrozenWeights, RobertaModel):
         reads_pairs = token_head == SPAN_HEAD or classification_head_name is not None
         kwargs.setdefault("pairs", reads_pairs)
         has_head = token_head is not None or classification_head_name is not None
+        if has_head:
+            pooling = MEAN if token_head else self.classifier_pooling
+            real = src_tokens.ne(self.encoder.dictionary.pad())
+            kwargs["wanted"] = pooled_positions(real, pooling)
         output, extra = super().forward(
             src_tokens,
             features_only or has_head,
@@ -237,6 +241,11 @@ class MiniModelRoberta(KeepsFrozenWeights, RobertaModel):
         elif classification_head_name is not None:
             output = self.classify(classification_head_name, output, src_tokens)
         return output, extra
+
+    @property
+    def classifier_pooling(self) -> str:
+        """What a classification head reads, of `POOLINGS`, or `LATE`."""
+        return str(getattr(self.args, "classifier_pooling", CLS))
 
     def classify(self, head: str, features: Tensor, tokens: Tensor) -> Tensor:
         """The logits of a classification head, batch x classes.
@@ -284,39 +293,46 @@ class MiniModelRoberta(KeepsFrozenWeights, RobertaModel):
         With a task module, what it adds itself is not counted. Where it changes weights, their
         gradients are computed, although nothing but the change is trained, and so they count.
         """
-        cfg, positions, length = self.args, src_tokens.numel(), src_tokens.shape[1]
+        cfg, (sequences, length) = self.args, src_tokens.shape
+        tokens = positions = src_tokens.numel()
+        is_lean = self.encoder.has_lean_features(src_tokens.device)
+        if not (classification_head or token_head or sentence_vectors):
+            is_lean = self.encoder.has_lean_predictions and masked_tokens is not None
+        if is_lean:
+            tokens = int(src_tokens.ne(self.encoder.dictionary.pad()).sum())
+            length *= positions / tokens  # attention scores are computed for padding too
         tied = self.encoder.lm_head.weight is self.encoder.sentence_encoder.embed_tokens.weight
         vocabulary = len(self.encoder.dictionary)
         shape = Shape.of(cfg, vocabulary, modern=self.is_modern, tied=tied)
         frozen = {"freeze": cfg.freeze if self.method.name == NONE else self.method.charged_as}
         if classification_head is not None:
             classes = self.classification_heads[classification_head].out_proj.out_features
-            pooled = getattr(cfg, "classifier_pooling", None) != LATE
+            pooling = self.classifier_pooling
             return classification_flops(
-                shape, positions, length, classes=classes, pooled=pooled, **frozen
+                shape,
+                tokens,
+                length,
+                classes=classes,
+                read=positions if pooling == LATE else sequences,
+                wanted=sequences if is_lean and pooling == CLS else None,
+                **frozen,
             )
         if token_head:
             outputs = getattr(self, token_head).out_features
-            return token_flops(shape, positions, length, outputs=outputs, **frozen)
+            return token_flops(shape, tokens, length, outputs=outputs, read=positions, **frozen)
         if sentence_vectors:
-            pooled = None
-            if self.encoder.frozen is not None:
-                real = int(src_tokens.ne(self.encoder.dictionary.pad()).sum())
-                length *= positions / real  # attention scores are computed for padding too
-                pooled = len(src_tokens) if cfg.sentence_pooling == CLS else real
-                positions = real
-            return sentence_vector_flops(shape, positions, length, pooled=pooled, **frozen)
+            pooled = sequences if is_lean and cfg.sentence_pooling == CLS else None
+            return sentence_vector_flops(shape, tokens, length, pooled=pooled, **frozen)
         predicted = positions if masked_tokens is None else int(masked_tokens.sum())
-        if self.encoder.frozen is not None and masked_tokens is not None:
-            real = int(src_tokens.ne(self.encoder.dictionary.pad()).sum())
-            length *= positions / real  # attention scores are computed for padding too
-            fraction = predicted / real
-            return masked_lm_flops(
-                shape, real, length, masked_fraction=fraction, predictions_only=True, **frozen
-            )
-        layers, fraction = auxiliary_layers(cfg), predicted / positions
-        frozen["auxiliary_head_layers"] = layers if all_heads else []
-        return masked_lm_flops(shape, positions, length, masked_fraction=fraction, **frozen)
+        return masked_lm_flops(
+            shape,
+            tokens,
+            length,
+            masked_fraction=predicted / tokens,
+            auxiliary_head_layers=auxiliary_layers(cfg) if all_heads else [],
+            predictions_only=is_lean,
+            **frozen,
+        )
 
     def upgrade_state_dict_named(self, state_dict: StateDict, name: str) -> None:
         """Fit a checkpoint to this model: its identity, its task module and its heads.

@@ -1,14 +1,14 @@
-"""A transformer encoder of which all or the bottom is frozen, for training what is not on masked words,
-or all but its language side on sentence vectors.
+"""A transformer encoder of which all, the bottom or nothing is frozen: to train what is not on masked
+words or sentence vectors, and all of it below the head of a task.
 
 The mathematics is that of a RoBERTa encoder: post-norm layers, learned positions, dropout. Weights that
-never change are converted and rearranged ahead of time, the others in each pass; and as only masked
-positions are predicted, three things are not computed at all:
+never change are converted and rearranged ahead of time, the others in each pass; and as not all
+positions are predicted, or read by a head, three things are not computed at all:
 
 - no gradient of a frozen weight, and no copy of an activation kept for one; where nothing below is
   trained (MiniPost's step 1b), no gradient at all;
 - nothing for padding but its attention scores: the batch is a list of tokens without gaps;
-- in the last layer, for positions that are not predicted, nothing but keys and values.
+- in the last layer, for positions that nobody wants, nothing but keys and values.
 """
 
 from collections.abc import Callable, Sequence

@@ -109,6 +109,7 @@ class FrozenModernBody:
             _Listed.of(one, real[:, : grid.length], grid, one.blocks) for one in both
         )
         chosen, is_local = wanted[real], not sizes.is_global(len(self.layers) - 1)
+        is_partial = not chosen.all()  # else the last layer is like the others, blocks and all
         last = _Listed.of(both[is_local], wanted[:, : grid.length], Grid.of(wanted))
         x = self._norm(self.embedding_norm, rows.to(self.final_norm.weight.dtype))
         x = dropout(x, rates.hidden)
@@ -117,7 +118,7 @@ class FrozenModernBody:
         for number, layer in enumerate(self.layers):
             at = everywhere if sizes.is_global(number) else around
             normed = self._norm(layer.attention_norm, x)
-            if number + 1 < len(self.layers):
+            if number + 1 < len(self.layers) or not is_partial:
                 queries = at
                 joined = layer.query_key_value.linear(normed)
                 query, key, value = joined.split([width, keys, keys], dim=-1)

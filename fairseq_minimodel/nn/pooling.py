@@ -7,6 +7,15 @@ MEAN, CLS, MAX = POOLINGS = ("mean", "cls", "max")
 LATE = "late"  # in a classification head: the mean of the outputs of all tokens
 
 
+def pooled_positions(real: Tensor, pooling: str) -> Tensor:
+    """The positions that `pool` reads (batch x length, true there); arguments as there."""
+    if pooling != CLS:
+        return real
+    first = torch.zeros_like(real)
+    first[:, 0] = real[:, 0]
+    return first
+
+
 def pool(hidden: Tensor, real: Tensor, pooling: str) -> Tensor:
     """A vector for each sequence, batch x width.
 

@@ -187,10 +187,62 @@ def test_classification_agrees_with_pytorch(name, freeze):
         lambda: model(tokens, features_only=True, classification_head_name="topic")[0].sum()
     )
 
-    ours = classification_flops(
-        shape, batch * length, length, classes=500, freeze=freeze, pooled=shape.tied
-    )
+    # ModernBERT's head reads <s> alone, as RoBERTa's; EuroBERT's every token
+    reads = {"wanted": batch} if shape.tied else {"read": batch * length}
+    ours = classification_flops(shape, batch * length, length, classes=500, freeze=freeze, **reads)
     assert_close(ours, reference)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_classifier_over_every_position_agrees_with_pytorch(name):
+    """As it is with a task module."""
+    shape, batch, length = SHAPES[name]
+    model = build_model(shape, length, "language")
+    model.encoder.frozen = None
+    model.register_classification_head("topic", num_classes=500)
+    tokens, _ = random_batch(shape, batch, length)
+
+    reference = counted(lambda: model(tokens, classification_head_name="topic")[0].sum())
+
+    read = None if shape.tied else batch * length
+    ours = classification_flops(shape, batch * length, length, classes=500, read=read)
+    assert_close(ours, reference)
+
+
+@pytest.mark.parametrize(
+    "name", ["wide", "modern, large feed-forward", "untied, wide, one head of keys"]
+)
+@pytest.mark.parametrize("pooling", ["cls", "mean", "late", "tags"])
+def test_a_batch_with_padding_is_charged_what_it_computes(name, pooling):
+    shape, _, length = SHAPES[name]
+    model = build_model(shape, length, "language")
+    if shape.modern:
+        model.args.classifier_pooling = "cls" if pooling == "tags" else pooling
+    elif pooling in ("mean", "late"):
+        pytest.skip("RoBERTa's head reads <s>")
+    model.register_classification_head("topic", num_classes=500)
+    model.register_token_head("tag_head", 9)
+    tokens, _ = random_batch(shape, 4, length)
+    for row, places in enumerate((length, length // 2, length // 3, 2)):
+        tokens[row, places:] = 1
+    topic, tags = (None, "tag_head") if pooling == "tags" else ("topic", None)
+
+    heads = {"classification_head_name": topic, "token_head": tags}
+    reference = counted(lambda: model(tokens, **heads)[0].sum())
+
+    assert_close(model._flops(tokens, None, topic, False, tags), reference)
+
+
+def test_a_classifier_by_hand():
+    """Of a sequence: in the last layer all tokens have keys and values, and <s> alone the rest."""
+    d, f, length, classes = 768, 3072, 128, 3
+    layer = length * (2 * (4 * d**2 + 2 * d * f) + 4 * length * d)
+    last = length * 2 * 2 * d**2 + 2 * (2 * d**2 + 2 * d * f) + 4 * length * d
+    head = 2 * (d**2 + d * classes)
+    found = classification_flops(ROBERTA_BASE, length, length, classes=classes, wanted=1)
+    assert found.forward == 11 * layer + last + head
+    # products of weights twice more, attention's too, and everything has gradients
+    assert found.total == 3 * found.forward
 
 
 @pytest.mark.parametrize(("name", "freeze"), [*CASES, *(("smallest", freeze) for freeze in FREEZE)])

