@@ -381,7 +381,8 @@ def test_a_module_over_the_pretrained_body_is_the_body_that_it_was_trained_in(
         [list(one.probabilities.values()) for one in model.predict(texts, language="de")]
         for model in (inside, apart, without)
     )
-    torch.testing.assert_close(_flat(found), _flat(expected), atol=1e-4, rtol=1e-4)
+    # merged, it is computed another way than inside, and these weights make much of rounding
+    torch.testing.assert_close(_flat(found), _flat(expected), atol=1e-3, rtol=0)
     assert (_flat(found) - _flat(plainly)).abs().max() > 0.01
 
 
