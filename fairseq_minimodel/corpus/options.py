@@ -281,9 +281,7 @@ class TranslateWordsOptions:
     dictionary: Path = option(
         REQUIRED, "a word list: on each line a word of the text's language, a tab, a translation"
     )
-    text: list[Path] = option(
-        REQUIRED, "plain or JSON Lines, perhaps compressed; of several files a line of each in turn"
-    )
+    text: list[Path] = option(REQUIRED, "in that language: plain or JSON Lines, perhaps compressed")
     target_text: list[Path] = option(
         [],
         "text in the other language: of several translations, what is more frequent there is drawn "
@@ -291,6 +289,8 @@ class TranslateWordsOptions:
         metavar="FILE",
     )
     output: Path = output()
-    sentences: int = option(10_000, "how many: the first that will do", at_least=1)
+    sentences: int = option(10_000, "how many, drawn from all of the text", at_least=1)
     known: float = option(0.7, "share of a sentence's words that must be in the list")
-    seed: int = option(1, "of the translation that is drawn where there are several", at_least=0)
+    seed: int = option(
+        1, "of what is drawn: sentences, and one of several translations", at_least=0
+    )

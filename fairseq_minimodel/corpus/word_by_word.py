@@ -10,7 +10,7 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice, zip_longest
+from itertools import chain, islice
 from pathlib import Path
 
 from ..errors import InputError
@@ -22,7 +22,8 @@ from .pairs import read_entries
 
 SOURCE, TARGET = "sentences.source", "sentences.target"
 TRANSLATED = FolderForm("sentences that were translated word by word", (SOURCE, TARGET))
-FEWEST_WORDS, MOST_WORDS = 4, 40  # of a sentence
+FEWEST_WORDS, MOST_WORDS = 4, 40  # of a sentence, cut at blanks
+TRIED = 10  # sentences for each one that is wanted
 MOST_KNOWN = 3  # words of an entry of the list, at most
 ENDING, STEM = 3, 4  # letters that a word may have more than its entry, and that must be left
 UNSEEN = 0.01  # what a word that the text lacks counts
@@ -49,9 +50,9 @@ def translate_words(
 
     Args:
         dictionary: the word list.
-        text: of the source language; its files are read in turn, a line of each.
+        text: of the source language.
         target_text: of the language of the translations.
-        sentences: how many are wanted: the first that will do, of 4 to 40 words each.
+        sentences: how many are wanted, of 4 to 40 words each; they are drawn from all of the text.
         known: the share of a sentence's words that must be translated.
         seed: of what is drawn.
 
@@ -59,10 +60,11 @@ def translate_words(
         InputError: `output` holds something else, a file cannot be read, or no sentence will do.
     """
     check_folder(output, TRANSLATED, dictionary, *text, *target_text)
-    words = WordList(read_entries(dictionary), count_words(target_text), random.Random(seed))
+    draw = random.Random(seed)
+    words = WordList(read_entries(dictionary), count_words(target_text), draw)
     found = (
         (sentence, translated)
-        for sentence in _sentences(text)
+        for sentence in sample(_sentences(text), TRIED * sentences, draw)
         if (translated := words.translate(sentence, known))
     )
     pairs = list(islice(found, sentences))
@@ -78,12 +80,28 @@ def translate_words(
     print(f"{output}: {len(pairs):,} sentences, translated by {words.count:,} words")
 
 
+def sample(items: Iterable[str], size: int, draw: random.Random) -> list[str]:
+    """At most so many of the items, in random order, each with the same probability.
+
+    Vitter 1985, *Random Sampling with a Reservoir*, algorithm R.
+    """
+    chosen: list[str] = []
+    for number, item in enumerate(items):
+        if number < size:
+            chosen.append(item)
+        elif (place := draw.randrange(number + 1)) < size:
+            chosen[place] = item
+    draw.shuffle(chosen)
+    return chosen
+
+
 def _sentences(paths: Sequence[Path]) -> Iterator[str]:
-    """The sentences of files, a line of each in turn."""
-    for lines in zip_longest(*map(_lines, paths)):
-        for line in filter(None, lines):
-            for part in line.splitlines():
-                yield from (" ".join(one.split()) for one in END_OF_SENTENCE.split(part))
+    """The sentences of a usual length."""
+    for text in chain.from_iterable(map(_lines, paths)):
+        for line in text.splitlines():
+            for words in map(str.split, END_OF_SENTENCE.split(line)):
+                if FEWEST_WORDS <= len(words) <= MOST_WORDS:
+                    yield " ".join(words)
 
 
 def count_words(paths: Sequence[Path]) -> Counter[str]:
@@ -129,11 +147,9 @@ class WordList:
         return len(self.translations)
 
     def translate(self, sentence: str, known: float) -> str | None:
-        """A sentence word by word; None: it is too short or too long, or too few words are known."""
+        """A sentence word by word; None: too few of its words are known."""
         parts = PART.findall(sentence)
         words = sum(part[0].isalpha() for part in parts)
-        if not FEWEST_WORDS <= words <= MOST_WORDS:
-            return None
         target, translated, place = [], 0, 0
         while place < len(parts):
             length, found = self._longest(parts[place : place + MOST_KNOWN])
@@ -144,7 +160,7 @@ class WordList:
             elif not parts[place][0].isalpha() or (place and parts[place][0].isupper()):
                 target.append(parts[place])
             place += length
-        return " ".join(target) if translated >= known * words else None
+        return " ".join(target) if words and translated >= known * words else None
 
     def _longest(self, parts: Sequence[str]) -> tuple[int, dict[str, float]]:
         """How many of the first parts are taken together, and the weights of their translations."""

@@ -1,11 +1,14 @@
 """Sentences translated word by word: which words are taken together, drawn, kept and left out."""
 
 import json
+import random
 import re
+from collections import Counter
 
 import pytest
 
 from fairseq_minimodel.cli import main
+from fairseq_minimodel.corpus.word_by_word import sample
 
 
 def write(path, *lines):
@@ -62,7 +65,7 @@ def test_a_sentence_has_enough_words_of_the_list(known, count, translate):
     sentences = ["The old house yonder.", "The old hut yonder.", "The house burned.", "the " * 41]
     always = "Old old old old"
     found = translate(ENTRIES, [*sentences, always], f"--known={known}")
-    assert list(found) == [*sentences[:count], always]  # the third is short, the fourth long
+    assert set(found) == {*sentences[:count], always}  # the third is short, the fourth long
 
 
 def test_of_several_translations_the_frequent_one_is_drawn_most(translate, tmp_path):
@@ -88,15 +91,27 @@ def test_the_seed_decides_what_is_drawn(translate):
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_lines_come_from_each_file_in_turn_until_there_are_enough(translate, tmp_path):
+def test_the_sentences_are_drawn_from_all_the_text(translate, tmp_path):
     documents = [{"text": "old old old one. The old old two!\nold old old three"}, {"text": "x"}]
     more = write(tmp_path / "more.jsonl", *map(json.dumps, documents))
     sentences = [f"old old old {name}" for name in ("first", "second")]
     found = translate(ENTRIES, sentences, more)
-    assert [one.split()[-1].strip(".!") for one in found] == [
+    assert {one.split()[-1].strip(".!") for one in found} == {
         "first", "one", "two", "three", "second",
-    ]  # fmt: skip
+    }  # fmt: skip
     assert len(translate(ENTRIES, sentences, more, "--sentences=3")) == 3
+
+
+def test_each_item_is_drawn_with_the_same_probability_and_in_any_order():
+    draw, counts, firsts = random.Random(1), Counter(), Counter()
+    for _ in range(6000):
+        chosen = sample("abcdef", 3, draw)
+        assert len(set(chosen)) == 3
+        counts.update(chosen)
+        firsts.update(chosen[0])
+    assert list(counts.values()) == [pytest.approx(3000, abs=160)] * 6  # 4 standard deviations
+    assert list(firsts.values()) == [pytest.approx(1000, abs=120)] * 6
+    assert sorted(sample("abc", 5, draw)) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
