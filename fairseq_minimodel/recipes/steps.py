@@ -26,6 +26,9 @@ BATCH, GPU_BATCH = 16, 64  # sequences
 # Of sentence vectors: pairs in a batch, and how much it counts to tell the texts of a batch apart.
 VECTOR_BATCH, VECTOR_RATE, CONTRASTIVE = 64, 0.003, 1.0
 SENTENCES = 10_000  # that are translated word by word, where there are no pairs
+# Their folders: frequent translations are better to start from, any translation is to train vectors on
+# (docs/sentence_vectors.md).
+FREQUENT, EVEN = "words", "words-even"
 FEWEST_PAIRS, MOST_HELD_OUT = 200, 500  # of fewer none is held out; never more than a tenth
 SECONDS_BETWEEN_CHECKPOINTS = 300
 OVERHEAD = 0.01  # seconds of an update that are not products
@@ -76,7 +79,8 @@ class Commands:
 
     Attributes:
         body, pack: the model, and the language that is made.
-        known: pairs of sentences to learn from.
+        known: pairs of sentences to learn from; `pairs` are their files for the start, `learned` those
+            for sentence vectors.
         tokens_of_update: of training.
     """
 
@@ -114,21 +118,26 @@ class Commands:
             self.held_out = min(MOST_HELD_OUT, material.pairs // 10)
             parts = [[self.root / "pairs" / name for name in names] for names in (REST, TEST)]
             self.pairs, self.test = parts[:1], parts[1]
-        self.known = material.pairs
+        self.known, self.learned = material.pairs, self.pairs
         if options.dictionary and options.source_text and not material.pairs:
             self.known = SENTENCES
-            self.pairs = [[self.root / "words" / name for name in (SOURCE, TARGET)]]
+            self.pairs, self.learned = (
+                [[self.root / folder / name for name in (SOURCE, TARGET)]]
+                for folder in (FREQUENT, EVEN)
+            )
 
     def steps(self, method: str, post_updates: int = 0, updates: int = 0) -> list[Step]:
         """All steps, with so many updates of MiniPost's step 1b and of the language side."""
         packs = [self.pack]
         if method != START:
             packs.insert(0, self.root / "packs" / f"{self.language}-start")
-        steps = [self._import(method), self._split(), self._translate(), self._prepare()]
-        steps.append(self._start(packs[0]))
+        frequent = ["--target-text", *self.options.text]
+        steps = [self._import(method), self._split(), self._translate(FREQUENT, frequent)]
+        steps += [self._prepare(), self._start(packs[0])]
         base = self.body
         if method == SENTENCE_VECTORS:
-            steps += [self._plug(self.body, packs[0]), self._train_vectors(updates)]
+            steps += [self._plug(self.body, packs[0]), self._translate(EVEN, [])]
+            steps.append(self._train_vectors(updates))
             steps.append(self._pack(self.root / "trained" / LAST, self.language, self.pack))
         if method == MINIPOST:
             steps += [self._prepare_source(), self._extend(), self._post(post_updates)]
@@ -173,13 +182,13 @@ class Commands:
         folder = self.root / "pairs"
         return self._ours("split-pairs", folder, "split-pairs", *words, "--output", folder)
 
-    def _translate(self) -> Step | None:
+    def _translate(self, name: str, more: list[object]) -> Step | None:
         if self.known == self.material.pairs:
             return None
-        options, folder = self.options, self.root / "words"
+        folder = self.root / name
         return self._ours(
-            "translate-words", folder, "translate-words", "--dictionary", options.dictionary,
-            "--text", *options.source_text, "--target-text", *options.text, "--sentences", SENTENCES,
+            f"translate-{name}", folder, "translate-words", "--dictionary", self.options.dictionary,
+            "--text", *self.options.source_text, *more, "--sentences", SENTENCES,
             "--output", folder, seconds=COUNTING * self.megabytes,
         )  # fmt: skip
 
@@ -259,7 +268,7 @@ class Commands:
         shape = replace(self.model.shape, vocabulary=self.vocabulary)
         cost = sentence_vector_flops(shape, 1, TOKENS_OF_A_SENTENCE, freeze=BODY_FROZEN)
         texts, length = self.known, TOKENS_OF_A_SENTENCE
-        known = [word for pair in self.pairs for word in ("--pairs", *pair)]
+        known = [word for pair in self.learned for word in ("--pairs", *pair)]
         if not known:
             texts, length = self.material.words, TOKENS_OF_A_WORD
             known = ["--word-pairs", self.options.dictionary]
