@@ -98,12 +98,12 @@ score() { # score LANGUAGE: topics by the bodies of three seeds, retrieval, MLM 
   done < <(find "$OUT/packs/$1" -name language.json -printf '%h\n' | sort -V)
   for seed in $SEEDS; do
     fairseq-minimodel evaluate --body "$REAL/sib200:$seed/checkpoint_last.pt" "${tests[@]}" \
-      --text-columns text --label-column label --json "$OUT/scores/topics:$seed:$1.json"
+      --text-columns text --label-column label --bf16 --json "$OUT/scores/topics:$seed:$1.json"
   done
   fairseq-minimodel retrieve --body "$body" --source-pack "$english" "${packs[@]}" --layer 6 \
-    --data "$DATA/parallel/tatoeba" --json "$OUT/scores/retrieval:$1.json"
+    --data "$DATA/parallel/tatoeba" --bf16 --json "$OUT/scores/retrieval:$1.json"
   fairseq-minimodel perplexity --body "$REAL/head:standard/checkpoint_last.pt" "${texts[@]}" \
-    --json "$OUT/scores/loss:$1.json"
+    --bf16 --json "$OUT/scores/loss:$1.json"
 }
 
 for seed in $SEEDS; do
