@@ -47,7 +47,7 @@ translate_words() { # translate_words LANGUAGE SEED
   local files
   mapfile -t files < <(text_of "$1")
   fairseq-minimodel translate-words --dictionary "$DATA/parallel/freedict/en-$1.tsv.xz" --seed "$2" \
-    --text "$DATA"/mono/en/{common-voice.txt,wikinews.jsonl}.xz --target-text "${files[@]}" \
+    --text "$DATA"/mono/en/*.xz --target-text "${files[@]}" \
     --sentences 10000 --output "$OUT/sentences/$1/$2"
 }
 start() { # start LANGUAGE START SEED: a language side without an update

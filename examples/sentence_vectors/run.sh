@@ -56,7 +56,7 @@ word_pairs() { # word_pairs LANGUAGE FILE: English sentences, translated word by
   local files
   mapfile -t files < <(text_of "$1")
   fairseq-minimodel translate-words --dictionary "$2" --target-text "${files[@]}" \
-    --text "$DATA"/mono/en/{common-voice.txt,wikinews.jsonl}.xz --sentences "$SENTENCES" \
+    --text "$DATA"/mono/en/*.xz --sentences "$SENTENCES" \
     --output "$OUT/sentences/$1"
   cp "$OUT/sentences/$1/sentences.source" "$OUT/pairs/$1/words.source"
   cp "$OUT/sentences/$1/sentences.target" "$OUT/pairs/$1/words.target"
