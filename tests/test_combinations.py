@@ -191,7 +191,7 @@ def test_body_pack_and_module_are_the_trained_model_in_another_language(
     plugged = plug(with_module, pack)[0]
     assert_each_part_is_the_same_by_bits(plugged.state, kind, pack, modules[kind][1], body)
     found = logits_of(plugged, pack, tokens)
-    torch.testing.assert_close(found, expected[kind, start], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found, expected[kind, start], rtol=1e-4, atol=1e-5)
     # in the other order it is the same
     other_order = plug_module(plug(body, pack)[0], module)[0]
     assert other_order.state.keys() == plugged.state.keys()
