@@ -364,7 +364,9 @@ def test_the_page_of_xlmr(xlmr_folder):
 @pytest.mark.slow
 def test_the_page_of_one_command(adapt_folder):
     printed = [run_block(kind, text, adapt_folder) for kind, text in blocks("docs/adapt.md")]
-    first, dry, tasks, python = printed
+    first, words, dry, tasks, python = printed
+    assert "] translate-words" in words
+    assert (adapt_folder / "outputs/de-words/words/sentences.target").is_file()
     assert "because training on so little text takes from a start from 300 pairs" in first
     assert "| post " in dry and not (adapt_folder / "outputs/de-minipost").exists()
     assert "export-topics" in tasks and tasks.count(": done before") == 8
