@@ -43,13 +43,6 @@ translations() { # translations START SEED LANGUAGE: options of the start
     *) printf '%s\n' --initialise aligned --parallel "$OUT/pairs/$2/$1".{source,target} ;;
   esac
 }
-translate_words() { # translate_words LANGUAGE SEED
-  local files
-  mapfile -t files < <(text_of "$1")
-  fairseq-minimodel translate-words --dictionary "$DATA/parallel/freedict/en-$1.tsv.xz" --seed "$2" \
-    --text "$DATA"/mono/en/*.xz --target-text "${files[@]}" \
-    --sentences 10000 --output "$OUT/sentences/$1/$2"
-}
 start() { # start LANGUAGE START SEED: a language side without an update
   local options
   mapfile -t options < <(translations "$2" "$3" "$1")
@@ -110,7 +103,8 @@ for seed in $SEEDS; do
   run "pairs:$seed" python "$here/amounts.py" pairs "$OUT/pairs/$seed" --seed "$seed" \
     --files "$DATA"/parallel/en-sw-globalvoices/train.{en,swa}.xz --amounts "${PAIRS[@]}"
   run "prepare:$seed:sw" prepare sw "$seed" "${TOKENS[@]}"
-  run "sentences:$seed:sw" translate_words sw "$seed"
+  run "sentences:$seed:sw" translate_words sw "$OUT/sentences/sw/$seed" \
+    --seed "$seed" --sentences 10000
   for known in focus words sentences "${PAIRS[@]}"; do
     start sw "$known" "$seed"
     for tokens in "${TOKENS[@]}"; do adapt sw "$known" "$tokens" "$seed" "$UPDATES" 1; done

@@ -35,3 +35,9 @@ text_of() { # text in a language
     *) find "$DATA/mono/$1" -name 'wikipedia.jsonl.xz' -o -name 'common-voice.txt.xz' | sort ;;
   esac
 }
+translate_words() { # translate_words LANGUAGE OUTPUT OPTIONS...: English, word by word with FreeDict's list
+  local files
+  mapfile -t files < <(text_of "$1")
+  fairseq-minimodel translate-words --dictionary "$DATA/parallel/freedict/en-$1.tsv.xz" \
+    --text "$DATA"/mono/en/*.xz --target-text "${files[@]}" --output "$2" "${@:3}"
+}

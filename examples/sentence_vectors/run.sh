@@ -52,12 +52,8 @@ first_pairs() { # first_pairs LANGUAGE COUNT
     head -n "$2" "$OUT/pairs/$1/all.$side" >"$OUT/pairs/$1/$2.$side"
   done
 }
-word_pairs() { # word_pairs LANGUAGE FILE: English sentences, translated word by word
-  local files
-  mapfile -t files < <(text_of "$1")
-  fairseq-minimodel translate-words --dictionary "$2" --target-text "${files[@]}" \
-    --text "$DATA"/mono/en/*.xz --sentences "$SENTENCES" \
-    --output "$OUT/sentences/$1"
+word_pairs() { # word_pairs LANGUAGE
+  translate_words "$1" "$OUT/sentences/$1" --sentences "$SENTENCES"
   cp "$OUT/sentences/$1/sentences.source" "$OUT/pairs/$1/words.source"
   cp "$OUT/sentences/$1/sentences.target" "$OUT/pairs/$1/words.target"
 }
@@ -119,7 +115,7 @@ for language in $LANGUAGES; do
   run "pairs:$language" pairs_of "$language"
   words=$DATA/parallel/freedict/en-$language.tsv.xz
   if [ -e "$words" ]; then
-    run "pairs-words:$language" word_pairs "$language" "$words"
+    run "pairs-words:$language" word_pairs "$language"
     learn words "$language" --dictionary "$words" --parallel "$OUT/pairs/$language/words".{source,target}
   fi
   for count in $PAIRS; do
